@@ -1,0 +1,42 @@
+#include "lib/core/fault.h"
+
+#ifdef SQ_TEST_HOOKS
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static struct sq_hooks *hooks;
+
+void sq_hooks_map(int fd)
+{
+    void *p = mmap(NULL, sizeof *hooks, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    sq_assert(p != MAP_FAILED);
+    hooks = p;
+}
+
+int64_t sq_hooks_clock_offset_s(void)
+{
+    return hooks ? __atomic_load_n(&hooks->clock_offset_s, __ATOMIC_SEQ_CST) : 0;
+}
+
+sq_err sq_fault(const char *name)
+{
+    if (!hooks)
+        return SQ_OK;
+    int32_t armed = __atomic_load_n(&hooks->is_armed, __ATOMIC_SEQ_CST);
+    if (!armed || strncmp(hooks->name, name, sizeof hooks->name) != 0)
+        return SQ_OK;
+    if (!__atomic_compare_exchange_n(&hooks->is_armed, &armed, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        return SQ_OK;
+    __atomic_add_fetch(&hooks->n_hit, 1, __ATOMIC_SEQ_CST);
+    if (armed == 1) {
+        kill(getpid(), SIGKILL);
+        for (;;)
+            pause();
+    }
+    return sq_fail(sq_err_from_no((uint32_t)hooks->fail_code));
+}
+#else
+typedef int sq_fault_not_in_production;
+#endif

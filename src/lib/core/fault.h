@@ -1,0 +1,36 @@
+/**
+ * core/fault - named places where a test can make the process die, fail or pause. Nothing at all in production.
+ *
+ * A test build shares one page among all processes (the "hooks" file, handed out by parent as descriptor `hooks`):
+ * the clock's offset, and the name of one armed fault. `sq_fault("create.3")` kills the process with SIGKILL when
+ * that name is armed, and disarms it first, so that the restarted process goes on.
+ */
+#ifndef SQ_CORE_FAULT_H
+#define SQ_CORE_FAULT_H
+
+#include "lib/core/err.h"
+
+#ifdef SQ_TEST_HOOKS
+#include <stdint.h>
+
+/* The page, as tests/support/hooks.py writes it: little-endian. */
+struct sq_hooks {
+    int64_t clock_offset_s;
+    volatile int32_t is_armed; /* 1: die; 2: fail with `fail_code`; taken by compare-and-swap */
+    int32_t fail_code;
+    char name[48];
+    volatile uint64_t n_hit;
+};
+
+void sq_hooks_map(int fd); /* borrowed; maps the page; aborts when it can't */
+int64_t sq_hooks_clock_offset_s(void);
+sq_err sq_fault(const char *name); /* SQ_OK, or the armed code; or doesn't return */
+#else
+static inline sq_err sq_fault(const char *name)
+{
+    (void)name;
+    return SQ_OK;
+}
+#endif
+
+#endif

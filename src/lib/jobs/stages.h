@@ -1,0 +1,46 @@
+/**
+ * jobs/stages - the stages of sandboxed work and their ports, made from stages.def.
+ */
+#ifndef SQ_JOBS_STAGES_H
+#define SQ_JOBS_STAGES_H
+
+#include "lib/core/err.h"
+
+#include <stddef.h>
+
+#define SQ_STAGE_MAX_PORTS 6
+#define SQ_STAGE_CONTROL_FD 3
+#define SQ_STAGE_FIRST_PORT_FD 4
+#define SQ_STAGE_REPORT_MAX_BYTES (1U << 20)
+
+enum sq_stage {
+#define PORT(name, direction, kind)
+#define SQ_STAGE(name, no, mem_mib, cpu_s, wall_s, n_proc, ports) SQ_STAGE_##name = (no),
+#include "lib/jobs/stages.def"
+#undef SQ_STAGE
+#undef PORT
+};
+
+enum sq_port_direction { SQ_PORT_IN = 1, SQ_PORT_OUT };
+enum sq_port_kind { SQ_PORT_PIPE = 1, SQ_PORT_MEMORY, SQ_PORT_REPORT };
+
+struct sq_port {
+    const char *name;
+    enum sq_port_direction direction;
+    enum sq_port_kind kind;
+};
+
+struct sq_stage_row {
+    enum sq_stage stage;
+    const char *name;
+    unsigned mem_mib, cpu_s, wall_s, n_proc;
+    size_t n_port;
+    struct sq_port port[SQ_STAGE_MAX_PORTS + 1]; /* ends with a NULL name */
+};
+
+/** sq_stage_row_of - the row of @stage, or NULL when there is none. Static. */
+const struct sq_stage_row *sq_stage_row_of(unsigned stage);
+/** sq_stage_row_named - the row called @name, or NULL. */
+const struct sq_stage_row *sq_stage_row_named(const char *name);
+
+#endif
