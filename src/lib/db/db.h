@@ -1,0 +1,391 @@
+/**
+ * db - the one room that knows SQL. A thin typed layer over SQLite (3.40, WAL); no SQL text leaves this folder, so a
+ * second driver (PostgreSQL) can stand behind the same front door.
+ *
+ * What it may touch: the database file it is told to open. What it never does: open a sealed field, decide a right,
+ * write the audit log. What a person or an instrument supplied is stored in `*_sealed` fields only, sealed by keeper
+ * under the owner's key; look-up is by keyed HMAC.
+ *
+ * One thread at a time: the caller holds a mutex. Strings are copied into fixed-size members. An id of 16 zero bytes
+ * and a time of 0 mean "none" (NULL in the database). A row that isn't there is SQ_ENOTFOUND, a second row with the
+ * same key is SQ_EEXISTS, an illegal change of state (states.def) or a broken reference is SQ_ECONFLICT, a full disk
+ * is SQ_EFULL, a member that the schema refuses is SQ_ERANGE, anything else is SQ_EIO.
+ * Outs are untouched on failure. Writing outside a transaction commits by itself.
+ */
+#ifndef SQ_DB_DB_H
+#define SQ_DB_DB_H
+
+#include "lib/core/buf.h"
+
+#include <stdbool.h>
+
+#define SQ_DB_ID_BYTES 16
+#define SQ_DB_HMAC_BYTES 32
+#define SQ_DB_SEALED_MAX_BYTES 512
+#define SQ_DB_JOB_ID_BYTES 48   /* "job-...", with the final NUL */
+#define SQ_DB_PANEL_ID_BYTES 64 /* with the final NUL */
+#define SQ_DB_WORD_BYTES 32     /* format, chromosome, mode, population ... with the final NUL */
+#define SQ_DB_RECEIPT_MAX_BYTES 8192
+#define SQ_DB_ENTRY_MAX_BYTES 16384
+#define SQ_DB_SCHEMA_VERSION 1
+
+/* SQ_DB_role_user, SQ_DB_job_state_queued ... from states.def */
+#define SQ_MOVE(table, from, to)
+#define SQ_STATE(table, name, no) SQ_DB_##table##_##name = (no),
+enum sq_db_value {
+#include "lib/db/states.def"
+};
+#undef SQ_STATE
+#undef SQ_MOVE
+
+/** The tables of states.def, for names and moves. */
+enum sq_db_table { SQ_DB_role, SQ_DB_object_kind, SQ_DB_object_state, SQ_DB_upload_state, SQ_DB_job_state, SQ_DB_claim_state, SQ_DB_task_state };
+
+/** Name of value @no ("queued"), or NULL. Static. */
+const char *sq_db_name(enum sq_db_table table, int no);
+/** Value called @name, or 0. */
+int sq_db_named(enum sq_db_table table, const char *name);
+/** May a row of @table go from @from to @to? */
+bool sq_db_may_move(enum sq_db_table table, int from, int to);
+
+/* ---- the database --------------------------------------------------------------------------------------- */
+
+struct sq_db;
+
+/**
+ * sq_db_open - open or create the database at @path (relative to the working directory) and bring its schema up.
+ *
+ * WAL, synchronous=FULL, secure_delete, foreign keys, no trusted schema, temporary tables in memory, mode 0600.
+ * SQ_EROLLBACK: the schema is newer than this program. SQ_EIO: not a database, or damaged.
+ */
+sq_err sq_db_open(const char *path, struct sq_db **out_db) SQ_MUST_CHECK;
+void sq_db_close(struct sq_db *db); /* rolls back what is open; NULL allowed */
+
+sq_err sq_db_begin(struct sq_db *db) SQ_MUST_CHECK; /* takes the write lock at once; SQ_ECONFLICT inside another */
+sq_err sq_db_commit(struct sq_db *db) SQ_MUST_CHECK; /* durable on return; on failure everything is rolled back */
+void sq_db_rollback(struct sq_db *db);               /* nothing to do outside a transaction */
+/* One request of a group inside a transaction: save, then keep or undo. They may nest. */
+sq_err sq_db_save(struct sq_db *db) SQ_MUST_CHECK;
+sq_err sq_db_save_keep(struct sq_db *db) SQ_MUST_CHECK;
+sq_err sq_db_save_undo(struct sq_db *db) SQ_MUST_CHECK;
+
+/** Fold the write-ahead log into the database and cut it to nothing: what was deleted is then in no file. */
+sq_err sq_db_fold(struct sq_db *db) SQ_MUST_CHECK;
+/** SQLite's quick check and the foreign keys; SQ_EIO when either finds something. */
+sq_err sq_db_check(struct sq_db *db) SQ_MUST_CHECK;
+
+/* ---- members that many rows share ----------------------------------------------------------------------- */
+
+struct sq_db_sealed { /* opaque bytes from keeper; n = 0: none */
+    uint16_t n;
+    uint8_t p[SQ_DB_SEALED_MAX_BYTES];
+};
+
+struct sq_db_why { /* err: number of an sq_err, 0 = fine; the rest as struct sq_why */
+    uint32_t err;
+    uint64_t line;
+    uint32_t column;
+    char field[32];
+    char detail[160];
+};
+
+/* ---- user ----------------------------------------------------------------------------------------------- */
+
+struct sq_db_user {
+    uint8_t id[SQ_DB_ID_BYTES];
+    int role; /* SQ_DB_role_user, SQ_DB_role_operator */
+    uint8_t name_hmac[SQ_DB_HMAC_BYTES];
+    struct sq_db_sealed name_sealed, password_sealed;
+    int64_t epoch; /* tokens of an earlier epoch are void */
+    int64_t created_s;
+    bool is_disabled;
+    int64_t failures; /* failed logins in a row */
+    int64_t last_failure_s;
+};
+typedef sq_err (*sq_db_on_user)(void *ctx, const struct sq_db_user *row);
+
+sq_err sq_db_user_insert(struct sq_db *db, const struct sq_db_user *row) SQ_MUST_CHECK;
+sq_err sq_db_user_get(struct sq_db *db, const uint8_t id[16], struct sq_db_user *out) SQ_MUST_CHECK;
+sq_err sq_db_user_by_name(struct sq_db *db, const uint8_t name_hmac[32], struct sq_db_user *out) SQ_MUST_CHECK;
+/** In order of id, after @after (NULL: from the first), at most @limit. */
+sq_err sq_db_user_list(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_user_count(struct sq_db *db, int role, int64_t *out_n) SQ_MUST_CHECK; /* role 0: all */
+sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password) SQ_MUST_CHECK;
+sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled) SQ_MUST_CHECK;
+sq_err sq_db_user_next_epoch(struct sq_db *db, const uint8_t id[16], int64_t *out_epoch) SQ_MUST_CHECK;
+sq_err sq_db_user_failed(struct sq_db *db, const uint8_t id[16], int64_t now_s, int64_t *out_failures) SQ_MUST_CHECK;
+sq_err sq_db_user_succeeded(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* failures = 0 */
+/** With the account's tokens. SQ_ECONFLICT while it owns anything that isn't deleted. */
+sq_err sq_db_user_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
+
+/* ---- token ---------------------------------------------------------------------------------------------- */
+
+struct sq_db_token {
+    uint8_t jti[SQ_DB_ID_BYTES];
+    uint8_t user_id[SQ_DB_ID_BYTES];
+    int64_t issued_s, expires_s;
+    int64_t revoked_s; /* 0: not revoked */
+    struct sq_db_sealed name_sealed;
+};
+typedef sq_err (*sq_db_on_token)(void *ctx, const struct sq_db_token *row);
+
+sq_err sq_db_token_insert(struct sq_db *db, const struct sq_db_token *row) SQ_MUST_CHECK;
+sq_err sq_db_token_get(struct sq_db *db, const uint8_t jti[16], struct sq_db_token *out) SQ_MUST_CHECK;
+sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK; /* newest first */
+sq_err sq_db_token_revoke(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK; /* twice is fine */
+sq_err sq_db_token_revoke_all(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* NULL: everyone's */
+sq_err sq_db_token_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
+sq_err sq_db_token_count(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* live ones; NULL: all users */
+
+/* ---- object --------------------------------------------------------------------------------------------- */
+
+struct sq_db_object {
+    uint8_t id[SQ_DB_ID_BYTES];
+    uint8_t owner_id[SQ_DB_ID_BYTES];
+    int kind;  /* SQ_DB_object_kind_... */
+    int state; /* SQ_DB_object_state_... */
+    int64_t created_s;
+    int64_t not_after_s;       /* keeper refuses the key after it */
+    int64_t opening_expires_s; /* an opening row older than this is swept; 0: not opening */
+    uint64_t plain_bytes, sealed_bytes;
+    bool has_sha256;
+    uint8_t sha256[32]; /* of the plaintext */
+    bool has_receipt;   /* read it with sq_db_object_receipt */
+    int64_t erased_s;
+};
+typedef sq_err (*sq_db_on_object)(void *ctx, const struct sq_db_object *row);
+
+sq_err sq_db_object_insert(struct sq_db *db, const struct sq_db_object *row) SQ_MUST_CHECK; /* opening, as a rule */
+sq_err sq_db_object_get(struct sq_db *db, const uint8_t id[16], struct sq_db_object *out) SQ_MUST_CHECK;
+/** In order of id, after @after (NULL: first). @owner NULL: all; kind, state 0: all. */
+sq_err sq_db_object_list(struct sq_db *db, const uint8_t *owner, int kind, int state, const uint8_t *after, int limit,
+                         sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_object_count(struct sq_db *db, const uint8_t *owner, int state, int64_t *out_n, uint64_t *out_sealed_bytes) SQ_MUST_CHECK;
+sq_err sq_db_object_set_state(struct sq_db *db, const uint8_t id[16], int state) SQ_MUST_CHECK; /* not for live, erased */
+/** opening -> live, with what is now known. @sha256 may be NULL. */
+sq_err sq_db_object_live(struct sq_db *db, const uint8_t id[16], uint64_t plain_bytes, uint64_t sealed_bytes,
+                         const uint8_t *sha256) SQ_MUST_CHECK;
+/** Length so far of an opening object (the acknowledged offset). */
+sq_err sq_db_object_progress(struct sq_db *db, const uint8_t id[16], uint64_t plain_bytes, uint64_t sealed_bytes) SQ_MUST_CHECK;
+/** erasing -> erased, with the receipt (NULL: none). Idempotent: already erased is SQ_OK and keeps the first receipt. */
+sq_err sq_db_object_erased(struct sq_db *db, const uint8_t id[16], int64_t now_s, const char *receipt) SQ_MUST_CHECK;
+sq_err sq_db_object_receipt(struct sq_db *db, const uint8_t id[16], struct sq_buf *out) SQ_MUST_CHECK; /* SQ_ENOTFOUND: none yet */
+sq_err sq_db_object_set_not_after(struct sq_db *db, const uint8_t id[16], int64_t not_after_s) SQ_MUST_CHECK;
+/** Live, opening or damaged objects past not_after, and opening ones past opening_expires: what must be erased. */
+sq_err sq_db_objects_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+/** Rows erased before @before_s go; those that an upload, job or task still names stay. */
+sq_err sq_db_object_delete_erased(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;
+
+/* ---- upload --------------------------------------------------------------------------------------------- */
+
+struct sq_db_upload {
+    uint8_t id[SQ_DB_ID_BYTES];
+    uint8_t owner_id[SQ_DB_ID_BYTES];
+    uint8_t object_id[SQ_DB_ID_BYTES];           /* raw bytes */
+    uint8_t ids_object_id[SQ_DB_ID_BYTES];       /* zero until ingested */
+    uint8_t genotypes_object_id[SQ_DB_ID_BYTES]; /* zero until ingested */
+    struct sq_db_sealed name_sealed;
+    int state; /* SQ_DB_upload_state_... */
+    char format[SQ_DB_WORD_BYTES];
+    uint64_t samples, variants;
+    bool is_counted; /* samples and variants are known */
+    char chrom[SQ_DB_WORD_BYTES];
+    struct sq_db_why why;
+    int64_t created_s, expires_s;
+};
+typedef sq_err (*sq_db_on_upload)(void *ctx, const struct sq_db_upload *row);
+
+sq_err sq_db_upload_insert(struct sq_db *db, const struct sq_db_upload *row) SQ_MUST_CHECK;
+sq_err sq_db_upload_get(struct sq_db *db, const uint8_t id[16], struct sq_db_upload *out) SQ_MUST_CHECK;
+/** Newest first. @before_id: the last row of the page before (NULL: from the newest). @owner NULL: all. state 0: all. */
+sq_err sq_db_upload_list(struct sq_db *db, const uint8_t *owner, int state, const uint8_t *before_id, int limit,
+                         sq_db_on_upload on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_upload_count(struct sq_db *db, const uint8_t *owner, int state, int64_t *out_n) SQ_MUST_CHECK;
+sq_err sq_db_upload_set_state(struct sq_db *db, const uint8_t id[16], int state) SQ_MUST_CHECK;
+/** The objects that ingest is writing. */
+sq_err sq_db_upload_set_objects(struct sq_db *db, const uint8_t id[16], const uint8_t ids_object_id[16],
+                                const uint8_t genotypes_object_id[16]) SQ_MUST_CHECK;
+/** checking -> ready, with what ingest found. */
+sq_err sq_db_upload_ready(struct sq_db *db, const uint8_t id[16], const char *format, const char *chrom,
+                          uint64_t samples, uint64_t variants) SQ_MUST_CHECK;
+/** -> failed, with why. */
+sq_err sq_db_upload_failed(struct sq_db *db, const uint8_t id[16], const struct sq_db_why *why) SQ_MUST_CHECK;
+/** Uploads past expires_s that are not erased yet. */
+sq_err sq_db_uploads_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_upload on, void *ctx) SQ_MUST_CHECK;
+/** SQ_ECONFLICT unless erased, or while a job names it. */
+sq_err sq_db_upload_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
+
+/* ---- panel ---------------------------------------------------------------------------------------------- */
+
+struct sq_db_panel {
+    char id[SQ_DB_PANEL_ID_BYTES]; /* public name, e.g. "1kgp3-b37" */
+    char name[128];
+    char build[SQ_DB_WORD_BYTES];
+    char chrom[SQ_DB_WORD_BYTES];
+    uint8_t object_id[SQ_DB_ID_BYTES], map_object_id[SQ_DB_ID_BYTES];
+    uint64_t haplotypes, sites;
+    uint64_t first_bp, last_bp;
+    char populations[256]; /* comma separated */
+    int64_t created_s, removed_s;
+};
+typedef sq_err (*sq_db_on_panel)(void *ctx, const struct sq_db_panel *row);
+
+sq_err sq_db_panel_insert(struct sq_db *db, const struct sq_db_panel *row) SQ_MUST_CHECK;
+sq_err sq_db_panel_get(struct sq_db *db, const char *id, struct sq_db_panel *out) SQ_MUST_CHECK; /* removed ones too */
+sq_err sq_db_panel_list(struct sq_db *db, bool with_removed, sq_db_on_panel on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_panel_count(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK; /* not removed */
+sq_err sq_db_panel_remove(struct sq_db *db, const char *id, int64_t now_s) SQ_MUST_CHECK;
+
+/* ---- job ------------------------------------------------------------------------------------------------ */
+
+struct sq_db_job {
+    char id[SQ_DB_JOB_ID_BYTES]; /* ordered by time as text */
+    uint8_t owner_id[SQ_DB_ID_BYTES];
+    uint8_t upload_id[SQ_DB_ID_BYTES]; /* zero once the upload is forgotten */
+    char panel_id[SQ_DB_PANEL_ID_BYTES];
+    char population[SQ_DB_WORD_BYTES];
+    char mode[SQ_DB_WORD_BYTES]; /* impute, qc */
+    struct sq_db_sealed name_sealed;
+    int state; /* SQ_DB_job_state_... */
+    struct sq_db_why why;
+    int64_t created_s, started_s, finished_s, expires_s;
+    uint64_t progress_done, progress_total;
+    int claim_state; /* SQ_DB_claim_state_... */
+    int64_t claims;  /* how often it was claimed */
+    bool has_check;
+    uint8_t check_sha256[32]; /* digest of the package's check entry */
+    uint8_t package_object_id[SQ_DB_ID_BYTES], report_object_id[SQ_DB_ID_BYTES];
+    uint64_t samples, variants_in, variants_kept, variants_overlap, variants_out;
+    int64_t n_fence; /* last fence given to a task of this job */
+};
+typedef sq_err (*sq_db_on_job)(void *ctx, const struct sq_db_job *row);
+
+sq_err sq_db_job_insert(struct sq_db *db, const struct sq_db_job *row) SQ_MUST_CHECK;
+sq_err sq_db_job_get(struct sq_db *db, const char *id, struct sq_db_job *out) SQ_MUST_CHECK;
+/** Newest first. @before_id: the last id of the page before (NULL: from the newest). @owner NULL: all. state 0: all. */
+sq_err sq_db_job_list(struct sq_db *db, const uint8_t *owner, int state, const char *before_id, int limit,
+                      sq_db_on_job on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_job_count(struct sq_db *db, const uint8_t *owner, int state, int64_t *out_n) SQ_MUST_CHECK;
+/** Jobs of @owner (NULL: all) in queued, checking, running or sealing. */
+sq_err sq_db_job_count_active(struct sq_db *db, const uint8_t *owner, int64_t *out_n) SQ_MUST_CHECK;
+/** 1 for the next to start among queued jobs; 0 when it isn't queued. */
+sq_err sq_db_job_queue_place(struct sq_db *db, const char *id, int64_t *out_place) SQ_MUST_CHECK;
+sq_err sq_db_job_next_queued(struct sq_db *db, struct sq_db_job *out) SQ_MUST_CHECK; /* oldest; SQ_ENOTFOUND */
+/** Change of state, with its time: history row, started_s (first checking), finished_s (done, failed, cancelled). */
+sq_err sq_db_job_set_state(struct sq_db *db, const char *id, int state, int64_t now_ms) SQ_MUST_CHECK;
+/** sq_db_job_set_state to failed, with why. */
+sq_err sq_db_job_failed(struct sq_db *db, const char *id, const struct sq_db_why *why, int64_t now_ms) SQ_MUST_CHECK;
+sq_err sq_db_job_set_progress(struct sq_db *db, const char *id, uint64_t done, uint64_t total) SQ_MUST_CHECK;
+sq_err sq_db_job_set_expires(struct sq_db *db, const char *id, int64_t expires_s) SQ_MUST_CHECK;
+sq_err sq_db_job_set_report(struct sq_db *db, const char *id, const uint8_t report_object_id[16]) SQ_MUST_CHECK; /* zero: none any more */
+sq_err sq_db_job_set_counts(struct sq_db *db, const char *id, uint64_t samples, uint64_t variants_in, uint64_t kept,
+                            uint64_t overlap, uint64_t out) SQ_MUST_CHECK;
+sq_err sq_db_job_set_upload(struct sq_db *db, const char *id, const uint8_t upload_id[16]) SQ_MUST_CHECK; /* zero: forgotten */
+/** -> claimed, with the package and the digest of its check entry; counts the claim. */
+sq_err sq_db_job_claimed(struct sq_db *db, const char *id, const uint8_t package_object_id[16], const uint8_t check_sha256[32]) SQ_MUST_CHECK;
+sq_err sq_db_job_set_claim(struct sq_db *db, const char *id, int claim_state) SQ_MUST_CHECK; /* none, confirmed; none forgets the package */
+sq_err sq_db_job_next_fence(struct sq_db *db, const char *id, int64_t *out_fence) SQ_MUST_CHECK;
+/** Jobs past expires_s that are neither erasing nor erased. */
+sq_err sq_db_jobs_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_job on, void *ctx) SQ_MUST_CHECK;
+/** With history, tasks and result files. SQ_ECONFLICT unless erased. */
+sq_err sq_db_job_delete(struct sq_db *db, const char *id) SQ_MUST_CHECK;
+
+struct sq_db_job_time {
+    char job_id[SQ_DB_JOB_ID_BYTES];
+    int state;
+    int64_t at_ms;
+};
+typedef sq_err (*sq_db_on_job_time)(void *ctx, const struct sq_db_job_time *row);
+sq_err sq_db_job_times(struct sq_db *db, const char *job_id, sq_db_on_job_time on, void *ctx) SQ_MUST_CHECK; /* in order */
+
+/* ---- task ----------------------------------------------------------------------------------------------- */
+
+struct sq_db_task {
+    uint8_t id[SQ_DB_ID_BYTES];
+    char job_id[SQ_DB_JOB_ID_BYTES];   /* empty: of an upload or of a panel alone */
+    uint8_t upload_id[SQ_DB_ID_BYTES]; /* zero: of a job */
+    int stage;                         /* number in jobs/stages.def */
+    int state;                         /* SQ_DB_task_state_... */
+    int64_t fence, tries;
+    int64_t created_ms, started_ms, ended_ms;
+    uint32_t err;
+    uint64_t cpu_ms, peak_kib;
+};
+typedef sq_err (*sq_db_on_task)(void *ctx, const struct sq_db_task *row);
+
+sq_err sq_db_task_insert(struct sq_db *db, const struct sq_db_task *row) SQ_MUST_CHECK;
+sq_err sq_db_task_get(struct sq_db *db, const uint8_t id[16], struct sq_db_task *out) SQ_MUST_CHECK;
+/** Oldest first. @job_id NULL and @upload_id NULL: all. state 0: all. */
+sq_err sq_db_task_list(struct sq_db *db, const char *job_id, const uint8_t *upload_id, int state, int limit,
+                       sq_db_on_task on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_task_count(struct sq_db *db, int state, int64_t *out_n) SQ_MUST_CHECK;
+sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out) SQ_MUST_CHECK; /* oldest; SQ_ENOTFOUND */
+/** ready -> running: tries + 1, fence + 1; both returned in *out. */
+sq_err sq_db_task_start(struct sq_db *db, const uint8_t id[16], int64_t now_ms, struct sq_db_task *out) SQ_MUST_CHECK;
+/** running -> done (err 0) or failed. SQ_ECONFLICT when @fence isn't the present one: a late answer of an old try. */
+sq_err sq_db_task_end(struct sq_db *db, const uint8_t id[16], int64_t fence, uint32_t err, uint64_t cpu_ms,
+                      uint64_t peak_kib, int64_t now_ms) SQ_MUST_CHECK;
+/** running -> ready: try again. */
+sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
+/** Ready and running tasks of a job or upload -> failed with @err: cancelled, erased. */
+sq_err sq_db_task_cancel(struct sq_db *db, const char *job_id, const uint8_t *upload_id, uint32_t err, int64_t now_ms, int64_t *out_n) SQ_MUST_CHECK;
+sq_err sq_db_task_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* with its ports */
+
+struct sq_db_task_object {
+    uint8_t task_id[SQ_DB_ID_BYTES];
+    int port; /* number of the port in stages.def */
+    uint8_t object_id[SQ_DB_ID_BYTES];
+};
+typedef sq_err (*sq_db_on_task_object)(void *ctx, const struct sq_db_task_object *row);
+sq_err sq_db_task_object_put(struct sq_db *db, const struct sq_db_task_object *row) SQ_MUST_CHECK; /* replaces the port's */
+sq_err sq_db_task_objects(struct sq_db *db, const uint8_t task_id[16], sq_db_on_task_object on, void *ctx) SQ_MUST_CHECK; /* by port */
+/** Every object that a task of @job_id names (each once): what must go when the job goes. */
+sq_err sq_db_job_objects(struct sq_db *db, const char *job_id, sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+
+/* ---- result files --------------------------------------------------------------------------------------- */
+
+struct sq_db_result_file {
+    char job_id[SQ_DB_JOB_ID_BYTES];
+    char name[64]; /* a name of ours, never the owner's */
+    uint8_t header_object_id[SQ_DB_ID_BYTES]; /* zero: none */
+    uint8_t body_object_id[SQ_DB_ID_BYTES];
+    uint64_t plain_bytes;
+    bool has_sha256;
+    uint8_t sha256[32];
+};
+typedef sq_err (*sq_db_on_result_file)(void *ctx, const struct sq_db_result_file *row);
+sq_err sq_db_result_file_put(struct sq_db *db, const struct sq_db_result_file *row) SQ_MUST_CHECK; /* replaces */
+sq_err sq_db_result_files(struct sq_db *db, const char *job_id, sq_db_on_result_file on, void *ctx) SQ_MUST_CHECK; /* by name */
+sq_err sq_db_result_file_count(struct sq_db *db, const char *job_id, int64_t *out_n) SQ_MUST_CHECK;
+sq_err sq_db_result_files_delete(struct sq_db *db, const char *job_id) SQ_MUST_CHECK;
+
+/* ---- outbox: audit entries that are committed here but perhaps not yet in the log ----------------------- */
+
+typedef sq_err (*sq_db_on_entry)(void *ctx, uint64_t no, struct sq_span entry);
+/** SQ_EEXISTS when @no is there already. */
+sq_err sq_db_outbox_put(struct sq_db *db, uint64_t no, struct sq_span entry) SQ_MUST_CHECK;
+/** In order of number, at most @limit. */
+sq_err sq_db_outbox_peek(struct sq_db *db, int limit, sq_db_on_entry on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_outbox_delete_upto(struct sq_db *db, uint64_t no) SQ_MUST_CHECK;
+sq_err sq_db_outbox_count(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
+/** Highest number ever put, also after deletion; 0: none. The next entry gets one more. */
+sq_err sq_db_outbox_last(struct sq_db *db, uint64_t *out_no) SQ_MUST_CHECK;
+
+/* ---- who touched what: where in the audit log a person's entries stand (deleted with the account) ------- */
+
+sq_err sq_db_audit_ref_put(struct sq_db *db, uint64_t no, const uint8_t subject_id[16], const uint8_t object_id[16]) SQ_MUST_CHECK;
+typedef sq_err (*sq_db_on_audit_ref)(void *ctx, uint64_t no);
+/** Newest first, below @before_no (0: from the newest). @object NULL: all of the subject's. */
+sq_err sq_db_audit_refs(struct sq_db *db, const uint8_t subject_id[16], const uint8_t *object_id, uint64_t before_no,
+                        int limit, sq_db_on_audit_ref on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_audit_refs_delete(struct sq_db *db, const uint8_t subject_id[16]) SQ_MUST_CHECK;
+
+/* ---- meta: small values of the service (checkpoint size, instance id, ...) ------------------------------ */
+
+sq_err sq_db_meta_set(struct sq_db *db, const char *key, struct sq_span value) SQ_MUST_CHECK; /* at most 4 KiB */
+sq_err sq_db_meta_get(struct sq_db *db, const char *key, struct sq_buf *out) SQ_MUST_CHECK; /* appended; SQ_ENOTFOUND */
+sq_err sq_db_meta_set_no(struct sq_db *db, const char *key, int64_t value) SQ_MUST_CHECK;
+sq_err sq_db_meta_get_no(struct sq_db *db, const char *key, int64_t *out) SQ_MUST_CHECK;
+sq_err sq_db_meta_delete(struct sq_db *db, const char *key) SQ_MUST_CHECK; /* not there is fine */
+
+#endif
