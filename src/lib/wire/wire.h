@@ -93,7 +93,8 @@ struct sq_msg {
     } u;
 };
 
-/** sq_msg_of(part_key, .part_no = 3) - a message to send, as an rvalue. */
+/** sq_msg_of(part_key, .part_no = 3) - a message to send, as an rvalue; sq_msg_bare(ok) one without fields. */
+#define sq_msg_bare(name_) ((struct sq_msg){.no = SQ_MSG_##name_})
 #define sq_msg_of(name_, ...) ((struct sq_msg){.no = SQ_MSG_##name_, .u.name_ = {.unused_ = 0, __VA_ARGS__}})
 
 struct sq_msg_row {
