@@ -1,0 +1,49 @@
+/**
+ * http/routes - the addresses of the service, made from routes.def, and the matcher.
+ */
+#ifndef SQ_HTTP_ROUTES_H
+#define SQ_HTTP_ROUTES_H
+
+#include "lib/core/buf.h"
+
+enum sq_route {
+#define SQ_ROUTE(name, no, method, path, who, rate, kind, event, text) SQ_ROUTE_##name = (no),
+#include "lib/http/routes.def"
+#undef SQ_ROUTE
+    SQ_ROUTE_MAX = 64 /* numbers are below this */
+};
+
+enum sq_who { SQ_WHO_ANYONE, SQ_WHO_USER, SQ_WHO_OPERATOR, SQ_WHO_SIGNED_IN };
+enum sq_rate { SQ_RATE_READ, SQ_RATE_WRITE, SQ_RATE_LOGIN, SQ_RATE_BULK };
+enum sq_route_kind { SQ_KIND_JSON, SQ_KIND_UPLOAD, SQ_KIND_DOWNLOAD };
+
+struct sq_route_row {
+    enum sq_route route;
+    const char *name, *method, *path;
+    enum sq_who who;
+    enum sq_rate rate;
+    enum sq_route_kind kind;
+    const char *event, *text;
+};
+
+#define SQ_ROUTE_MAX_PARAMS 2
+#define SQ_ROUTE_ID_MAX 64
+struct sq_route_params {
+    unsigned n;
+    char value[SQ_ROUTE_MAX_PARAMS][SQ_ROUTE_ID_MAX + 1];
+};
+
+/** sq_route_row_of - row of route @no, or NULL. Static. sq_route_rows: all of them. */
+const struct sq_route_row *sq_route_row_of(unsigned no);
+const struct sq_route_row *sq_route_rows(size_t *out_n);
+
+/**
+ * sq_route_match - the row for @method and @path (the path alone, before `?`, still percent-encoded).
+ * SQ_OK; SQ_ENOTFOUND; SQ_EMETHOD with @out_allow = "GET, POST"; SQ_EREQUEST for a path that isn't in normal form (empty
+ * segments, ., .., percent signs, backslashes, control characters: no address of ours needs them).
+ * HEAD matches GET. @out_params and @out_allow may be NULL.
+ */
+sq_err sq_route_match(const char *method, const char *path, const struct sq_route_row **out_row,
+                      struct sq_route_params *out_params, char out_allow[64]) SQ_MUST_CHECK;
+
+#endif
