@@ -1,0 +1,343 @@
+/*
+ * What each process is handed and how it starts. Everything that needs a right (opening, binding, chown) happens here,
+ * before the children run; they get descriptors with names, and nothing else.
+ */
+#include "daemon/parent/parent.h"
+
+#include "lib/core/clock.h"
+#include "lib/core/fault.h"
+#include "lib/core/file.h"
+#include "lib/core/log.h"
+#include "lib/proc/node.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* who may speak with whom; all else has no socket */
+static const enum sq_role links[][2] = {
+    {SQ_ROLE_GATEWAY, SQ_ROLE_REGISTRAR}, {SQ_ROLE_GATEWAY, SQ_ROLE_KEEPER},  {SQ_ROLE_GATEWAY, SQ_ROLE_RUNNER},
+    {SQ_ROLE_REGISTRAR, SQ_ROLE_KEEPER},  {SQ_ROLE_REGISTRAR, SQ_ROLE_STORER}, {SQ_ROLE_REGISTRAR, SQ_ROLE_RUNNER},
+    {SQ_ROLE_RUNNER, SQ_ROLE_KEEPER},     {SQ_ROLE_RUNNER, SQ_ROLE_JAILER},
+};
+
+/* started in this order: jailer first, before anything is confined; gateway last, when somebody can answer */
+static const enum sq_role order[N_CHILD] = {SQ_ROLE_JAILER, SQ_ROLE_KEEPER, SQ_ROLE_STORER,
+                                            SQ_ROLE_RUNNER, SQ_ROLE_REGISTRAR, SQ_ROLE_GATEWAY};
+
+struct child *child_of(struct parent *p, enum sq_role role)
+{
+    for (size_t i = 0; i < N_CHILD; i++)
+        if (p->child[i].role == role)
+            return &p->child[i];
+    return NULL;
+}
+
+static sq_err complain(const char *what, const char *which, const char *mend)
+{
+    fprintf(stderr, "sequester: %s %s: %s. %s\n", what, which, strerror(errno), mend);
+    return sq_fail(SQ_ECONFIG);
+}
+
+static void hand(struct child *c, const char *name, int fd)
+{
+    sq_assert(c->n_handed < MAX_HANDED);
+    c->handed[c->n_handed].name = name;
+    c->handed[c->n_handed++].fd = fd;
+}
+
+/* the state directory must be reachable for the children's uids: each directory above it needs x for others */
+static sq_err check_reachable(const char *path)
+{
+    char part[PATH_MAX];
+    for (const char *p = path + 1; p && *p; p = strchr(p + 1, '/')) {
+        snprintf(part, sizeof part, "%.*s", (int)(p - path), path);
+        struct stat st;
+        if (part[0] && !stat(part, &st) && !(st.st_mode & S_IXOTH)) {
+            fprintf(stderr, "sequester: state_dir %s: %s can't be passed by other users (chmod o+x), but the processes run as"
+                            " users of their own. Choose another place.\n", path, part);
+            return sq_fail(SQ_ECONFIG);
+        }
+    }
+    return SQ_OK;
+}
+
+static sq_err open_dirs(struct parent *p)
+{
+    const char *state = config_get(&p->config, "state_dir");
+    sq_err e = p->is_root ? check_reachable(state) : SQ_OK;
+    if (e)
+        return e;
+    if (mkdir(state, 0711) < 0 && errno != EEXIST)
+        return complain("state_dir", state, "Create its parent directory.");
+    int dir = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return complain("state_dir", state, "It must be a directory of ours.");
+    uid_t base = (uid_t)config_number(&p->config, "uid_base");
+    for (size_t i = 0; i < N_CHILD; i++) {
+        struct child *c = &p->child[i];
+        c->role = order[i];
+        c->control = -1;
+        c->uid = p->is_root && c->role != SQ_ROLE_JAILER ? base + (uid_t)c->role : 0;
+        e = sq_dir_open(dir, sq_role_name(c->role), 0700, &c->cwd);
+        if (e || fchmod(c->cwd, 0700) < 0 || (c->uid && fchown(c->cwd, c->uid, c->uid) < 0))
+            return complain("state_dir", state, "Its directories must be ours to change.");
+    }
+    close(dir);
+    return SQ_OK;
+}
+
+static sq_err open_listen(struct parent *p, int *out_fd)
+{
+    const char *listen_on = config_get(&p->config, "listen");
+    char host[256];
+    snprintf(host, sizeof host, "%s", listen_on);
+    char *port = strrchr(host, ':');
+    if (!port) {
+        fprintf(stderr, "sequester: listen %s: expected ADDRESS:PORT\n", listen_on);
+        return sq_fail(SQ_ECONFIG);
+    }
+    *port++ = 0;
+    char *name = host;
+    if (*name == '[' && name[strlen(name) - 1] == ']') {
+        name[strlen(name) - 1] = 0;
+        name++;
+    }
+    struct addrinfo want = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    if (getaddrinfo(name, port, &want, &found)) {
+        fprintf(stderr, "sequester: listen %s: not a numeric address and port\n", listen_on);
+        return sq_fail(SQ_ECONFIG);
+    }
+    bool is_wild = !strcmp(name, "0.0.0.0") || !strcmp(name, "::");
+    if (is_wild && strcmp(config_get(&p->config, "allow_wildcard"), "yes")) {
+        freeaddrinfo(found);
+        fprintf(stderr, "sequester: listen %s: all addresses; say allow_wildcard = yes if you mean it\n", listen_on);
+        return sq_fail(SQ_ECONFIG);
+    }
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    int r = fd < 0 ? -1 : setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (r == 0)
+        r = bind(fd, found->ai_addr, found->ai_addrlen);
+    if (r == 0)
+        r = listen(fd, 1024);
+    freeaddrinfo(found);
+    if (r < 0)
+        return complain("listen", listen_on, "Is another server using it?");
+    snprintf(p->address, sizeof p->address, "https://%s", listen_on);
+    *out_fd = fd;
+    return SQ_OK;
+}
+
+static sq_err open_admin(struct parent *p, int *out_fd)
+{
+    const char *run_dir = config_get(&p->config, "run_dir");
+    if (mkdir(run_dir, 0711) < 0 && errno != EEXIST)
+        return complain("run_dir", run_dir, "Create its parent directory.");
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    if ((size_t)snprintf(at.sun_path, sizeof at.sun_path, "%s/admin.sock", run_dir) >= sizeof at.sun_path) {
+        fprintf(stderr, "sequester: run_dir %s: too long for a socket (107 bytes)\n", run_dir);
+        return sq_fail(SQ_ECONFIG);
+    }
+    unlink(at.sun_path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) < 0 || chmod(at.sun_path, 0600) < 0 || listen(fd, 16) < 0)
+        return complain("run_dir", run_dir, "The operator's socket could not be made there.");
+    *out_fd = fd;
+    return SQ_OK;
+}
+
+static sq_err open_secret(const char *key, const char *path, bool is_private, int *out_fd)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return complain(key, path, "`sequester init DIR` makes certificates for a first try.");
+    if (is_private && (st.st_mode & 077)) {
+        close(fd);
+        fprintf(stderr, "sequester: %s %s: others may read it. Mend: chmod 600 %s\n", key, path, path);
+        return sq_fail(SQ_ECONFIG);
+    }
+    *out_fd = fd;
+    return SQ_OK;
+}
+
+static sq_err open_programs(struct parent *p, const char *bin_dir)
+{
+    char path[PATH_MAX];
+    for (size_t i = 0; i < N_CHILD; i++) {
+        snprintf(path, sizeof path, "%s/sequester-%s", bin_dir, sq_role_name(p->child[i].role));
+        p->child[i].exe = open(path, O_RDONLY | O_CLOEXEC);
+        if (p->child[i].exe < 0)
+            return complain("program", path, "All programs of one version must lie in one directory.");
+    }
+    const char *worker = config_get(&p->config, "worker");
+    if (*worker)
+        snprintf(path, sizeof path, "%s", worker);
+    else
+        snprintf(path, sizeof path, "%s/sequester-worker", bin_dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return complain("worker", path, "It is the program that runs in the sandbox.");
+    hand(child_of(p, SQ_ROLE_JAILER), "worker", fd);
+    return SQ_OK;
+}
+
+#ifdef SQ_TEST_HOOKS
+static sq_err open_hooks(struct parent *p)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/hooks", config_get(&p->config, "state_dir"));
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, 4096) < 0)
+        return complain("hooks", path, "A test build needs it.");
+    sq_hooks_map(fd);
+    for (size_t i = 0; i < N_CHILD; i++)
+        hand(&p->child[i], "hooks", fd);
+    return SQ_OK;
+}
+#endif
+
+sq_err children_prepare(struct parent *p, const char *bin_dir)
+{
+    int listen_fd = -1, admin_fd = -1, cert = -1, key = -1, keyfile = -1;
+    sq_err e = open_dirs(p);
+    if (!e)
+        e = open_programs(p, bin_dir);
+    if (!e)
+        e = open_listen(p, &listen_fd);
+    if (!e)
+        e = open_admin(p, &admin_fd);
+    if (!e)
+        e = open_secret("tls_certificate", config_get(&p->config, "tls_certificate"), false, &cert);
+    if (!e)
+        e = open_secret("tls_key", config_get(&p->config, "tls_key"), true, &key);
+    bool is_file = !strcmp(config_get(&p->config, "key_backend"), "file");
+    if (!e && is_file)
+        e = open_secret("key_file", config_get(&p->config, "key_file"), true, &keyfile);
+#ifdef SQ_TEST_HOOKS
+    if (!e)
+        e = open_hooks(p);
+#endif
+    if (e)
+        return e;
+    struct child *gateway = child_of(p, SQ_ROLE_GATEWAY);
+    hand(gateway, "listen", listen_fd);
+    hand(gateway, "tls_cert", cert);
+    hand(gateway, "tls_key", key);
+    hand(child_of(p, SQ_ROLE_REGISTRAR), "admin", admin_fd);
+    if (is_file)
+        hand(child_of(p, SQ_ROLE_KEEPER), "keyfile", keyfile);
+    return SQ_OK;
+}
+
+/* ---- the start of one child ---- */
+
+/* the bounding set of jailer, as DESIGN §1a measured it; CHOWN is for runc, its fallback */
+static bool jailer_keeps(int cap)
+{
+    return cap == CAP_SYS_ADMIN || cap == CAP_SETUID || cap == CAP_SETGID || cap == CAP_KILL || cap == CAP_DAC_OVERRIDE ||
+           cap == CAP_CHOWN;
+}
+
+static _Noreturn void become(const struct parent *p, const struct child *c, int control)
+{
+    char name[48];
+    snprintf(name, sizeof name, "sequester-%s", sq_role_name(c->role));
+    char *argv[] = {name, NULL};
+    char log_level[64], *envp[2] = {NULL};
+    if (getenv("SQ_LOG")) {
+        snprintf(log_level, sizeof log_level, "SQ_LOG=%.40s", getenv("SQ_LOG"));
+        envp[0] = log_level;
+    }
+    int exe = fcntl(c->exe, F_DUPFD_CLOEXEC, 10); /* out of the way of descriptor 3 */
+    bool is_ok = exe >= 0 && fchdir(c->cwd) == 0 && dup2(control, SQ_NODE_PARENT_FD) >= 0;
+    if (control == SQ_NODE_PARENT_FD)
+        fcntl(control, F_SETFD, 0); /* dup2 onto itself keeps close-on-exec */
+    if (is_ok && p->is_root) {
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+            if (!(c->role == SQ_ROLE_JAILER && jailer_keeps(cap)))
+                is_ok = is_ok && prctl(PR_CAPBSET_DROP, cap) == 0;
+        is_ok = is_ok && setgroups(0, NULL) == 0;
+        if (c->uid)
+            is_ok = is_ok && setresgid(c->uid, c->uid, c->uid) == 0 && setresuid(c->uid, c->uid, c->uid) == 0;
+    }
+    is_ok = is_ok && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+    if (is_ok)
+        execveat(exe, "", argv, envp, AT_EMPTY_PATH);
+    _exit(127);
+}
+
+static void link_two(struct parent *p, struct child *a, struct child *b)
+{
+    (void)p;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return;
+    struct sq_msg to_a = sq_msg_of(peer, .role = (uint8_t)b->role, .socket = pair[0]);
+    struct sq_msg to_b = sq_msg_of(peer, .role = (uint8_t)a->role, .socket = pair[1]);
+    /* a child that is gone meanwhile is seen by SIGCHLD and linked anew at its next start */
+    sq_err ea = sq_wire_send(a->control, SQ_ROLE_PARENT, a->role, &to_a);
+    sq_err eb = sq_wire_send(b->control, SQ_ROLE_PARENT, b->role, &to_b);
+    (void)ea;
+    (void)eb;
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static sq_err hand_out(struct parent *p, struct child *c)
+{
+    sq_err e = sq_wire_hello(c->control, SQ_ROLE_PARENT, c->role);
+    for (size_t i = 0; i < c->n_handed && !e; i++) {
+        struct sq_msg m = sq_msg_of(take, .name = sq_span_str(c->handed[i].name), .file = c->handed[i].fd);
+        lseek(c->handed[i].fd, 0, SEEK_SET); /* files are read anew at each start; sockets don't mind */
+        e = sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &m);
+    }
+    size_t n;
+    const struct sq_key_row *row = sq_key_rows(&n);
+    for (size_t i = 0; i < n && !e; i++) {
+        if (!sq_key_is_for(&row[i], sq_role_name(c->role)))
+            continue;
+        struct sq_msg m = sq_msg_of(setting, .key = sq_span_str(row[i].name), .value = sq_span_str(p->config.value[i]));
+        e = sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &m);
+    }
+    for (size_t i = 0; i < sizeof links / sizeof links[0] && !e; i++) {
+        struct child *a = child_of(p, links[i][0]), *b = child_of(p, links[i][1]);
+        if ((a == c && b->control >= 0) || (b == c && a->control >= 0))
+            link_two(p, a, b);
+    }
+    struct sq_msg go = sq_msg_bare(go);
+    return e ? e : sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &go);
+}
+
+sq_err child_start(struct parent *p, struct child *c)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return sq_fail(SQ_ESYS);
+    pid_t pid = fork();
+    if (pid == 0)
+        become(p, c, pair[1]);
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return sq_fail(SQ_ESYS);
+    }
+    struct timeval limit = {.tv_sec = 10};
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit); /* a child that hangs in its hello must not hang us */
+    c->pid = pid;
+    c->control = pair[0];
+    c->is_serving = false;
+    sq_log(SQ_LOG_child_started, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", pid));
+    return hand_out(p, c);
+}

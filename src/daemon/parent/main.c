@@ -1,0 +1,222 @@
+/*
+ * sequester-parent: who starts the others.
+ *
+ * I read the configuration, open what needs a right to be opened (listening socket, certificate, key file, directories,
+ * the programs themselves), start each process with its own user, its own directory and exactly the descriptors it is
+ * meant to hold, link those that may speak with each other, and start a process again when it dies. When I die, all die.
+ *
+ * I hold no key (I pass a key file's descriptor on unread), I see no data, and I listen to nobody but my children.
+ */
+#include "daemon/parent/parent.h"
+
+#include "lib/core/clock.h"
+#include "lib/core/file.h"
+#include "lib/core/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STOP_WAIT_MS 8000
+
+/* swap that isn't on a mapped (dm-crypt) device or compressed memory could hold plaintext */
+static sq_err check_swap(const struct config *c)
+{
+    struct sq_buf text;
+    sq_buf_init(&text, 65536);
+    bool is_bad = false;
+    if (!sq_file_read(AT_FDCWD, "/proc/swaps", &text) && !sq_buf_add(&text, "", 1))
+        for (char *line = strchr((char *)text.p, '\n'); line && line[1]; line = strchr(line + 1, '\n'))
+            is_bad = is_bad || (strncmp(line + 1, "/dev/dm-", 8) && strncmp(line + 1, "/dev/zram", 9));
+    sq_buf_done(&text);
+    if (!is_bad)
+        return SQ_OK;
+    if (!strcmp(config_get(c, "allow_swap"), "yes")) {
+        sq_log(SQ_LOG_not_held, SQ_LW("promise", "invariant_1"), SQ_LW("reason", "unencrypted_swap"));
+        return SQ_OK;
+    }
+    fprintf(stderr, "sequester: this machine has unencrypted swap, to which genotypes could be written. Switch it off (swapoff -a),"
+                    " encrypt it, or say allow_swap = yes.\n");
+    return sq_fail(SQ_ECONFIG);
+}
+
+static void child_ended(struct parent *p, pid_t pid, int status)
+{
+    for (size_t i = 0; i < N_CHILD; i++) {
+        struct child *c = &p->child[i];
+        if (c->pid != pid)
+            continue;
+        sq_log(SQ_LOG_child_ended, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", pid),
+               SQ_LN("status", WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status)));
+        sq_close(&c->control);
+        c->pid = 0;
+        /* at once after a long life, then 0.2, 0.4 ... 6.4 s */
+        c->n_fail = c->is_serving ? 0 : c->n_fail + 1;
+        c->restart_at_ms = sq_clock_steady_ms() + (c->n_fail ? 100 << (c->n_fail > 6 ? 6 : c->n_fail) : 50);
+        c->is_serving = false;
+    }
+}
+
+static void reap(struct parent *p)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        child_ended(p, pid, status);
+}
+
+static void from_child(struct parent *p, struct child *c)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    sq_assert(pkt);
+    struct sq_msg m;
+    sq_err e = sq_wire_recv(c->control, c->role, SQ_ROLE_PARENT, pkt, &m);
+    if (!e && m.no == SQ_MSG_serving) {
+        c->is_serving = true;
+        bool is_all = true;
+        for (size_t i = 0; i < N_CHILD; i++)
+            is_all = is_all && p->child[i].is_serving;
+        if (is_all)
+            sq_log(SQ_LOG_ready, SQ_LW("address", p->address));
+    } else if (!e && m.no == SQ_MSG_bad_peer) {
+        struct child *bad = child_of(p, (enum sq_role)m.u.bad_peer.role);
+        if (bad && bad->pid)
+            kill(bad->pid, SIGKILL); /* a message that breaks protocol ends the process that sent it */
+    } else if (c->pid) {
+        kill(c->pid, SIGKILL); /* it hung up or spoke out of turn; SIGCHLD does the rest */
+        sq_close(&c->control);
+    }
+    sq_packet_free(pkt);
+}
+
+static int next_restart_ms(const struct parent *p)
+{
+    int64_t now = sq_clock_steady_ms(), soonest = -1;
+    for (size_t i = 0; i < N_CHILD; i++)
+        if (!p->child[i].pid && (soonest < 0 || p->child[i].restart_at_ms < soonest))
+            soonest = p->child[i].restart_at_ms;
+    return soonest < 0 ? -1 : soonest <= now ? 0 : (int)(soonest - now);
+}
+
+static void start_missing(struct parent *p)
+{
+    int64_t now = sq_clock_steady_ms();
+    for (size_t i = 0; i < N_CHILD; i++) {
+        struct child *c = &p->child[i];
+        if (c->pid || c->restart_at_ms > now)
+            continue;
+        sq_err e = child_start(p, c);
+        if (e) {
+            sq_log(SQ_LOG_failed, SQ_LW("what", "child_start"), SQ_LW("code", sq_err_name(e)));
+            if (c->pid)
+                kill(c->pid, SIGKILL);
+            else
+                c->restart_at_ms = now + 1000;
+        }
+    }
+}
+
+static void serve(struct parent *p, int signals)
+{
+    while (!p->is_stopping) {
+        start_missing(p);
+        struct pollfd poll_fd[N_CHILD + 1] = {{.fd = signals, .events = POLLIN}};
+        for (size_t i = 0; i < N_CHILD; i++)
+            poll_fd[i + 1] = (struct pollfd){.fd = p->child[i].control, .events = POLLIN};
+        if (poll(poll_fd, N_CHILD + 1, next_restart_ms(p)) < 0 && errno != EINTR)
+            break;
+        for (size_t i = 0; i < N_CHILD; i++)
+            if (poll_fd[i + 1].revents && p->child[i].control == poll_fd[i + 1].fd && poll_fd[i + 1].fd >= 0)
+                from_child(p, &p->child[i]);
+        struct signalfd_siginfo info;
+        while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
+            if (info.ssi_signo != SIGCHLD)
+                p->is_stopping = true;
+        reap(p);
+    }
+}
+
+/* gateway first, so that nobody is served half; registrar and keeper last */
+static void stop_all(struct parent *p)
+{
+    struct sq_msg stop = sq_msg_bare(stop);
+    for (size_t i = N_CHILD; i-- > 0;)
+        if (p->child[i].pid && sq_wire_send(p->child[i].control, SQ_ROLE_PARENT, p->child[i].role, &stop))
+            kill(p->child[i].pid, SIGKILL);
+    int64_t until = sq_clock_steady_ms() + STOP_WAIT_MS;
+    for (bool is_any = true; is_any && sq_clock_steady_ms() < until;) {
+        reap(p);
+        is_any = false;
+        for (size_t i = 0; i < N_CHILD; i++)
+            is_any = is_any || p->child[i].pid;
+        usleep(20000);
+    }
+    for (size_t i = 0; i < N_CHILD; i++)
+        if (p->child[i].pid)
+            kill(p->child[i].pid, SIGKILL);
+}
+
+static void usage(void)
+{
+    puts("usage: sequester-parent [--config FILE]\n"
+         "\n"
+         "Starts the whole service and stays in the foreground; its log goes to standard error.\n"
+         "SIGTERM stops it. Keys of FILE: see docs/operate.md.");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {0}};
+    const char *config_path = NULL;
+    for (int o; (o = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        if (o == 'c') {
+            config_path = optarg;
+        } else {
+            usage();
+            return o == 'h' ? 0 : 2;
+        }
+    }
+    static struct parent parent;
+    sq_log_role("parent");
+    umask(077);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    prctl(PR_SET_DUMPABLE, 0);
+    parent.is_root = geteuid() == 0;
+
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n < 0)
+        return 1;
+    exe[n] = 0;
+
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+
+    if (config_read(config_path, &parent.config) || check_swap(&parent.config) || children_prepare(&parent, dirname(exe)))
+        return 78; /* EX_CONFIG: starting again won't help */
+    if (!parent.is_root)
+        sq_log(SQ_LOG_not_held, SQ_LW("promise", "uid_separation"), SQ_LW("reason", "not_started_as_root"));
+    sq_log(SQ_LOG_started, SQ_LN("pid", getpid()), SQ_LN("uid", geteuid()), SQ_LW("version", SQ_VERSION));
+
+    int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    serve(&parent, signals);
+    stop_all(&parent);
+    return 0;
+}

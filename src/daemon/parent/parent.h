@@ -1,0 +1,59 @@
+/**
+ * parent - configuration, listening sockets, and the life of the other processes.
+ */
+#ifndef SQ_PARENT_PARENT_H
+#define SQ_PARENT_PARENT_H
+
+#include "lib/core/config.h"
+#include "lib/wire/wire.h"
+
+#include <sys/types.h>
+
+#define PARENT_MAX_KEYS 64
+
+struct config {
+    char value[PARENT_MAX_KEYS][SQ_CONFIG_MAX_VALUE]; /* in the order of config.def */
+};
+
+/** config_read - read @path (NULL: defaults alone). Errors are printed: file, line, what to do. */
+sq_err config_read(const char *path, struct config *out) SQ_MUST_CHECK;
+const char *config_get(const struct config *c, const char *key);
+uint64_t config_number(const struct config *c, const char *key);
+
+#define MAX_HANDED 6
+
+/** One process of ours, running or not. */
+struct child {
+    enum sq_role role;
+    int exe;       /* the program, opened before anything was given up */
+    int cwd;       /* its own directory */
+    uid_t uid;     /* uid = gid; 0: as parent */
+    struct {
+        const char *name;
+        int fd;
+    } handed[MAX_HANDED]; /* descriptors it gets at each start */
+    size_t n_handed;
+    pid_t pid;     /* 0: not running */
+    int control;   /* our end of its descriptor 3, or -1 */
+    unsigned n_fail;
+    int64_t restart_at_ms;
+    bool is_serving;
+};
+
+#define N_CHILD 6
+
+struct parent {
+    struct config config;
+    struct child child[N_CHILD];
+    bool is_root;
+    bool is_stopping;
+    char address[160];
+};
+
+/** children_prepare - directories, programs, sockets, certificates: all that children are handed. Prints errors. */
+sq_err children_prepare(struct parent *p, const char *bin_dir) SQ_MUST_CHECK;
+/** child_start - fork, give up rights, exec; hand out; link to the others that run. */
+sq_err child_start(struct parent *p, struct child *c) SQ_MUST_CHECK;
+struct child *child_of(struct parent *p, enum sq_role role);
+
+#endif

@@ -1,0 +1,74 @@
+#include "lib/core/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct sq_key_row rows[] = {
+#define SQ_KEY(name, type, fallback, who, text) {#name, SQ_KEY_##type, fallback, who, text},
+#include "lib/core/config.def"
+#undef SQ_KEY
+};
+
+const struct sq_key_row *sq_key_rows(size_t *out_n)
+{
+    *out_n = sizeof rows / sizeof rows[0];
+    return rows;
+}
+
+const struct sq_key_row *sq_key_row_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (!strcmp(rows[i].name, name))
+            return &rows[i];
+    return NULL;
+}
+
+bool sq_key_is_for(const struct sq_key_row *row, const char *role)
+{
+    size_t n = strlen(role);
+    for (const char *p = row->who; (p = strstr(p, role)); p += n)
+        if ((p == row->who || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
+            return true;
+    return false;
+}
+
+static sq_err check_number(const struct sq_key_row *row, const char *value, struct sq_why *why)
+{
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    if (errno || *end || *value < '0' || *value > '9')
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "must be a whole number");
+    const char *range = strstr(row->text, "..");
+    unsigned long long least, most;
+    if (range) {
+        while (range > row->text && range[-1] >= '0' && range[-1] <= '9')
+            range--;
+        if (sscanf(range, "%llu..%llu", &least, &most) == 2 && (v < least || v > most))
+            return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "must lie in %llu..%llu", least, most);
+    }
+    return SQ_OK;
+}
+
+sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why)
+{
+    if (strlen(value) >= SQ_CONFIG_MAX_VALUE)
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "is longer than %d bytes", SQ_CONFIG_MAX_VALUE - 1);
+    switch (row->type) {
+    case SQ_KEY_NUMBER:
+        return check_number(row, value, why);
+    case SQ_KEY_YESNO:
+        if (strcmp(value, "yes") && strcmp(value, "no"))
+            return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "must be yes or no");
+        return SQ_OK;
+    case SQ_KEY_PATH:
+        if (*value && *value != '/')
+            return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "must be an absolute path");
+        return SQ_OK;
+    case SQ_KEY_TEXT:
+        return SQ_OK;
+    }
+    return SQ_OK;
+}

@@ -1,0 +1,30 @@
+/**
+ * core/config - the keys of sequester.ini, made from config.def, and the check of one value.
+ */
+#ifndef SQ_CORE_CONFIG_H
+#define SQ_CORE_CONFIG_H
+
+#include "lib/core/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define SQ_CONFIG_MAX_VALUE 1024
+
+enum sq_key_type { SQ_KEY_TEXT, SQ_KEY_PATH, SQ_KEY_NUMBER, SQ_KEY_YESNO };
+
+struct sq_key_row {
+    const char *name;
+    enum sq_key_type type;
+    const char *fallback, *who, *text;
+};
+
+const struct sq_key_row *sq_key_rows(size_t *out_n);
+/** sq_key_row_of - the row called @name, or NULL. */
+const struct sq_key_row *sq_key_row_of(const char *name);
+/** sq_key_is_for - does @row name role @role in its `who` list? */
+bool sq_key_is_for(const struct sq_key_row *row, const char *role);
+/** sq_key_check - SQ_OK or SQ_ECONFIG with a sentence in @why->detail. A NUMBER's range stands in its text, "min..max". */
+sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why) SQ_MUST_CHECK;
+
+#endif
