@@ -39,7 +39,7 @@ const struct sq_route_row *sq_route_rows(size_t *out_n);
 
 /**
  * sq_route_match - the row for @method and @path (the path alone, before `?`, still percent-encoded).
- * SQ_OK; SQ_ENOTFOUND; SQ_EMETHOD with @out_allow = "GET, POST"; SQ_EREQUEST for a path that isn't in normal form (empty
+ * SQ_OK; SQ_ENOTFOUND; SQ_EMETHOD with @out_allow = "GET, HEAD, POST"; SQ_EREQUEST for a path that isn't in normal form (empty
  * segments, ., .., percent signs, backslashes, control characters: no address of ours needs them).
  * HEAD matches GET. @out_params and @out_allow may be NULL.
  */
