@@ -285,6 +285,11 @@ enum sq_role sq_ask_from(const struct sq_ask *ask)
     return ask->link->peer;
 }
 
+uint64_t sq_ask_generation(const struct sq_ask *ask)
+{
+    return ask->generation;
+}
+
 void sq_ask_keep_fd(struct sq_ask *ask, int fd)
 {
     sq_packet_keep_fd(ask->pkt, fd);

@@ -58,6 +58,8 @@ sq_err sq_node_tell(struct sq_node *node, enum sq_role peer, const struct sq_msg
 
 /* inside a handler */
 enum sq_role sq_ask_from(const struct sq_ask *ask);
+/** Counts the sockets to this peer: it grows when the peer was restarted, and an older number is of a peer that is gone. */
+uint64_t sq_ask_generation(const struct sq_ask *ask);
 void sq_ask_reply(struct sq_ask *ask, const struct sq_msg *m);
 void sq_ask_ok(struct sq_ask *ask);
 void sq_ask_fail(struct sq_ask *ask, sq_err code);
