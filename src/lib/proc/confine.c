@@ -263,17 +263,27 @@ static sq_err catch_sigsys(void)
 #define OUTSIDE_LIST SCMP_ACT_KILL_PROCESS
 #endif
 
+/* The other way round, for the two that start programs of other people: what nobody below them may do. */
+static int add_refusals(scmp_filter_ctx filter, const int *calls, size_t n_call)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n_call; i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), calls[i], 0);
+    return rc;
+}
+
 static sq_err load_list(const int *calls, size_t n_call, unsigned flags)
 {
-    sq_err e = catch_sigsys();
+    bool is_deny = flags & SQ_CONFINE_DENY;
+    sq_err e = is_deny ? SQ_OK : catch_sigsys();
     if (e != SQ_OK)
         return e;
-    scmp_filter_ctx filter = seccomp_init(OUTSIDE_LIST);
+    scmp_filter_ctx filter = seccomp_init(is_deny ? SCMP_ACT_ALLOW : OUTSIDE_LIST);
     if (!filter)
         return sq_fail(SQ_ENOMEM);
     if (seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS) || /* i386 and x32 calls on x86-64 */
         seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) ||                     /* binary tree: long lists stay cheap */
-        add_rules(filter, calls, n_call, flags) || seccomp_load(filter))
+        (is_deny ? add_refusals(filter, calls, n_call) : add_rules(filter, calls, n_call, flags)) || seccomp_load(filter))
         e = sq_fail(SQ_ESYS);
     seccomp_release(filter);
     return e;

@@ -18,11 +18,12 @@
 
 enum {
     SQ_CONFINE_UNIX = 1, /* may create AF_UNIX sockets */
+    SQ_CONFINE_DENY = 2, /* @calls is what is refused (EPERM), all else passes: jailer and parent, whose children are other programs */
 };
 
 /**
  * @calls      [n_call] system call numbers (SYS_read, ...): the daemon's confine.c holds the whole list. borrowed
- *             n_call 0: no list at all (jailer and parent, whose children are other programs).
+ *             n_call 0: no list at all.
  * @flags      SQ_CONFINE_*.
  * @keep_caps  bit mask of capabilities to keep (1ULL << CAP_KILL ...), 0 for all but jailer and parent.
  *

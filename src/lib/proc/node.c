@@ -61,6 +61,7 @@ struct sq_node {
     struct link link[SQ_ROLE_COUNT];
     sq_on_fn on[SQ_MSG_MAX];
     void (*on_peer_up)(void *, enum sq_role);
+    void (*on_peer_down)(void *, enum sq_role);
     void *ctx;
     uint64_t next_call; /* atomic */
     bool is_unsealed;   /* atomic */
@@ -202,6 +203,11 @@ void sq_node_threads(struct sq_node *node, enum sq_role peer, unsigned n_thread)
 void sq_node_on_peer_up(struct sq_node *node, void (*on)(void *, enum sq_role))
 {
     node->on_peer_up = on;
+}
+
+void sq_node_on_peer_down(struct sq_node *node, void (*on)(void *, enum sq_role))
+{
+    node->on_peer_down = on;
 }
 
 void sq_node_set_unsealed(struct sq_node *node, bool is_unsealed)
@@ -488,6 +494,8 @@ static void *reader_main(void *arg)
         l->is_ready = false;
     }
     pthread_mutex_unlock(&l->lock);
+    if (is_mine && node->on_peer_down)
+        node->on_peer_down(node->ctx, l->peer); /* still holding `sending`: a new link can't come up before it is done */
     pthread_mutex_unlock(&l->sending);
     if (is_mine) {
         fail_waiters(l);
@@ -519,6 +527,8 @@ static void link_attach(struct sq_node *node, enum sq_role peer, int sock)
     if (old >= 0)
         shutdown(old, SHUT_RDWR);
     pthread_mutex_unlock(&l->lock);
+    if (old >= 0 && node->is_started && node->on_peer_down)
+        node->on_peer_down(node->ctx, peer);
     pthread_mutex_unlock(&l->sending);
     if (old >= 0) {
         fail_waiters(l);
