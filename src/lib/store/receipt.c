@@ -1,0 +1,275 @@
+#include "lib/store/receipt.h"
+
+#include "lib/core/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define LAST_SECOND 253402300799LL /* 9999-12-31T23:59:59Z */
+
+/* What every receipt says, word for word: part of the format, see docs/formats/receipt.md. */
+static const char *const limits[] = {
+    "The key was destroyed first: from then on no process, journal, replica or kept backup of this site can open the object.",
+    "A copy of the key slab kept against the rules, or an old disk image with its root key, still could: the operator answers "
+    "for that.",
+    "Flash drives, thin volumes, RAID and snapshots below the file system can keep old blocks that overwriting does not reach; "
+    "there the destroyed key is the protection.",
+    "What was downloaded or claimed before is not covered.",
+};
+#define N_LIMIT (sizeof limits / sizeof limits[0])
+
+/* ---- writing ---- */
+static bool is_word(const char *s, size_t max)
+{
+    size_t n = strnlen(s, max + 1);
+    return n && n <= max && strspn(s, "abcdefghijklmnopqrstuvwxyz_") == n;
+}
+
+static bool is_printable(const char *s, size_t max)
+{
+    size_t n = strnlen(s, max + 1);
+    for (size_t i = 0; i < n; i++)
+        if (s[i] < ' ' || s[i] > '~')
+            return false;
+    return n && n <= max && s[0] != ' ' && s[n - 1] != ' ';
+}
+
+static sq_err add_id(struct sq_buf *out, const char *key, const uint8_t *id, size_t n)
+{
+    char hex[65];
+    sq_hex(id, n, hex);
+    return sq_buf_addf(out, "%s %s\n", key, hex);
+}
+
+static sq_err add_time(struct sq_buf *out, const char *key, int64_t s)
+{
+    char text[21] = "-";
+    if (s < 0 || s > LAST_SECOND)
+        return sq_fail(SQ_ERANGE);
+    if (s)
+        sq_clock_text(s, text);
+    return sq_buf_addf(out, "%s %s\n", key, text);
+}
+
+static sq_err add_object(struct sq_buf *out, const struct sq_receipt_object *o)
+{
+    const char *method = sq_erase_word(o->erased.method);
+    if (!is_word(o->kind, SQ_RECEIPT_KIND_BYTES - 1) || !method ||
+        !is_printable(o->erased.filesystem, SQ_STORE_FILESYSTEM_BYTES - 1))
+        return sq_fail(SQ_ERANGE);
+    sq_err e = add_id(out, "object", o->object, sizeof o->object);
+    if (!e)
+        e = sq_buf_addf(out, "kind %s\nplain-bytes %llu\nsealed-bytes %llu\n", o->kind, (unsigned long long)o->plain_bytes,
+                        (unsigned long long)o->sealed_bytes);
+    if (!e)
+        e = o->has_sha256 ? add_id(out, "sealed-sha256", o->sha256, sizeof o->sha256) : sq_buf_addf(out, "sealed-sha256 -\n");
+    if (!e)
+        e = add_time(out, "created", o->created_s);
+    if (!e)
+        e = add_time(out, "key-destroyed", o->key_destroyed_s);
+    if (!e)
+        e = sq_buf_addf(out, "key-generation %u\nmethod %s\npasses %u\nextents %u\nextents-moved %s\nread-back %s\nfilesystem %s\n",
+                        o->key_generation, method, o->erased.n_pass, o->erased.n_extent, o->erased.is_moved ? "yes" : "no",
+                        o->erased.is_verified ? "yes" : "no", o->erased.filesystem);
+    return e;
+}
+
+static sq_err add_meanings(struct sq_buf *out, const struct sq_receipt *r)
+{
+    for (unsigned method = 1; sq_erase_word(method); method++)
+        for (uint32_t i = 0; i < r->n_object; i++)
+            if ((unsigned)r->object[i].erased.method == method) {
+                sq_err e = sq_buf_addf(out, "meaning %s: %s\n", sq_erase_word(method), sq_erase_sentence(method));
+                if (e)
+                    return e;
+                break;
+            }
+    return SQ_OK;
+}
+
+sq_err sq_receipt_text(const struct sq_receipt *r, struct sq_buf *out)
+{
+    static const uint8_t no_job[SQ_STORE_ID_BYTES];
+    if (r->n_object < 1 || r->n_object > SQ_RECEIPT_MAX_OBJECTS || r->part < 1 || r->part > r->n_part || r->made_s <= 0)
+        return sq_fail(SQ_ERANGE);
+    struct sq_buf b;
+    sq_buf_init(&b, SQ_RECEIPT_MAX_BYTES);
+    sq_err e = sq_buf_addf(&b, "%s", SQ_RECEIPT_FIRST_LINE);
+    if (!e)
+        e = add_time(&b, "made", r->made_s);
+    if (!e)
+        e = add_id(&b, "owner", r->owner, sizeof r->owner);
+    if (!e)
+        e = memcmp(r->job, no_job, sizeof no_job) ? add_id(&b, "job", r->job, sizeof r->job) : sq_buf_addf(&b, "job -\n");
+    if (!e)
+        e = sq_buf_addf(&b, "part %u\nparts %u\nobjects %u\n", r->part, r->n_part, r->n_object);
+    for (uint32_t i = 0; !e && i < r->n_object; i++)
+        e = add_object(&b, &r->object[i]);
+    if (!e)
+        e = add_meanings(&b, r);
+    for (size_t i = 0; !e && i < N_LIMIT; i++)
+        e = sq_buf_addf(&b, "limit %s\n", limits[i]);
+    if (!e)
+        e = sq_buf_add(out, b.p, b.n);
+    sq_buf_done(&b);
+    return e;
+}
+
+/* ---- reading: leniently line by line, then the strictness comes from writing it again ---- */
+struct reading {
+    const char *at, *end;
+    uint64_t line;
+    const char *key;   /* expected in this line */
+    char value[256];
+    bool is_bad;
+};
+
+/* The value of the next line, whose key must be @key. Once bad, always bad: the values are then empty. */
+static const char *next_value(struct reading *r, const char *key)
+{
+    r->value[0] = 0;
+    if (r->is_bad)
+        return r->value;
+    r->line++;
+    r->key = key;
+    size_t n_key = strlen(key), left = (size_t)(r->end - r->at);
+    const char *lf = memchr(r->at, '\n', left);
+    size_t n = lf ? (size_t)(lf - r->at) : 0;
+    r->is_bad = !lf || n <= n_key + 1 || memcmp(r->at, key, n_key) != 0 || r->at[n_key] != ' ' ||
+                n - n_key - 1 >= sizeof r->value || memchr(r->at, 0, n);
+    if (r->is_bad)
+        return r->value;
+    memcpy(r->value, r->at + n_key + 1, n - n_key - 1);
+    r->value[n - n_key - 1] = 0;
+    r->at = lf + 1;
+    return r->value;
+}
+
+static void read_id(struct reading *r, const char *key, uint8_t *out, size_t n, bool *out_is_there)
+{
+    const char *v = next_value(r, key);
+    bool is_dash = !strcmp(v, "-");
+    if (out_is_there)
+        *out_is_there = !is_dash;
+    if (!r->is_bad && (is_dash ? !out_is_there : sq_hex_decode(v, strlen(v), out, n) != SQ_OK))
+        r->is_bad = true;
+}
+
+static uint64_t read_number(struct reading *r, const char *key, uint64_t max)
+{
+    const char *v = next_value(r, key);
+    uint64_t x = 0;
+    for (const char *p = v; *p; p++) {
+        unsigned digit = (unsigned)(*p - '0');
+        if (digit > 9 || x > (UINT64_MAX - digit) / 10) {
+            r->is_bad = true;
+            return 0;
+        }
+        x = x * 10 + digit;
+    }
+    if (x > max)
+        r->is_bad = true;
+    return x;
+}
+
+static int64_t read_time(struct reading *r, const char *key)
+{
+    const char *v = next_value(r, key);
+    if (r->is_bad || !strcmp(v, "-"))
+        return 0;
+    struct tm tm = {0};
+    const char *end = strlen(v) == 20 ? strptime(v, "%Y-%m-%dT%H:%M:%SZ", &tm) : NULL;
+    if (!end || *end) {
+        r->is_bad = true;
+        return 0;
+    }
+    return (int64_t)timegm(&tm);
+}
+
+static bool read_yes(struct reading *r, const char *key)
+{
+    const char *v = next_value(r, key);
+    bool is_yes = !strcmp(v, "yes");
+    if (!is_yes && strcmp(v, "no") != 0)
+        r->is_bad = true;
+    return is_yes;
+}
+
+static void read_text(struct reading *r, const char *key, char *out, size_t out_size)
+{
+    const char *v = next_value(r, key);
+    if (strlen(v) >= out_size)
+        r->is_bad = true;
+    else
+        memcpy(out, v, strlen(v) + 1);
+}
+
+static void read_object(struct reading *r, struct sq_receipt_object *o)
+{
+    read_id(r, "object", o->object, sizeof o->object, NULL);
+    read_text(r, "kind", o->kind, sizeof o->kind);
+    o->plain_bytes = read_number(r, "plain-bytes", UINT64_MAX);
+    o->sealed_bytes = read_number(r, "sealed-bytes", UINT64_MAX);
+    read_id(r, "sealed-sha256", o->sha256, sizeof o->sha256, &o->has_sha256);
+    o->created_s = read_time(r, "created");
+    o->key_destroyed_s = read_time(r, "key-destroyed");
+    o->key_generation = (uint32_t)read_number(r, "key-generation", UINT32_MAX);
+    o->erased.method = (enum sq_erase_method)sq_erase_named(next_value(r, "method"));
+    if (!sq_erase_word(o->erased.method))
+        r->is_bad = true;
+    o->erased.n_pass = (uint8_t)read_number(r, "passes", UINT8_MAX);
+    o->erased.n_extent = (uint32_t)read_number(r, "extents", UINT32_MAX);
+    o->erased.is_moved = read_yes(r, "extents-moved");
+    o->erased.is_verified = read_yes(r, "read-back");
+    read_text(r, "filesystem", o->erased.filesystem, sizeof o->erased.filesystem);
+}
+
+static void read_all(struct reading *r, struct sq_receipt *out)
+{
+    bool has_job = false;
+    out->made_s = read_time(r, "made");
+    read_id(r, "owner", out->owner, sizeof out->owner, NULL);
+    read_id(r, "job", out->job, sizeof out->job, &has_job);
+    out->part = (uint32_t)read_number(r, "part", UINT32_MAX);
+    out->n_part = (uint32_t)read_number(r, "parts", UINT32_MAX);
+    out->n_object = (uint32_t)read_number(r, "objects", SQ_RECEIPT_MAX_OBJECTS);
+    for (uint32_t i = 0; !r->is_bad && i < out->n_object; i++)
+        read_object(r, &out->object[i]);
+}
+
+/* Line in which @a and @b part company. */
+static uint64_t first_difference(const char *a, size_t n_a, const char *b, size_t n_b)
+{
+    uint64_t line = 1;
+    for (size_t i = 0; i < n_a && i < n_b && a[i] == b[i]; i++)
+        line += a[i] == '\n';
+    return line;
+}
+
+sq_err sq_receipt_read(const char *text, size_t n, struct sq_receipt *out, struct sq_why *why)
+{
+    size_t n_first = strlen(SQ_RECEIPT_FIRST_LINE);
+    if (n > SQ_RECEIPT_MAX_BYTES || n < n_first || memcmp(text, SQ_RECEIPT_FIRST_LINE, n_first) != 0)
+        return sq_why_set(why, SQ_EFIELD, 1, 0, "sequester-receipt/v1", "this is not a receipt of a version known here");
+    struct sq_receipt *got = calloc(1, sizeof *got);
+    if (!got)
+        return sq_fail(SQ_ENOMEM);
+    struct reading r = {.at = text + n_first, .end = text + n, .line = 1, .key = ""};
+    struct sq_buf again;
+    sq_buf_init(&again, SQ_RECEIPT_MAX_BYTES);
+    read_all(&r, got);
+    sq_err e = SQ_OK;
+    if (r.is_bad)
+        e = sq_why_set(why, SQ_EFIELD, r.line, 0, r.key, "this line should have this key and a valid value");
+    else if ((e = sq_receipt_text(got, &again)) == SQ_ERANGE)
+        e = sq_why_set(why, SQ_EFIELD, 0, 0, "", "a value is outside of what a receipt can say");
+    else if (!e && (again.n != n || memcmp(again.p, text, n) != 0))
+        e = sq_why_set(why, SQ_EFIELD, first_difference(text, n, (const char *)again.p, again.n), 0, "",
+                       "this line is not as a receipt has it");
+    if (!e)
+        *out = *got;
+    sq_buf_done(&again);
+    free(got);
+    return e;
+}
