@@ -1,0 +1,109 @@
+/* Passwords: hashed with Argon2id, the hash sealed under the owner's key, so that the database alone can't be guessed at. */
+#include "daemon/keeper/keeper.h"
+
+#include "lib/core/clock.h"
+
+#define PURPOSE "sequester password v1"
+#define SEALED_MAX_BYTES (SQ_PHC_MAX_BYTES + SQ_BOX_EXTRA_BYTES)
+
+struct password_aad {
+    uint8_t bytes[8 + SQ_ID_BYTES]; /* "password" | owner id */
+};
+
+static struct password_aad aad_of(const uint8_t *owner_id)
+{
+    struct password_aad aad;
+    memcpy(aad.bytes, "password", 8);
+    memcpy(aad.bytes + 8, owner_id, SQ_ID_BYTES);
+    return aad;
+}
+
+static sq_err hash_in_turn(struct keeper *k, struct sq_span password, char out_phc[SQ_PHC_MAX_BYTES])
+{
+    sq_err err = keeper_hash_enter(&k->hash_pool);
+    if (err)
+        return err;
+    err = sq_password_hash(password.p, password.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, out_phc);
+    keeper_hash_leave(&k->hash_pool);
+    return err;
+}
+
+static sq_err check_in_turn(struct keeper *k, struct sq_span password, const char *phc)
+{
+    sq_err err = keeper_hash_enter(&k->hash_pool);
+    if (err)
+        return err;
+    err = sq_password_check(password.p, password.n, phc);
+    keeper_hash_leave(&k->hash_pool);
+    return err;
+}
+
+void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    const struct sq_msg_password_hash *q = &m->u.password_hash;
+    char phc[SQ_PHC_MAX_BYTES];
+    uint8_t sealed[SEALED_MAX_BYTES];
+    struct sq_key *key = NULL;
+    struct password_aad aad = aad_of(q->owner_id);
+    size_t n = 0;
+    sq_err err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
+    if (!err)
+        err = hash_in_turn(k, q->password, phc);
+    if (!err) {
+        n = strlen(phc);
+        err = sq_box_seal(key, aad.bytes, sizeof aad.bytes, phc, n, sealed);
+    }
+    if (err) {
+        sq_ask_fail(ask, err);
+    } else {
+        struct sq_msg is = sq_msg_of(sealed_is, .sealed = sq_span_of(sealed, n + SQ_BOX_EXTRA_BYTES));
+        sq_ask_reply(ask, &is);
+    }
+    sq_key_free(key);
+    sq_wipe(phc, sizeof phc);
+}
+
+static sq_err open_phc(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char out_phc[SQ_PHC_MAX_BYTES])
+{
+    struct sq_key *key = NULL;
+    struct password_aad aad = aad_of(owner_id);
+    if (sealed.n <= SQ_BOX_EXTRA_BYTES || sealed.n >= SEALED_MAX_BYTES)
+        return sq_fail(SQ_ETAMPERED);
+    sq_err err = keeper_owner_key(k, owner_id, PURPOSE, &key);
+    if (!err)
+        err = sq_box_open(key, aad.bytes, sizeof aad.bytes, sealed.p, sealed.n, (uint8_t *)out_phc);
+    if (!err)
+        out_phc[sealed.n - SQ_BOX_EXTRA_BYTES] = 0;
+    sq_key_free(key);
+    return err;
+}
+
+/* Nobody has this name: the same work, so that the time doesn't tell. */
+static sq_err check_nobody(struct keeper *k, struct sq_span password)
+{
+    char phc[SQ_PHC_MAX_BYTES];
+    sq_err err = hash_in_turn(k, password, phc);
+    sq_wipe(phc, sizeof phc);
+    return err ? err : sq_fail(SQ_EPASSWORD);
+}
+
+void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    const struct sq_msg_password_check *q = &m->u.password_check;
+    char phc[SQ_PHC_MAX_BYTES];
+    sq_err err;
+    if (!q->sealed.n) {
+        err = check_nobody(k, q->password);
+    } else {
+        err = open_phc(k, q->owner_id, q->sealed, phc);
+        if (!err)
+            err = check_in_turn(k, q->password, phc);
+        sq_wipe(phc, sizeof phc);
+    }
+    if (err)
+        sq_ask_fail(ask, err);
+    else
+        sq_ask_ok(ask);
+}

@@ -1,0 +1,91 @@
+/* keeper - what its files share: the process's state, and one handler a message. */
+#ifndef SQ_KEEPER_KEEPER_H
+#define SQ_KEEPER_KEEPER_H
+
+#include "daemon/keeper/clock_watch.h"
+#include "daemon/keeper/grants.h"
+#include "daemon/keeper/hash_pool.h"
+#include "daemon/keeper/slab.h"
+#include "lib/proc/node.h"
+
+#ifdef SQ_TEST_HOOKS
+#define KEEPER_HASH_MEM_KIB 8192u /* so that hundreds of test users don't take minutes */
+#else
+#define KEEPER_HASH_MEM_KIB 65536u
+#endif
+#define KEEPER_HASH_PASSES 3u
+#define KEEPER_PASSPHRASE_MIN_BYTES 12u
+
+struct keeper {
+    struct sq_node *node;
+    struct sq_slab *slab;
+    const char *origin;
+    bool is_file_mode;
+    struct keeper_grants grants;
+    struct keeper_clock clock;
+    struct keeper_hash_pool hash_pool;
+    struct keeper_backoff {
+        pthread_mutex_t lock; /* also: one unsealing at a time */
+        uint32_t n_failure;
+        int64_t not_before_steady_ms;
+    } backoff;
+    struct keeper_publics { /* drawn from the slab once */
+        pthread_mutex_t lock;
+        bool is_known;
+        uint8_t token[SQ_ES256_PUBLIC_BYTES], note[SQ_ED25519_PUBLIC_BYTES];
+    } publics;
+    pthread_mutex_t signing; /* check against the last tree, remember the new one, sign: one at a time */
+};
+
+/* unsealing.c */
+void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_unseal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_clock_confirm(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* After the slab became readable: say so to the node and to the log. */
+void keeper_unsealed(struct keeper *k);
+
+/* slots.c */
+void on_owner_create(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_owner_destroy(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_slot_create(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_slot_close(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_slot_extend(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_slot_destroy(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_slot_list(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* Destroy what is due, unless the clock is held; forget grants that are over. Called at start and by the timer. */
+void keeper_expire(struct keeper *k);
+
+/* part_keys.c */
+void on_part_key(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_task_seal_key(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_task_open_key(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_entry_keys(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_grant(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_grant_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_one_time_password(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
+/* credentials.c */
+void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
+/* fields.c */
+void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_lookup(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* A key for one purpose, drawn from an owner's key. */
+sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *purpose, struct sq_key **out) SQ_MUST_CHECK;
+
+/* signing.c */
+void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_checkpoint(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_receipt_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_ES256_PUBLIC_BYTES],
+                          uint8_t out_note[SQ_ED25519_PUBLIC_BYTES]) SQ_MUST_CHECK;
+
+/* confine.c */
+sq_err keeper_confine(void) SQ_MUST_CHECK;
+
+/* SQ_OK, or SQ_ECLOCK while the clock is held. */
+sq_err keeper_clock_ok(struct keeper *k) SQ_MUST_CHECK;
+
+#endif

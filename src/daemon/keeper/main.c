@@ -1,0 +1,237 @@
+/*
+ * sequester-keeper
+ *
+ * Who I am: the one process that holds keys. I draw them, wrap them in the slab, hand out what is derived from them for one part
+ * or one package entry at a time, and destroy them, on request and by myself when their time is over.
+ *
+ * What I hold: the slab's descriptor; the root key in locked memory while I am unsealed; for the time of one request an
+ * owner's or object's key; grants and one-time passwords, in memory only.
+ *
+ * What I give away: to gateway, fresh keys of new parts of objects that are open for it. To runner, what the live
+ * grant of its task covers. To registrar, signatures, sealed fields, checks. To nobody: root, owner or object keys.
+ *
+ * What I can't do: open a file, make a socket, run a program, see a payload byte. confine.c has every call I may make.
+ *
+ * What may go wrong: my disk may be torn, full or old. The slab finds damage by itself; what it can't find is said in
+ * docs/formats/key-slab.md. I take every sender for hostile, registrar too: owners are checked in the slots, trees against the
+ * last one signed, times against my own clock.
+ */
+#include "daemon/keeper/keeper.h"
+
+#include "lib/core/clock.h"
+#include "lib/core/fault.h"
+#include "lib/core/file.h"
+#include "lib/core/log.h"
+#include "lib/identity/identity.h"
+#include "lib/proc/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef SQ_TEST_HOOKS
+#define EXPIRE_EVERY_S 1
+#else
+#define EXPIRE_EVERY_S 3600
+#endif
+#define REGISTRAR_THREADS 16 /* two may hash, six may wait to: the others go on */
+#define RUNNER_THREADS 4
+#define GATEWAY_THREADS 4
+
+static _Noreturn void give_up(const char *what, sq_err err)
+{
+    sq_log(SQ_LOG_failed, SQ_LW("what", what), SQ_LW("code", sq_err_name(err)), SQ_LN("errno", errno));
+    _exit(1);
+}
+
+/* ---- what is taken before confining ---- */
+
+static int open_slab(void)
+{
+    struct stat st;
+    int dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0 || fstat(dir, &st))
+        give_up("state_dir", SQ_EIO);
+    if (st.st_uid != geteuid() || (st.st_mode & 077))
+        give_up("state_dir_must_be_own_and_0700", SQ_ECONFIG);
+    int fd = openat(dir, "slab", O_RDWR | O_CREAT | O_DSYNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        give_up("slab_open", SQ_EIO);
+    if (flock(fd, LOCK_EX | LOCK_NB))
+        give_up("slab_is_in_use", SQ_ECONFLICT);
+    if (sq_fsync(dir))
+        give_up("state_dir_sync", SQ_EIO);
+    close(dir);
+    return fd;
+}
+
+/* 64 hex digits, maybe a line feed. */
+static struct sq_key *read_key_file(int fd)
+{
+    const size_t n_hex = 2 * SQ_KEY_BYTES, n_text = n_hex + 2;
+    uint8_t *text;
+    struct sq_key *kek = NULL;
+    size_t got = 0;
+    sq_err err = sq_secret_new(n_text + SQ_KEY_BYTES, &text);
+    if (err)
+        give_up("key_file", err);
+    err = sq_pread_full(fd, text, n_text, 0, &got);
+    if (!err && got == n_hex + 1 && text[n_hex] == '\n')
+        got = n_hex;
+    if (!err && got != n_hex)
+        err = sq_fail(SQ_ECONFIG);
+    if (!err)
+        err = sq_hex_decode((const char *)text, n_hex, text + n_text, SQ_KEY_BYTES);
+    if (!err)
+        err = sq_key_from(text + n_text, &kek);
+    sq_secret_free(text, n_text + SQ_KEY_BYTES);
+    if (err)
+        give_up("key_file_must_be_64_hex_digits", err);
+    return kek;
+}
+
+static struct sq_key *take_kek(struct keeper *k)
+{
+    const char *backend = sq_node_setting(k->node, "key_backend");
+    int fd = sq_node_take(k->node, "keyfile");
+    k->is_file_mode = backend && !strcmp(backend, "file");
+    if (!k->is_file_mode) {
+        sq_close(&fd);
+        return NULL;
+    }
+    if (fd < 0)
+        give_up("key_file_missing", SQ_ECONFIG);
+    struct sq_key *kek = read_key_file(fd);
+    sq_close(&fd);
+    return kek;
+}
+
+/* ---- after confining ---- */
+
+static void open_keeper(struct keeper *k, int slab_fd)
+{
+    sq_err err = sq_slab_open(slab_fd, &k->slab);
+    if (err)
+        give_up("slab", err);
+    if (sq_slab_n_damaged(k->slab))
+        sq_log(SQ_LOG_sweep, SQ_LN("damaged", sq_slab_n_damaged(k->slab)));
+    bool is_other = !sq_slab_is_new(k->slab) && (sq_slab_backend_of(k->slab) == SQ_SLAB_FILE) != k->is_file_mode;
+    if (is_other)
+        give_up("key_backend_is_not_that_of_the_slab", SQ_ECONFIG);
+    keeper_clock_start(&k->clock, sq_slab_clock_s(k->slab));
+    if ((err = keeper_grants_init(&k->grants)))
+        give_up("grants", err);
+    keeper_hash_pool_init(&k->hash_pool);
+    pthread_mutex_init(&k->backoff.lock, NULL);
+    pthread_mutex_init(&k->publics.lock, NULL);
+    pthread_mutex_init(&k->signing, NULL);
+}
+
+static void unseal_by_file(struct keeper *k, struct sq_key *kek)
+{
+    sq_err err = sq_slab_is_new(k->slab) ? sq_slab_create_file(k->slab, kek, keeper_clock_wall_s())
+                                         : sq_slab_unseal_file(k->slab, kek);
+    sq_key_free(kek);
+    if (err)
+        give_up("unseal_by_key_file", err);
+    keeper_unsealed(k);
+}
+
+static void *timer_main(void *arg)
+{
+    struct keeper *k = arg;
+    for (;;) {
+        const struct timespec pause_for = {.tv_sec = EXPIRE_EVERY_S};
+        nanosleep(&pause_for, NULL);
+        keeper_expire(k);
+        if (EXPIRE_EVERY_S >= 60 && sq_slab_is_unsealed(k->slab) && !keeper_clock_is_held(&k->clock) &&
+            sq_slab_set_clock(k->slab, keeper_clock_wall_s(), false))
+            sq_log(SQ_LOG_failed, SQ_LW("what", "header_write"));
+    }
+    return NULL;
+}
+
+static void listen_to_all(struct sq_node *n)
+{
+    sq_node_on(n, SQ_MSG_part_key, on_part_key);
+    sq_node_on(n, SQ_MSG_task_seal_key, on_task_seal_key);
+    sq_node_on(n, SQ_MSG_task_open_key, on_task_open_key);
+    sq_node_on(n, SQ_MSG_entry_keys, on_entry_keys);
+    sq_node_on(n, SQ_MSG_keeper_state, on_keeper_state);
+    sq_node_on(n, SQ_MSG_unseal, on_unseal);
+    sq_node_on(n, SQ_MSG_clock_confirm, on_clock_confirm);
+    sq_node_on(n, SQ_MSG_owner_create, on_owner_create);
+    sq_node_on(n, SQ_MSG_owner_destroy, on_owner_destroy);
+    sq_node_on(n, SQ_MSG_slot_create, on_slot_create);
+    sq_node_on(n, SQ_MSG_slot_close, on_slot_close);
+    sq_node_on(n, SQ_MSG_slot_extend, on_slot_extend);
+    sq_node_on(n, SQ_MSG_slot_destroy, on_slot_destroy);
+    sq_node_on(n, SQ_MSG_slot_list, on_slot_list);
+    sq_node_on(n, SQ_MSG_grant, on_grant);
+    sq_node_on(n, SQ_MSG_grant_end, on_grant_end);
+    sq_node_on(n, SQ_MSG_one_time_password, on_one_time_password);
+    sq_node_on(n, SQ_MSG_password_hash, on_password_hash);
+    sq_node_on(n, SQ_MSG_password_check, on_password_check);
+    sq_node_on(n, SQ_MSG_token_sign, on_token_sign);
+    sq_node_on(n, SQ_MSG_fields_seal, on_fields_seal);
+    sq_node_on(n, SQ_MSG_fields_open, on_fields_open);
+    sq_node_on(n, SQ_MSG_lookup, on_lookup);
+    sq_node_on(n, SQ_MSG_checkpoint, on_checkpoint);
+    sq_node_on(n, SQ_MSG_receipt_sign, on_receipt_sign);
+    sq_node_threads(n, SQ_ROLE_REGISTRAR, REGISTRAR_THREADS);
+    sq_node_threads(n, SQ_ROLE_RUNNER, RUNNER_THREADS);
+    sq_node_threads(n, SQ_ROLE_GATEWAY, GATEWAY_THREADS);
+}
+
+int main(void)
+{
+    static struct keeper k;
+    sq_err err = sq_proc_begin("keeper");
+    if (!err)
+        err = sq_crypt_start();
+    if (!err)
+        err = sq_identity_start();
+    if (!err)
+        err = sq_node_open(SQ_ROLE_KEEPER, &k.node);
+    if (err)
+        give_up("start", err);
+
+    int hooks = sq_node_take(k.node, "hooks");
+#ifdef SQ_TEST_HOOKS
+    if (hooks >= 0)
+        sq_hooks_map(hooks);
+#endif
+    sq_close(&hooks);
+    if (!(k.origin = sq_node_setting(k.node, "origin")))
+        give_up("origin_missing", SQ_ECONFIG);
+    int slab_fd = open_slab();
+    struct sq_key *kek = take_kek(&k);
+
+    if ((err = keeper_confine()))
+        give_up("confine", err);
+
+    open_keeper(&k, slab_fd);
+    sq_node_set_unsealed(k.node, false);
+    keeper_expire(&k);
+    if (k.is_file_mode)
+        unseal_by_file(&k, kek);
+    else
+        sq_log(SQ_LOG_key_service, SQ_LW("state", sq_slab_is_new(k.slab) ? "new" : "sealed"));
+    if (keeper_clock_is_held(&k.clock))
+        sq_log(SQ_LOG_key_service, SQ_LW("state", "clock_held"));
+
+    listen_to_all(k.node);
+    pthread_t timer;
+    if (pthread_create(&timer, NULL, timer_main, &k))
+        give_up("timer", SQ_ESYS);
+    if ((err = sq_node_start(k.node, &k)))
+        give_up("node", err);
+    sq_node_serve(k.node, "");
+
+    sq_node_set_unsealed(k.node, false);
+    _exit(0); /* handlers may be at work: the kernel wipes locked pages before anyone else gets them */
+}

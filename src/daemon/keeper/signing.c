@@ -1,0 +1,180 @@
+/* What keeper signs: tokens, checkpoints of the audit log, receipts. */
+#include "daemon/keeper/keeper.h"
+
+#include "lib/audit/audit.h"
+#include "lib/core/clock.h"
+#include "lib/core/fault.h"
+#include "lib/core/log.h"
+#include "lib/identity/jwt.h"
+
+#include <stdio.h>
+
+#define RECEIPT_FIRST_LINE "sequester-receipt/v1\n"
+#define NOTE_MAX_BYTES 12288
+
+static sq_err site_key(struct keeper *k, enum sq_slab_type type, struct sq_key **out)
+{
+    return sq_slab_key(k->slab, type, sq_slab_site_owner, sq_clock_now_s(), NULL, out);
+}
+
+static sq_err draw_publics(struct keeper *k, struct keeper_publics *p)
+{
+    struct sq_key *token = NULL, *note = NULL;
+    sq_err err = site_key(k, SQ_SLAB_TOKEN_KEY, &token);
+    if (!err)
+        err = sq_es256_public(token, p->token);
+    if (!err)
+        err = site_key(k, SQ_SLAB_NOTE_KEY, &note);
+    if (!err)
+        err = sq_ed25519_public(note, p->note);
+    sq_key_free(token);
+    sq_key_free(note);
+    p->is_known = !err;
+    return err;
+}
+
+sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_ES256_PUBLIC_BYTES], uint8_t out_note[SQ_ED25519_PUBLIC_BYTES])
+{
+    struct keeper_publics *p = &k->publics;
+    pthread_mutex_lock(&p->lock);
+    sq_err err = p->is_known ? SQ_OK : draw_publics(k, p);
+    if (!err) {
+        memcpy(out_token, p->token, sizeof p->token);
+        memcpy(out_note, p->note, sizeof p->note);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return err;
+}
+
+/* ---- tokens ---- */
+
+/* Keeper's own clock must agree with what it signs: registrar can't have a token made out for later. */
+static sq_err check_times(const struct sq_jwt_claims *c)
+{
+    int64_t now_s = sq_clock_now_s();
+    return c->issued_s > now_s + SQ_JWT_LEEWAY_S || c->issued_s < now_s - 600 || c->expires_s <= now_s ? sq_fail(SQ_ERANGE) : SQ_OK;
+}
+
+void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    const struct sq_msg_token_sign *q = &m->u.token_sign;
+    struct sq_jwt_claims c = {.epoch = q->epoch};
+    struct sq_slab_slot owner;
+    struct sq_key *key = NULL;
+    struct sq_buf token;
+    sq_buf_init(&token, SQ_JWT_MAX_BYTES);
+    memcpy(c.sub, q->owner_id, sizeof c.sub);
+    memcpy(c.jti, q->jti, sizeof c.jti);
+    sq_err err = keeper_clock_ok(k);
+    if (!err && (q->issued_s > INT64_MAX / 2 || q->expires_s > INT64_MAX / 2))
+        err = sq_fail(SQ_ERANGE);
+    c.issued_s = (int64_t)q->issued_s;
+    c.expires_s = (int64_t)q->expires_s;
+    if (!err)
+        err = sq_span_copy(q->role, c.role, sizeof c.role);
+    if (!err)
+        err = sq_span_copy(q->scope, c.scope, sizeof c.scope);
+    if (!err)
+        err = check_times(&c);
+    if (!err) /* nobody signs in whose key is gone */
+        err = sq_slab_look(k->slab, SQ_SLAB_OWNER, q->owner_id, sq_clock_now_s(), &owner);
+    if (!err)
+        err = site_key(k, SQ_SLAB_TOKEN_KEY, &key);
+    if (!err)
+        err = sq_jwt_make(key, k->origin, &c, &token);
+    sq_key_free(key);
+    if (err) {
+        sq_ask_fail(ask, err);
+    } else {
+        struct sq_msg is = sq_msg_of(token_is, .token = sq_span_of(token.p, token.n));
+        sq_ask_reply(ask, &is);
+    }
+    sq_buf_done(&token);
+}
+
+/* ---- notes ---- */
+
+static void answer_note(struct sq_ask *ask, sq_err err, struct sq_buf *note)
+{
+    if (err) {
+        sq_ask_fail(ask, err);
+    } else {
+        struct sq_msg is = sq_msg_of(note_is, .note = sq_span_of(note->p, note->n));
+        sq_ask_reply(ask, &is);
+    }
+    sq_buf_done(note);
+}
+
+static sq_err sign_note(struct keeper *k, const char *name, const void *text, size_t n, struct sq_buf *out)
+{
+    struct sq_key *key = NULL;
+    sq_err err = site_key(k, SQ_SLAB_NOTE_KEY, &key);
+    if (!err)
+        err = sq_note_sign(key, name, text, n, out);
+    sq_key_free(key);
+    return err;
+}
+
+/* An extension of the last tree, or that very tree again. */
+static sq_err check_tree(struct keeper *k, const struct sq_msg_checkpoint *q)
+{
+    uint64_t size;
+    uint8_t root[SQ_SHA256_BYTES];
+    sq_slab_tree(k->slab, &size, root);
+    if (q->size < size)
+        return sq_fail(SQ_EROLLBACK);
+    if (q->proof.n % SQ_AUDIT_HASH_BYTES)
+        return sq_fail(SQ_EAUDIT);
+    if (!size) { /* nothing signed yet: nothing to be consistent with, so the empty tree's own root stands in */
+        sq_err err = sq_audit_root_empty(root);
+        if (err)
+            return err;
+    }
+    return sq_audit_check_consistency(size, root, q->size, q->root, q->proof.p, q->proof.n / SQ_AUDIT_HASH_BYTES);
+}
+
+/* Remembered durably first, signed then: a signature that left this process is never ahead of what keeper knows. */
+void on_checkpoint(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    const struct sq_msg_checkpoint *q = &m->u.checkpoint;
+    struct sq_buf text, note;
+    sq_buf_init(&text, 1024);
+    sq_buf_init(&note, NOTE_MAX_BYTES);
+    pthread_mutex_lock(&k->signing);
+    uint64_t size;
+    uint8_t root[SQ_SHA256_BYTES];
+    sq_slab_tree(k->slab, &size, root);
+    sq_err err = check_tree(k, q);
+    if (!err && (q->size != size || memcmp(root, q->root, sizeof root)))
+        err = sq_slab_set_tree(k->slab, q->size, q->root, keeper_clock_is_held(&k->clock) ? 0 : keeper_clock_wall_s());
+    if (!err)
+        err = sq_fault("keeper.before_sign");
+    if (!err)
+        err = sq_note_text(k->origin, q->size, q->root, &text);
+    if (!err)
+        err = sign_note(k, k->origin, text.p, text.n, &note);
+    pthread_mutex_unlock(&k->signing);
+    if (err == SQ_EROLLBACK || err == SQ_EAUDIT)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "checkpoint"), SQ_LW("code", sq_err_name(err)));
+    sq_buf_done(&text);
+    answer_note(ask, err, &note);
+}
+
+void on_receipt_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    struct sq_span text = m->u.receipt_sign.text;
+    const size_t n_first = sizeof RECEIPT_FIRST_LINE - 1;
+    char name[SQ_NOTE_NAME_BYTES];
+    struct sq_buf note;
+    sq_buf_init(&note, NOTE_MAX_BYTES);
+    sq_err err = text.n > n_first && !memcmp(text.p, RECEIPT_FIRST_LINE, n_first) ? SQ_OK : sq_fail(SQ_ERANGE);
+    int n = snprintf(name, sizeof name, "%s/receipt", k->origin);
+    if (!err && (n < 0 || (size_t)n >= sizeof name))
+        err = sq_fail(SQ_ECONFIG);
+    if (!err)
+        err = sign_note(k, name, text.p, text.n, &note);
+    answer_note(ask, err, &note);
+}

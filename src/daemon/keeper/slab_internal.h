@@ -1,0 +1,45 @@
+/* keeper/slab inside: what slab.c, slab_root.c and slab_slot.c share. Every function here wants the lock held. */
+#ifndef SQ_KEEPER_SLAB_INTERNAL_H
+#define SQ_KEEPER_SLAB_INTERNAL_H
+
+#include "daemon/keeper/slab.h"
+
+#include <pthread.h>
+#include <sys/types.h>
+
+/* What is known of a slot without reading it. */
+struct slab_entry {
+    uint8_t id[SQ_SLAB_ID_BYTES];
+    uint64_t not_after_s; /* tombstone: when it was destroyed */
+    uint8_t type;         /* enum sq_slab_type; a tombstone's is_gone says so */
+    bool is_gone, is_damaged;
+    uint32_t next; /* in the same hash chain, + 1; 0 ends */
+};
+
+struct sq_slab {
+    pthread_mutex_t lock;
+    int fd;
+    bool is_new;
+    struct sq_slab_header header;
+    struct sq_key *root;
+    struct slab_entry *entry;
+    uint32_t n_slot, cap_slot;
+    uint32_t *bucket; /* first slot + 1 of each chain */
+    uint32_t n_bucket;
+    uint32_t free_hint; /* no free slot below this one */
+};
+
+sq_err slab_grow(struct sq_slab *slab) SQ_MUST_CHECK;
+sq_err slab_read_slot(struct sq_slab *slab, uint32_t at, struct sq_slab_slot *out) SQ_MUST_CHECK;
+sq_err slab_write_slot(struct sq_slab *slab, uint32_t at, const struct sq_slab_slot *slot) SQ_MUST_CHECK;
+sq_err slab_write_header(struct sq_slab *slab, struct sq_slab_header *next) SQ_MUST_CHECK;
+sq_err slab_load_slots(struct sq_slab *slab) SQ_MUST_CHECK;
+/* Wrap @key for @slot (every other field of it is set), or unwrap it. @parent: root or the owner's key. */
+sq_err slab_wrap(struct sq_slab *slab, const struct sq_key *parent, struct sq_slab_slot *slot, const struct sq_key *key) SQ_MUST_CHECK;
+sq_err slab_unwrap(struct sq_slab *slab, const struct sq_key *parent, const struct sq_slab_slot *slot,
+                   struct sq_key **out_key) SQ_MUST_CHECK;
+sq_err slab_add_locked(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, const uint8_t *owner,
+                       uint64_t not_after_s, uint8_t for_role, const struct sq_key *key_or_null, int64_t now_s) SQ_MUST_CHECK;
+off_t slab_slot_offset(uint32_t at);
+
+#endif
