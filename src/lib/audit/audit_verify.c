@@ -150,7 +150,7 @@ static sq_err check_roots(struct verifying *v)
         if (memcmp(root, h->root, sizeof root) != 0) {
             uint64_t first = v->differs ? v->differs : v->r->signed_size + 1;
             found(v, SQ_AUDIT_REWRITTEN, first, v->differs ? v->differs : size, size);
-            v->are_roots_over = true;
+            v->are_roots_over = v->is_tree_over = true; /* what follows differs too, and says nothing new */
             v->differs = v->node_differs = 0;
             continue;
         }
