@@ -161,7 +161,7 @@ static void replace(struct sq_buf *b, const char *from, const char *to)
 static void path_tricks(void **state)
 {
     static const char *names[] = {"../xx/data.bin", "/hr22/data.bin", "chr22//ata.bin", "chr22/../a.bin", "./r22/data.bin",
-                                  "chr22/data.bi/", "chr22\\data.bin", "chr22/data bin", "chr22/\x01" "ata.bin", "-hr22/data.bin",
+                                  "chr22/data.bi/", "chr22\\data.bin", "chr22/data bin", ("chr22/\x01" "ata.bin"), "-hr22/data.bin",
                                   "chr22/\xc3\xa4ta.bin", "chr22/....../..", "chr22/-ata.bin"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct sq_buf b;
