@@ -1,0 +1,90 @@
+/**
+ * gateway - what its files share: the process, one request, and who does what with it. See main.c for what it may.
+ */
+#ifndef SQ_GATEWAY_GATEWAY_H
+#define SQ_GATEWAY_GATEWAY_H
+
+#include "lib/http/http_server.h"
+#include "lib/http/routes.h"
+#include "lib/proc/node.h"
+
+#define GATEWAY_BODY_MAX 49152u      /* message api: BLOB(body) */
+#define GATEWAY_CALL_MS 30000        /* registrar answers within this, or the client gets 503 */
+#define GATEWAY_CLOSE_MS 20000       /* upload_close: registrar waits up to 10 s for ingest */
+#define GATEWAY_FORM_BYTES 65536u    /* of a form besides its files */
+#define GATEWAY_FORM_FILES 16u       /* files of one form */
+
+struct limits;
+struct upload;
+
+struct gateway {
+    struct sq_node *node;
+    const char *hosts;
+    uint64_t upload_max_bytes;
+    struct limits *limits;
+};
+
+struct request {
+    struct gateway *gw;
+    struct sq_http_request *http;
+    uint8_t id[8];
+    char id_hex[17];
+    int64_t start_ms;
+    const struct sq_route_row *row; /* NULL: refused before it was known */
+    struct sq_route_params params;
+    struct sq_span token;  /* in the head: lives as long as the request */
+    struct sq_buf body;    /* JSON, as it comes */
+    struct upload *upload; /* UPLOAD only */
+    uint8_t ticket[16];    /* DOWNLOAD: what download_end will name */
+    bool has_ticket;
+    bool is_refused; /* an error was answered: nothing of this request goes any further */
+};
+
+/* request.c: admits, or refuses, and hands on to the three kinds below */
+extern const struct sq_http_events gateway_events;
+/** The path's variables, each ended by LF, as messages want them. @out keeps them. */
+struct sq_span request_params(const struct request *r, char out[SQ_ROUTE_MAX_PARAMS * (SQ_ROUTE_ID_MAX + 1)]);
+
+/* answer.c */
+void answer_error(struct request *r, sq_err code, const char *detail); /* detail: a sentence of ours, or NULL */
+void answer_limited(struct request *r, unsigned wait_s);
+void answer_method(struct request *r, const char *allow);
+/** What registrar decided: status, Location, Retry-After and body go out as they are. */
+void answer_api(struct request *r, const struct sq_msg_api_is *is);
+void answer_json(struct request *r, unsigned status, const char *location, unsigned retry_s, const void *body, size_t n);
+void answer_download(struct request *r, unsigned status, const struct sq_msg_download_is *is, const char *etag, int fd);
+void answer_no_range(struct request *r, uint64_t total_bytes);
+
+/* forward.c: small bodies, to registrar and back */
+void forward_head(struct request *r);
+void forward_body(struct request *r, const uint8_t *p, size_t n);
+void forward_end(struct request *r);
+
+/* upload.c: a form's files, sealed while they arrive */
+void upload_head(struct request *r);
+void upload_body(struct request *r, const uint8_t *p, size_t n);
+void upload_end(struct request *r);
+void upload_drop(struct request *r); /* always, last: gives up what wasn't finished */
+
+/* download.c: ranges, tags, and a pipe from runner */
+void download_end(struct request *r);
+void download_drop(struct request *r); /* always, last: says how much was sent */
+
+/* limits.c */
+sq_err limits_new(struct sq_node *node, struct limits **out) SQ_MUST_CHECK;
+sq_err limits_start(struct limits *l) SQ_MUST_CHECK; /* the thread that reports refusals: after confining */
+/** Take one request of @rate from @who's bucket: 0, or the seconds until there is one again. */
+unsigned limits_take(struct limits *l, enum sq_rate rate, const void *who, size_t n);
+void limits_refused(struct limits *l, const char *address); /* counted, told to registrar once a minute */
+
+/* tls.c */
+struct tls_files {
+    uint8_t *certificate, *key; /* C strings in locked memory */
+};
+sq_err tls_read(struct sq_node *node, struct tls_files *out) SQ_MUST_CHECK;
+void tls_wipe(struct tls_files *tls);
+
+/* confine.c */
+sq_err gateway_confine(void) SQ_MUST_CHECK;
+
+#endif
