@@ -1,0 +1,474 @@
+"""sequester-runner, the real program, in the middle of a hub played by hub.py. Arguments: the program, the source root."""
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+program, root = sys.argv[1], sys.argv[2]
+sys.path[:0] = [os.path.join(root, "tests/support"), os.path.join(root, "tests/oracle")]
+import hub as h  # noqa: E402
+from hub import ERR, sums  # noqa: E402
+
+PANEL, INGEST, QC, IMPUTE, FINISH = 1, 2, 3, 4, 5
+COUNTS = dict(format=2, is_phased=1, chrom="chr22", n_sample=3, n_variant=4, n_kept=5, n_in_panel=6, n_excluded=7, first_bp=8,
+              last_bp=9, n_haplotype=10, n_site=11)
+
+
+def read_all(fd):
+    data = b""
+    while piece := os.read(fd, 1 << 20):
+        data += piece
+    return data
+
+
+def write_all(fd, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+    os.close(fd)
+
+
+def code_is(m, name):
+    assert m.code == ERR[name], "ended with %s, not %s" % ([k for k, v in ERR.items() if v == m.code], name)
+    assert (m.code == 0) or not m.sums, "a failed task has no sums"
+
+
+def good_ingest(control, ports, order, sandbox):
+    """upload in, bytes turned round out, what it saw in the ids"""
+    upload = read_all(ports[0])
+    control.send("work_progress", done=1, total=2)
+    control.send("work_counts", **COUNTS)
+    write_all(ports[1], upload[::-1])
+    write_all(ports[2], ("%d %s %s %d %d %d" % (order.stage, order.fields["panel"], order.population, order.max_samples,
+                                               order.max_variants, order.flags)).encode())
+    control.send("work_done")
+    return 0, 0
+
+
+def hang(control, ports, order, sandbox):
+    sandbox.killed.wait(30)
+    return 1, 9
+
+
+def ingest(hub, plain=b"some bytes", **more):
+    objects = [hub.sealed(plain), hub.empty(), hub.empty()]
+    answer = hub.run_task(INGEST, objects, **more)
+    assert getattr(answer, "name", None) == "ok", answer
+    return [o[0] for o in objects]
+
+
+def test_stage_runs(hub):
+    """a task of three parts: inputs open, outputs sealed, counts, usage and order come through"""
+    plain = os.urandom(1 << 20) * 35
+    hub.work = good_ingest
+    _, genotypes, ids = ingest(hub, plain)
+    m = hub.end()
+    code_is(m, "OK")
+    assert hub.opened(genotypes) == plain[::-1]
+    assert hub.opened(ids) == b"2 1kgp EUR 10 20 5"
+    sealed_bytes = os.path.getsize(hub.path(genotypes))
+    assert sums(m)[0] == (3, len(plain), sealed_bytes, hashlib.sha256(plain[::-1]).digest())
+    assert sums(m)[1][:2] == (1, 18) and len(sums(m)) == 2
+    assert m.counts == bytes([2, 1]) + b"chr22".ljust(16, b"\0") + b"".join(i.to_bytes(8, "big") for i in range(3, 12))
+    assert m.cpu_ms >= 11 and m.peak_kib == 22 and m.fence == 1 and m.task_id == hub.task_id
+    assert hub.progress and hub.progress[-1].total == 2
+
+
+def test_empty_objects(hub):
+    hub.work = good_ingest
+    _, genotypes, _ = ingest(hub, b"")
+    m = hub.end()
+    code_is(m, "OK")
+    assert hub.opened(genotypes) == b"" and sums(m)[0][:2] == (0, 0)
+
+
+def test_worker_stops_reading(hub):
+    def lazy(control, ports, order, sandbox):
+        os.read(ports[0], 10)
+        os.close(ports[0])
+        control.send("work_done")
+        return 0, 0
+    hub.work = lazy
+    ingest(hub, bytes(8 << 20))
+    code_is(hub.end(), "OK")
+
+
+def test_memory_is_shared_and_sealed(hub):
+    """two tasks at once: one panel in memory, opened once; nobody can write it; offsets are apart"""
+    seen, both = [], threading.Barrier(2)
+
+    def work(control, ports, order, sandbox):
+        kept, panel, genetic_map, body, index, meta = ports
+        read_all(kept)
+        both.wait(20)
+        data = read_all(panel)
+        seals = fcntl.fcntl(panel, 1034)
+        seen.append((data, seals, fcntl.fcntl(panel, fcntl.F_GETFL) & os.O_ACCMODE, os.pread(genetic_map, 99, 0), os.fstat(panel).st_ino))
+        for fd in (body, index, meta):
+            write_all(fd, b"x")
+        control.send("work_done")
+        return 0, 0
+    hub.work = work
+    plain = os.urandom(20 << 20)
+    panel, genetic_map = hub.sealed(plain), hub.sealed(b"map")
+    for _ in range(2):
+        shared = [(o[0], o[1], os.dup(o[2])) for o in (panel, genetic_map)]
+        hub.run_task(IMPUTE, [hub.sealed(b"kept"), *shared, hub.empty(), hub.empty(), hub.empty()])
+    for _ in range(2):
+        m = hub.end()
+        code_is(m, "OK")
+        assert len(sums(m)) == 3
+    for data, seals, mode, map_bytes, inode in seen:
+        assert data == plain and map_bytes == b"map"
+        assert seals & 0xf == 0xf, "seal, shrink, grow, write"
+        assert mode == os.O_RDONLY
+        assert inode == seen[0][4], "one copy"
+    assert hub.n_open[panel[0]] == 2, "two parts, each opened once"
+    # the bytes are there, but a task without a grant doesn't get them
+    hub.keeper_error = ERR["EDENIED"]
+    hub.run_task(IMPUTE, [hub.sealed(b"kept"), (panel[0], panel[1], os.dup(panel[2])), hub.sealed(b"m"), hub.empty(), hub.empty(), hub.empty()])
+    code_is(hub.end(), "EDENIED")
+
+
+def test_worker_says_why(hub):
+    def work(control, ports, order, sandbox):
+        control.send("work_failed", code=ERR["EUNSORTED"], line=77, column=2, field="POS", detail="7 after 9")
+        return 0, 1
+    hub.work = work
+    ingest(hub)
+    m = hub.end()
+    code_is(m, "EUNSORTED")
+    assert (m.line, m.column, m.field, m.detail) == (77, 2, "POS", "7 after 9")
+
+
+def test_worker_ends_badly(hub):
+    def ends(how, status, says_done):
+        def work(control, ports, order, sandbox):
+            if says_done:
+                control.send("work_done")
+            return how, status
+        return work
+    for how, status, says_done, code, detail in ((1, 11, False, "ECRASHED", ""), (0, 1, True, "ECRASHED", ""), (0, 0, False, "ECRASHED", ""),
+                                                 (2, 9, False, "EKILLED", "memory"), (3, 9, False, "EKILLED", "longer")):
+        hub.work = ends(how, status, says_done)
+        ingest(hub)
+        m = hub.end()
+        code_is(m, code)
+        assert detail in m.detail and m.peak_kib == 22, (how, m)
+
+
+def test_hostile_worker(hub):
+    """each ends its task, is killed, and leaves the next task unharmed"""
+    def flood(c):
+        for _ in range(20000):
+            c.send("work_progress", done=1, total=2)
+
+    def two_hellos(c):
+        c.send("hello", table_hash=1, role=9)
+
+    def with_descriptor(c):
+        c.send_raw(c.table.encode("work_done", 0, {})[0], [0])
+
+    def garbage(c):
+        c.send_raw(b"\xff" * 40)
+
+    def forged(c):
+        c.send("task_ended", task_id=bytes(16), fence=1, code=0, line=0, column=0, field="", detail="", cpu_ms=0, peak_kib=0,
+               wall_ms=0, sums=b"", counts=b"")
+
+    def claims(code):
+        return lambda c: c.send("work_failed", code=code, line=0, column=0, field="", detail="")
+    rows = [(flood, "EPROTO"), (two_hellos, "EPROTO"), (with_descriptor, "EPROTO"), (garbage, "EPROTO"), (forged, "EPROTO"),
+            (lambda c: c.send("work_progress", done=3, total=2), "EPROTO"),
+            (lambda c: c.send("work_progress", done=1 << 60, total=1 << 61), "EPROTO"),
+            (lambda c: c.send("work_counts", **{**COUNTS, "chrom": '22"<'}), "EPROTO"),
+            (lambda c: c.send("work_counts", **{**COUNTS, "format": 9}), "EPROTO"),
+            (claims(ERR["EDOWN"]), "ECRASHED"), (claims(0), "ECRASHED"), (claims(60000), "EINTERNAL"), (claims(ERR["ECANCELLED"]), "ECRASHED")]
+    for act, code in rows:
+        def work(control, ports, order, sandbox, act=act):
+            act(control)
+            control.sock.recv(1) # until runner hangs up
+            return 1, 9
+        hub.work = work if code == "EPROTO" else lambda c, p, o, s, act=act: (act(c), (0, 1))[1]
+        ingest(hub)
+        code_is(hub.end(), code)
+    hub.work = good_ingest
+    ingest(hub)
+    code_is(hub.end(), "OK")
+
+
+def test_report_is_bounded(hub):
+    def work(control, ports, order, sandbox):
+        write_all(ports[2], b"kept")
+        write_all(ports[3], bytes(sandbox.size))
+        control.send("work_done")
+        return 0, 0
+    for size, code in ((1 << 20, "OK"), ((1 << 20) + 1, "EPROTO")):
+        h.Sandbox.size = size
+        hub.work = work
+        hub.run_task(QC, [hub.sealed(b"g"), hub.sealed(b"p"), hub.empty(), hub.empty()])
+        code_is(hub.end(), code)
+
+
+def test_cancel(hub):
+    hub.work = hang
+    ingest(hub)
+    time.sleep(0.3)
+    assert hub.registrar.ask("task_cancel", task_id=hub.task_id).name == "ok"
+    code_is(hub.end(), "ECANCELLED")
+    assert hub.n_kill == 1
+    assert hub.registrar.ask("task_cancel", task_id=os.urandom(16)) == ERR["ENOTFOUND"]
+
+
+def test_fences(hub):
+    task = os.urandom(16)
+    hub.work = hang
+    ingest(hub, task_id=task, fence=5)
+    time.sleep(0.3)
+    for fence in (5, 4):
+        assert hub.run_task(INGEST, [hub.sealed(b"x"), hub.empty(), hub.empty()], task_id=task, fence=fence) == ERR["ECONFLICT"]
+    hub.work = good_ingest
+    ingest(hub, task_id=task, fence=6) # ends the older one first, which then has nothing to tell
+    m = hub.end()
+    code_is(m, "OK")
+    assert m.fence == 6 and hub.n_kill == 1 and hub.ended.empty()
+    time.sleep(0.2)
+    assert hub.run_task(INGEST, [hub.sealed(b"x"), hub.empty(), hub.empty()], task_id=task, fence=6) == ERR["ECONFLICT"]
+
+
+def test_keeper_goes(hub):
+    """between two parts: sealed, then dead"""
+    def work(control, ports, order, sandbox):
+        os.read(ports[0], 10)
+        sandbox.hub.trouble()
+        for _ in range(40):
+            os.write(ports[1], bytes(1 << 20))
+        control.send("work_done")
+        return 0, 0
+    hub.work = work
+
+    def sealed():
+        hub.keeper_error = ERR["ESEALED"]
+    hub.trouble = sealed
+    ingest(hub, bytes(40 << 20))
+    code_is(hub.end(), "ESEALED")
+    hub.keeper_error = None
+
+    hub.trouble = lambda: hub.keeper.link.close()
+    ingest(hub, bytes(40 << 20))
+    code_is(hub.end(), "EDOWN")
+    hub.restart("keeper")
+    hub.work = good_ingest
+    ingest(hub)
+    code_is(hub.end(), "OK")
+
+
+def test_jailer_dies(hub):
+    hub.work = hang
+    ingest(hub)
+    time.sleep(0.3)
+    hub.restart("jailer")
+    code_is(hub.end(), "EDOWN")
+    hub.work = good_ingest
+    ingest(hub)
+    code_is(hub.end(), "OK")
+
+
+def test_end_is_told_until_heard(hub):
+    hub.end_errors = [ERR["EDOWN"], ERR["ELOG"]]
+    hub.work = good_ingest
+    ingest(hub)
+    code_is(hub.end(), "OK")
+    assert not hub.end_errors
+    hub.work = hang
+    ingest(hub)
+    time.sleep(0.2)
+    hub.registrar.link.close()
+    hub.sandboxes[hub.task_id].killed.set()
+    time.sleep(0.5)
+    hub.restart("registrar")
+    code_is(hub.end(), "ECRASHED")
+
+
+def test_tampered_input(hub):
+    hub.work = lambda c, p, o, s: (read_all(p[0]), c.sock.recv(1), (1, 9))[2]
+    object_id, n, fd = hub.sealed(bytes(20 << 20))
+    with open(hub.path(object_id), "r+b") as f:
+        f.seek(17 << 20)
+        f.write(b"\1")
+    hub.run_task(INGEST, [(object_id, n, fd), hub.empty(), hub.empty()])
+    code_is(hub.end(), "ETAMPERED")
+
+
+def test_registrar_is_not_believed(hub):
+    """wrong counts, kinds and rights of descriptors start nothing"""
+    r, w = os.pipe()
+    directory = os.open(hub.dir, os.O_RDONLY)
+
+    def bad(stage, objects, **more):
+        assert hub.run_task(stage, objects, **more) == ERR["EPROTO"]
+    bad(INGEST, [hub.sealed(b"x"), hub.empty()])
+    bad(INGEST, [hub.sealed(b"x"), hub.empty(), hub.empty(), hub.empty()])
+    bad(77, [hub.sealed(b"x"), hub.empty(), hub.empty()])
+    a, b, c = hub.sealed(b"x"), hub.empty(), hub.empty()
+    for objects in ([(a[0], a[1], os.dup(r)), b, c], [a, (b[0], 0, os.dup(w)), c], [a, b, (c[0], 0, os.dup(directory))],
+                    [(a[0], a[1], os.dup(b[2])), b, c], [a, (b[0], 0, os.dup(a[2])), c], [a, b, (b[0], 0, os.dup(b[2]))],
+                    [(a[0], 0, a[2]), b, c], [a, (b[0], 5, b[2]), c]):
+        bad(INGEST, [(o[0], o[1], os.dup(o[2])) for o in objects])
+    bad(INGEST, [(o[0], o[1], os.dup(o[2])) for o in (a, b, c)], sealed_bytes=bytes(16))
+    assert not hub.sandboxes and hub.ended.empty()
+
+
+def test_import(hub):
+    plain = os.urandom(1 << 20) * 17 + b"end"
+    path = os.path.join(hub.dir, "panel.bcf")
+    with open(path, "wb") as f:
+        f.write(plain)
+    object_id, _, fd = hub.empty()
+    os.pwrite(fd, b"left by an earlier try", 0)
+    source = os.open(path, os.O_RDONLY)
+    assert hub.registrar.ask("task_import", task_id=os.urandom(16), fence=1, object_id=object_id, source=source, file=fd).name == "ok"
+    m = hub.end()
+    code_is(m, "OK")
+    assert hub.opened(object_id) == plain
+    assert sums(m) == [(2, len(plain), os.path.getsize(hub.path(object_id)), hashlib.sha256(plain).digest())]
+    assert hub.registrar.ask("task_import", task_id=os.urandom(16), fence=1, object_id=object_id, source=fd, file=fd) == ERR["EPROTO"]
+
+
+def package(hub, objects, plan, check="K7pQ", package_id=None):
+    target = hub.empty()
+    answer = hub.registrar.ask(
+        "task_package", task_id=os.urandom(16), fence=1, objects=[o[0] for o in objects],
+        sealed_bytes=b"".join(o[1].to_bytes(8, "big") for o in objects), files=[o[2] for o in objects] + [target[2]],
+        package_id=package_id or target[0], plan=plan, check=check)
+    return answer, target[0]
+
+
+def test_package(hub):
+    """entries joined from objects, the check first, the manifest last; 7z and bsdtar open it with the password alone"""
+    a, b, c = os.urandom(18 << 20), b"second", b"index"
+    objects = [hub.sealed(a), hub.sealed(b), hub.sealed(c)]
+    answer, package_id = package(hub, objects, b"entry chr22.dose.vcf.gz\nobject 1\nobject 0\nobject 1\nentry chr22.dose.vcf.gz.tbi\nobject 2\n")
+    assert answer.name == "ok"
+    m = hub.end()
+    code_is(m, "OK")
+    data = hub.opened(package_id)
+    assert sums(m) == [(2, len(data), os.path.getsize(hub.path(package_id)), hashlib.sha256(data).digest())]
+    assert sorted(k[2] for k in hub.entry_keys) == [0, 1, 2, 3]
+    path, out = os.path.join(hub.dir, "p.zip"), os.path.join(hub.dir, "out")
+    with open(path, "wb") as f:
+        f.write(data)
+    password = hub.password.decode()
+    assert subprocess.run(["7z", "t", "-pwrong", path], capture_output=True).returncode != 0
+    subprocess.run(["7z", "x", "-p" + password, "-o" + out, path], check=True, capture_output=True)
+    entries = ["sequester-check.txt", "chr22.dose.vcf.gz", "chr22.dose.vcf.gz.tbi", "manifest.json"]
+    wanted = [b"K7pQ\n", b + a + b, c]
+    got = [open(os.path.join(out, e), "rb").read() for e in entries]
+    assert got[:3] == wanted and sorted(os.listdir(out)) == sorted(entries)
+    manifest = json.loads(got[3])
+    assert manifest["format"] == "sequester-package/1"
+    assert manifest["files"] == [{"name": e, "bytes": len(w), "sha256": hashlib.sha256(w).hexdigest()} for e, w in zip(entries, wanted)]
+    listed = subprocess.run(["bsdtar", "-xOf", path, "--passphrase", password, "chr22.dose.vcf.gz.tbi"], check=True, capture_output=True)
+    assert listed.stdout == c
+
+
+def test_package_plans(hub):
+    objects = [hub.sealed(b"x")]
+    for plan in (b"", b"object 0\n", b"entry a\n", b"entry a\nobject 1\n", b"entry a\nobject 0", b"entry a\nobject 00\n", b"entry a\nobject -1\n",
+                 b"entry ../a\nobject 0\n", b"entry /a\nobject 0\n", b"entry a b\nobject 0\n", b"entry \nobject 0\n", b"entry a\nobject 0\n\n",
+                 b"entry a\nobject 0\nentry a\nobject 0\n", b"entry manifest.json\nobject 0\n", b"entry sequester-check.txt\nobject 0\n",
+                 b"entry a\0\nobject 0\n", b"entry " + b"a" * 256 + b"\nobject 0\n", b"entry a\nobject 0\n" + b"object 0\n" * 400):
+        answer, _ = package(hub, objects, plan)
+        assert answer == ERR["EPROTO"], plan
+    answer, _ = package(hub, objects, b"entry a\nobject 0\n", package_id=objects[0][0])
+    assert answer == ERR["EPROTO"], "a package can't be its own input"
+
+
+def stream(hub, o, first, n):
+    ticket = os.urandom(16)
+    answer = hub.registrar.ask("task_stream", task_id=os.urandom(16), fence=1, ticket=ticket, object_id=o[0], sealed_bytes=o[1],
+                               first=first, n_bytes=n, file=o[2])
+    assert answer.name == "ok"
+    return ticket
+
+
+def test_stream(hub):
+    plain = os.urandom(1 << 20) * 18
+    o = hub.sealed(plain)
+    for first, n in ((0, len(plain)), (0, 0), (5, 1), ((16 << 20) - 7, 14), (len(plain) - 3, 3), (len(plain), 0)):
+        ticket = stream(hub, o, first, n)
+        assert hub.gateway.ask("stream", ticket=os.urandom(16)) == ERR["ENOTFOUND"]
+        pipe = hub.gateway.ask("stream", ticket=ticket).pipe
+        assert hub.gateway.ask("stream", ticket=ticket) == ERR["ENOTFOUND"], "a ticket works once"
+        assert read_all(pipe) == plain[first:first + n], (first, n)
+        os.close(pipe)
+        m = hub.end()
+        code_is(m, "OK")
+        assert not m.sums and not m.counts
+    for first, n in ((0, len(plain) + 1), (len(plain) + 1, 0), (2**64 - 1, 2)):
+        stream(hub, o, first, n)
+        code_is(hub.end(), "ERANGE")
+
+
+def test_stream_reader_leaves(hub):
+    o = hub.sealed(bytes(30 << 20))
+    pipe = hub.gateway.ask("stream", ticket=stream(hub, o, 0, 30 << 20)).pipe
+    os.read(pipe, 100)
+    os.close(pipe)
+    code_is(hub.end(), "OK")
+    hub.n_open.clear()
+    stream(hub, o, 0, 30 << 20)
+    time.sleep(0.3)
+    assert not hub.n_open, "nothing is opened before it is fetched"
+
+
+def test_many_tasks(hub):
+    """64 at once, one more is refused; memory stays small"""
+    hub.work = hang
+    tasks = []
+    for _ in range(64):
+        ingest(hub)
+        tasks.append(hub.task_id)
+    assert hub.run_task(INGEST, [hub.sealed(b"x"), hub.empty(), hub.empty()]) == ERR["EBUSY"]
+    time.sleep(1)
+    with open("/proc/%d/status" % hub.child.process.pid, encoding="ascii") as f:
+        rss_kib = next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+    print("# rss with 64 tasks: %d KiB" % rss_kib)
+    assert rss_kib < 64 << 10
+    for t in tasks:
+        assert hub.registrar.ask("task_cancel", task_id=t).name == "ok"
+    for _ in tasks:
+        code_is(hub.end(), "ECANCELLED")
+    time.sleep(0.5)
+    left = os.listdir("/proc/%d/fd" % hub.child.process.pid)
+    assert len(left) < 20, "descriptors stay open: %d" % len(left)
+
+
+def main():
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_") and (len(sys.argv) < 4 or n in sys.argv[3:])]
+    print("1..%d" % len(tests))
+    n_bad = 0
+    for i, (name, test) in enumerate(tests, 1):
+        with tempfile.TemporaryDirectory() as directory:
+            hub = h.Hub(root, program, directory)
+            try:
+                test(hub)
+                assert hub.child.process.poll() is None, "runner died"
+                assert hub.child.stop() == 0
+                print("ok %d %s" % (i, name), flush=True)
+            except Exception:
+                n_bad += 1
+                print("not ok %d %s" % (i, name))
+                print("# " + traceback.format_exc().replace("\n", "\n# "), flush=True)
+                hub.child.process.kill()
+                hub.child.process.wait()
+    sys.exit(1 if n_bad else 0)
+
+
+main()
