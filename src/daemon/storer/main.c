@@ -23,6 +23,7 @@
 #include "lib/proc/confine.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct storer self;
@@ -42,6 +43,17 @@ static sq_err open_store(void)
     return e;
 }
 
+/* A descriptor for each nameless file, and some for work; never above the hard limit, which isn't ours to raise. */
+static sq_err room_for_descriptors(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return sq_fail(SQ_ESYS);
+    rlim_t wanted = 2 * STORER_MAX_HELD;
+    r.rlim_cur = r.rlim_max < wanted ? r.rlim_max : wanted;
+    return setrlimit(RLIMIT_NOFILE, &r) < 0 ? sq_fail(SQ_ESYS) : SQ_OK;
+}
+
 int main(void)
 {
     struct sq_node *node = NULL;
@@ -55,6 +67,8 @@ int main(void)
     if (hooks >= 0)
         sq_hooks_map(hooks);
 #endif
+    if (!e)
+        e = room_for_descriptors();
     if (!e)
         e = open_store();
     if (!e) {
