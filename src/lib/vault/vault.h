@@ -45,6 +45,7 @@ uint64_t sq_vault_sealed_bytes(uint64_t plain_bytes);
  * @out_derived  free with sq_key_free
  */
 sq_err sq_vault_derive(const struct sq_key *object_key, const uint8_t salt[SQ_VAULT_SALT_BYTES],
-                       const uint8_t object_id[SQ_VAULT_ID_BYTES], uint32_t part_no, struct sq_key **out_derived) SQ_MUST_CHECK;
+                       const uint8_t object_id[SQ_VAULT_ID_BYTES], uint32_t part_no,
+                       struct sq_key **out_derived) SQ_MUST_CHECK;
 
 #endif

@@ -96,7 +96,8 @@ static sq_err trailer_check(const uint8_t *t, const uint8_t *object_id, struct s
         return sq_fail(SQ_ETAMPERED);
     if (sq_get_be64(t + 16) > sum->sealed_bytes) /* parts are missing before the closing part */
         return sq_fail(SQ_ETRUNCATED);
-    if (sq_get_be32(t + 4) != sum->n_part || sq_get_be64(t + 8) != sum->plain_bytes || sq_get_be64(t + 16) != sum->sealed_bytes)
+    if (sq_get_be32(t + 4) != sum->n_part || sq_get_be64(t + 8) != sum->plain_bytes ||
+        sq_get_be64(t + 16) != sum->sealed_bytes)
         return sq_fail(SQ_ETAMPERED);
     memcpy(sum->sha256, t + 48, SQ_SHA256_BYTES);
     return SQ_OK;

@@ -71,7 +71,8 @@ static uint32_t low32(uint64_t v)
 }
 
 /* the 26 bytes that local and central records share, from "version needed" to "extra length" */
-static void put_common(const struct sq_zip *z, const struct entry *e, uint32_t sealed, uint32_t plain, size_t n_extra, uint8_t *p)
+static void put_common(const struct sq_zip *z, const struct entry *e, uint32_t sealed, uint32_t plain, size_t n_extra,
+                       uint8_t *p)
 {
     sq_put_le16(p, ZIP_VERSION);
     sq_put_le16(p + 2, (uint16_t)(ZIP_FLAG_ENCRYPTED | (e->is_streamed ? ZIP_FLAG_DESCRIPTOR : 0)));

@@ -124,7 +124,8 @@ static bool central_extra(const uint8_t *head, const uint8_t *extra, size_t n, s
         !take64(offset32, &p, end, &out->offset) || p != end)
         return false;
     zip_aes_extra(aes);
-    return memcmp(p, aes, sizeof aes) == 0 && out->plain_bytes <= INT64_MAX && sealed == out->plain_bytes + ZIP_AE2_BYTES;
+    return memcmp(p, aes, sizeof aes) == 0 && out->plain_bytes <= INT64_MAX &&
+           sealed == out->plain_bytes + ZIP_AE2_BYTES;
 }
 
 /* record at @p, at most @n bytes; *out_n: its length */
@@ -153,7 +154,8 @@ static sq_err local_record(int fd, const uint8_t *central, struct found *e)
     uint8_t r[ZIP_LOCAL_BYTES + SQ_ZIP_MAX_NAME_BYTES + 20 + ZIP_AES_EXTRA_BYTES], aes[ZIP_AES_EXTRA_BYTES];
     uint64_t sealed = e->plain_bytes + ZIP_AE2_BYTES;
     bool is_64 = e->is_streamed || sealed >= ZIP_32;
-    size_t n_name = strlen(e->name), n_extra = ZIP_AES_EXTRA_BYTES + (is_64 ? 20 : 0), n = ZIP_LOCAL_BYTES + n_name + n_extra;
+    size_t n_name = strlen(e->name), n_extra = ZIP_AES_EXTRA_BYTES + (is_64 ? 20 : 0);
+    size_t n = ZIP_LOCAL_BYTES + n_name + n_extra;
     sq_err err = pread_exact(fd, r, n, e->offset);
     if (err)
         return err;
@@ -167,8 +169,8 @@ static sq_err local_record(int fd, const uint8_t *central, struct found *e)
         return sq_fail(SQ_ETAMPERED);
     if (is_64) {
         uint64_t plain64 = sq_get_le64(extra + 4), sealed64 = sq_get_le64(extra + 12);
-        if (sq_get_le16(extra) != 0x0001 || sq_get_le16(extra + 2) != 16 || plain64 != (e->is_streamed ? 0 : e->plain_bytes) ||
-            sealed64 != (e->is_streamed ? 0 : sealed))
+        if (sq_get_le16(extra) != 0x0001 || sq_get_le16(extra + 2) != 16 ||
+            plain64 != (e->is_streamed ? 0 : e->plain_bytes) || sealed64 != (e->is_streamed ? 0 : sealed))
             return sq_fail(SQ_ETAMPERED);
         extra += 20;
     }
@@ -298,7 +300,8 @@ static sq_err pass(struct sq_unzip *z, const struct found *e, const struct sq_zi
     return err;
 }
 
-sq_err sq_unzip_extract(struct sq_unzip *z, size_t i, const void *password, size_t n_password, sq_zip_sink_fn sink, void *ctx)
+sq_err sq_unzip_extract(struct sq_unzip *z, size_t i, const void *password, size_t n_password, sq_zip_sink_fn sink,
+                        void *ctx)
 {
     sq_assert(i < z->n_entry);
     const struct found *e = &z->entries[i];

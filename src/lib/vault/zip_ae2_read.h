@@ -25,8 +25,8 @@ struct sq_unzip_entry sq_unzip_entry(const struct sq_unzip *z, size_t i);
 /** Index of @name, or SQ_ENOTFOUND. */
 sq_err sq_unzip_find(const struct sq_unzip *z, const char *name, size_t *out_i) SQ_MUST_CHECK;
 /** SQ_EPASSWORD: the verifier differs. SQ_ETAMPERED: the MAC differs (or, 1 in 65,536 times, the password is wrong). */
-sq_err sq_unzip_extract(struct sq_unzip *z, size_t i, const void *password, size_t n_password, sq_zip_sink_fn sink, void *ctx)
-    SQ_MUST_CHECK;
+sq_err sq_unzip_extract(struct sq_unzip *z, size_t i, const void *password, size_t n_password, sq_zip_sink_fn sink,
+                        void *ctx) SQ_MUST_CHECK;
 void sq_unzip_free(struct sq_unzip *z); /* wipes; NULL allowed */
 
 #endif
