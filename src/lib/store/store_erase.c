@@ -90,34 +90,59 @@ out:
 }
 
 /* ---- passes ---- */
-static sq_err fill_random(uint8_t *p, size_t n)
+/*
+ * Bytes that no drive can compress or share. They needn't be secret, so a generator seeded by the kernel once a file
+ * does: xoshiro256++ (Blackman and Vigna 2019), ten times as fast as getrandom.
+ */
+struct noise {
+    uint64_t s[4];
+};
+
+static sq_err noise_seed(struct noise *x)
 {
-    while (n) {
-        ssize_t r = getrandom(p, n, 0);
-        if (r < 0) {
-            if (errno == EINTR)
-                continue;
-            return sq_fail(SQ_ESYS);
-        }
-        p += r;
-        n -= (size_t)r;
+    ssize_t r;
+    do
+        r = getrandom(x->s, sizeof x->s, 0); /* so few bytes come whole */
+    while (r < 0 && errno == EINTR);
+    return r == (ssize_t)sizeof x->s ? SQ_OK : sq_fail(SQ_ESYS);
+}
+
+static uint64_t rotate(uint64_t v, unsigned k)
+{
+    return v << k | v >> (64 - k);
+}
+
+static void noise_fill(struct noise *x, uint8_t *p, size_t n)
+{
+    uint64_t *s = x->s;
+    for (size_t at = 0; at < n; at += 8) {
+        uint64_t v = rotate(s[0] + s[3], 23) + s[0], t = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= t;
+        s[3] = rotate(s[3], 45);
+        memcpy(p + at, &v, 8);
     }
-    return SQ_OK;
 }
 
 static sq_err one_pass(int fd, uint64_t n_bytes, unsigned pass, uint8_t *block)
 {
-    if (pass > 0)
-        memset(block, pass == 1 ? 0xff : 0x00, BLOCK_BYTES);
+    struct noise noise;
+    sq_err e = noise_seed(&noise);
+    if (e)
+        return e;
+    memset(block, pass == 1 ? 0xff : 0x00, BLOCK_BYTES);
     for (uint64_t at = 0; at < n_bytes; at += BLOCK_BYTES) {
         size_t n = n_bytes - at < BLOCK_BYTES ? (size_t)(n_bytes - at) : BLOCK_BYTES;
-        sq_err e = pass == 0 ? fill_random(block, n) : SQ_OK;
-        if (!e)
-            e = sq_pwrite_all(fd, block, n, (off_t)at);
+        if (pass == 0)
+            noise_fill(&noise, block, BLOCK_BYTES);
+        e = sq_pwrite_all(fd, block, n, (off_t)at);
         if (e)
             return e;
     }
-    sq_err e = sq_fault("store.overwrite");
+    e = sq_fault("store.overwrite");
     if (e)
         return e;
     while (fdatasync(fd) < 0)
@@ -146,9 +171,8 @@ static sq_err read_back(const struct sq_store *s, int fd, uint64_t n_bytes, uint
             else if (r == 0 || errno != EINTR)
                 e = sq_fail(SQ_EIO);
         }
-        for (size_t i = 0; !e && i < want; i++)
-            if (block[i])
-                e = sq_fail(SQ_EERASE);
+        if (!e && (block[0] || memcmp(block, block + 1, want - 1) != 0)) /* all bytes equal the first, which is 0 */
+            e = sq_fail(SQ_EERASE);
     }
     sq_close(&direct);
     return e;

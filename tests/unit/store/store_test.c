@@ -34,7 +34,7 @@ static void id_of(uint8_t out[16], unsigned n, uint8_t first)
 static void arm(const char *name, int how, sq_err code)
 {
     snprintf(hooks->name, sizeof hooks->name, "%s", name);
-    hooks->fail_code = code;
+    hooks->fail_code = (int32_t)code;
     hooks->is_armed = how;
 }
 
@@ -45,7 +45,7 @@ static int setup(void **state)
     if (!mkdtemp(top) || (dir_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         return -1;
     hooks->is_armed = 0;
-    return sq_store_open(dir_fd, &store);
+    return sq_store_open(dir_fd, &store) != SQ_OK;
 }
 
 static int teardown(void **state)
