@@ -1,0 +1,122 @@
+/*
+ * The OCI bundle's config.json (opencontainers/runtime-spec 1.0). A template with numbers: nothing in it comes from
+ * outside but the task's id in hex, so there is nothing to escape and no JSON library in a privileged process.
+ *
+ * No network namespace is named: the thread that starts the runtime has just moved into a fresh one, whose lo was never
+ * raised. A runtime that makes one itself raises lo; and this one belongs to the host's user namespace, so not even a
+ * root inside the sandbox could configure it.
+ */
+#include "daemon/jailer/jailer_internal.h"
+
+#include <stdio.h>
+
+/*
+ * What the kernel answers inside. The worker then drops to a still smaller list of its own (src/worker); this one holds
+ * if it is taken over before that. Refusals answer EPERM: a library that tries something gets its fallback.
+ */
+static const char allowed_calls[] =
+    /* bytes through the descriptors it was given */
+    "\"read\",\"write\",\"readv\",\"writev\",\"pread64\",\"pwrite64\",\"preadv\",\"pwritev\",\"lseek\",\"close\",\"close_range\","
+    "\"fstat\",\"newfstatat\",\"statx\",\"stat\",\"lstat\",\"fcntl\",\"dup\",\"dup2\",\"dup3\",\"pipe\",\"pipe2\",\"poll\",\"ppoll\","
+    "\"select\",\"pselect6\",\"epoll_create1\",\"epoll_ctl\",\"epoll_wait\",\"epoll_pwait\",\"eventfd2\",\"splice\",\"tee\",\"vmsplice\","
+    "\"sendmsg\",\"recvmsg\",\"sendto\",\"recvfrom\",\"shutdown\",\"getsockopt\",\"getsockname\",\"getpeername\",\"fadvise64\","
+    /* the root is read-only and holds one file */
+    "\"open\",\"openat\",\"access\",\"faccessat\",\"faccessat2\",\"readlink\",\"readlinkat\",\"getdents64\",\"getcwd\",\"chdir\","
+    "\"mkdir\",\"mkdirat\",\"unlink\",\"unlinkat\",\"rename\",\"renameat2\",\"umask\",\"ftruncate\",\"memfd_create\",\"execve\","
+    /* memory */
+    "\"mmap\",\"mprotect\",\"munmap\",\"mremap\",\"madvise\",\"brk\",\"mlock\",\"munlock\",\"membarrier\",\"mincore\","
+    /* threads, processes of its own, signals */
+    "\"futex\",\"set_robust_list\",\"get_robust_list\",\"rseq\",\"set_tid_address\",\"arch_prctl\",\"exit\",\"exit_group\","
+    "\"wait4\",\"waitid\",\"fork\",\"vfork\",\"kill\",\"tkill\",\"tgkill\",\"rt_sigaction\",\"rt_sigprocmask\",\"rt_sigreturn\","
+    "\"rt_sigpending\",\"rt_sigsuspend\",\"rt_sigtimedwait\",\"sigaltstack\",\"pause\",\"alarm\",\"setitimer\",\"restart_syscall\","
+    "\"sched_yield\",\"sched_getaffinity\",\"sched_setaffinity\",\"getpriority\",\"setpriority\",\"getcpu\","
+    /* who and when am I; giving up rights */
+    "\"getpid\",\"getppid\",\"gettid\",\"getpgrp\",\"getuid\",\"geteuid\",\"getgid\",\"getegid\",\"getgroups\",\"getresuid\",\"getresgid\","
+    "\"setuid\",\"setgid\",\"setresuid\",\"setresgid\",\"setgroups\",\"setsid\",\"capget\",\"capset\",\"prctl\",\"seccomp\","
+    "\"landlock_create_ruleset\",\"landlock_add_rule\",\"landlock_restrict_self\",\"uname\",\"sysinfo\",\"times\",\"getrusage\","
+    "\"getrlimit\",\"setrlimit\",\"prlimit64\",\"clock_gettime\",\"clock_getres\",\"clock_nanosleep\",\"nanosleep\",\"gettimeofday\","
+    "\"time\",\"getrandom\"";
+
+#define NEW_NAMESPACES 2114060288U /* CLONE_NEWNS|NEWCGROUP|NEWUTS|NEWIPC|NEWUSER|NEWPID|NEWNET */
+
+/*
+ * No file can be written in there; the file size limit says it once more, for memfds too. Not 0, because crun writes its
+ * last line of a few bytes (a pid, on hybrid hosts into the tmpfs of jailer_ground.c) when it already holds.
+ */
+static sq_err add_process(struct sq_buf *b, const struct jail_limits *l)
+{
+    return sq_buf_addf(b,
+                       "{\"ociVersion\":\"1.0.0\",\"process\":{\"terminal\":false,\"user\":{\"uid\":1,\"gid\":1},"
+                       "\"args\":[\"/worker\"],\"env\":[],\"cwd\":\"/\","
+                       "\"capabilities\":{\"bounding\":[],\"effective\":[],\"permitted\":[],\"inheritable\":[],\"ambient\":[]},"
+                       "\"noNewPrivileges\":true,\"rlimits\":["
+                       "{\"type\":\"RLIMIT_CORE\",\"hard\":0,\"soft\":0},"
+                       "{\"type\":\"RLIMIT_FSIZE\",\"hard\":4096,\"soft\":4096},"
+                       "{\"type\":\"RLIMIT_MSGQUEUE\",\"hard\":0,\"soft\":0},"
+                       "{\"type\":\"RLIMIT_NOFILE\",\"hard\":64,\"soft\":64},"
+                       "{\"type\":\"RLIMIT_NPROC\",\"hard\":%u,\"soft\":%u},"
+                       "{\"type\":\"RLIMIT_CPU\",\"hard\":%u,\"soft\":%u}]},",
+                       l->n_proc, l->n_proc, l->cpu_s, l->cpu_s);
+}
+
+/* /dev has to be there for the runtime: it holds null, zero, full, tty, random, urandom and can't be written to. */
+static sq_err add_root(struct sq_buf *b)
+{
+    return sq_buf_addf(b,
+                       "\"root\":{\"path\":\"" JAIL_ROOT_DIR "\",\"readonly\":true},\"hostname\":\"sandbox\",\"mounts\":["
+                       "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\","
+                       "\"options\":[\"nosuid\",\"noexec\",\"ro\",\"size=64k\",\"mode=755\"]}],");
+}
+
+static sq_err add_limits(struct sq_buf *b, const struct jail_ground *g, const struct jail_limits *l, const char *id, unsigned block)
+{
+    const unsigned host_id = JAIL_FIRST_HOST_ID + block * JAIL_IDS_PER_SANDBOX;
+    const unsigned long long mem = l->mem_bytes;
+    /* nine tenths of the machine, at half the weight of the daemons: they stay quick when every sandbox is busy */
+    const unsigned quota_us = l->n_cpu * 90000U;
+    return sq_buf_addf(b,
+                       "\"linux\":{\"namespaces\":[{\"type\":\"user\"},{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},"
+                       "{\"type\":\"uts\"},{\"type\":\"cgroup\"}],"
+                       "\"uidMappings\":[{\"containerID\":0,\"hostID\":%u,\"size\":%u}],"
+                       "\"gidMappings\":[{\"containerID\":0,\"hostID\":%u,\"size\":%u}],"
+                       "\"cgroupsPath\":\"%s/%s\",\"resources\":{\"devices\":[{\"allow\":false,\"access\":\"rwm\"}],"
+                       "\"memory\":{\"limit\":%llu,\"swap\":%llu},"
+                       "\"cpu\":{\"shares\":512,\"quota\":%u,\"period\":100000},\"pids\":{\"limit\":%u}},",
+                       host_id, JAIL_IDS_PER_SANDBOX, host_id, JAIL_IDS_PER_SANDBOX, g->cgroup, id, mem, mem, quota_us, l->n_proc);
+}
+
+static sq_err add_calls(struct sq_buf *b)
+{
+    return sq_buf_addf(b,
+                       "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":1,"
+#if defined __x86_64__
+                       "\"architectures\":[\"SCMP_ARCH_X86_64\"],"
+#elif defined __aarch64__
+                       "\"architectures\":[\"SCMP_ARCH_AARCH64\"],"
+#endif
+                       "\"syscalls\":[{\"names\":[%s],\"action\":\"SCMP_ACT_ALLOW\"},"
+                       "{\"names\":[\"clone3\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":38},"
+                       "{\"names\":[\"clone\"],\"action\":\"SCMP_ACT_ALLOW\","
+                       "\"args\":[{\"index\":0,\"value\":%u,\"valueTwo\":0,\"op\":\"SCMP_CMP_MASKED_EQ\"}]},"
+                       "{\"names\":[\"socket\",\"socketpair\"],\"action\":\"SCMP_ACT_ALLOW\","
+                       "\"args\":[{\"index\":0,\"value\":1,\"op\":\"SCMP_CMP_EQ\"}]},"
+                       /* TCGETS, FIONREAD, FIOCLEX: what a C library asks of a descriptor */
+                       "{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"value\":21505,\"op\":\"SCMP_CMP_EQ\"}]},"
+                       "{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"value\":21531,\"op\":\"SCMP_CMP_EQ\"}]},"
+                       "{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ALLOW\",\"args\":[{\"index\":1,\"value\":21585,\"op\":\"SCMP_CMP_EQ\"}]}"
+                       "]}}}\n",
+                       allowed_calls, NEW_NAMESPACES);
+}
+
+sq_err jail_bundle_make(const struct jail_ground *g, const struct jail_limits *limits, const char *id, unsigned block,
+                        struct sq_buf *out)
+{
+    sq_err e = add_process(out, limits);
+    if (e == SQ_OK)
+        e = add_root(out);
+    if (e == SQ_OK)
+        e = add_limits(out, g, limits, id, block);
+    if (e == SQ_OK)
+        e = add_calls(out);
+    return e;
+}
