@@ -88,5 +88,5 @@ int main(void)
         return EXIT_FAILURE;
     }
     sq_node_serve(runner.node, "");
-    return EXIT_SUCCESS;
+    _exit(EXIT_SUCCESS); /* tasks may be under way on other threads: no exit handler pulls a library from under them */
 }

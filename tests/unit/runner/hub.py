@@ -92,6 +92,11 @@ class Hub:
         self.ended, self.progress, self.end_errors = queue.Queue(), [], []
         self.sandboxes, self.n_kill, self.work = {}, 0, None
         self.child = wire.Child(self.table, program, "runner")
+        self.hooks = os.path.join(directory, "hooks") # the page of core/fault.h
+        with open(self.hooks, "wb") as f:
+            f.write(bytes(4096))
+        with open(self.hooks, "r+b") as f:
+            self.child.link.send_raw(*self.table.encode("take", 0, {"name": "hooks", "file": f.fileno()}))
         links = {role: self.child.peer(role) for role in ("registrar", "keeper", "jailer", "gateway")}
         self.child.go()
         self.attach(links)
@@ -106,6 +111,14 @@ class Hub:
         }
         for role, link in links.items():
             setattr(self, role, Peer(link, on[role]))
+
+    def arm(self, name, kind, code=0):
+        """kind 1: the process dies there; 2: that place fails with @code"""
+        with open(self.hooks, "r+b") as f:
+            f.seek(16)
+            f.write(name.encode().ljust(48, b"\0"))
+            f.seek(8)
+            f.write(struct.pack("<ii", kind, code))
 
     def restart(self, role):
         """that process died and parent started it again"""

@@ -1,4 +1,7 @@
-"""sequester-runner, the real program, in the middle of a hub played by hub.py. Arguments: the program, the source root."""
+"""sequester-runner, the real program, in the middle of a hub played by hub.py.
+
+Arguments: the program, the source root, `hooks` or `no-hooks` (is it a test build?), then names of tests (all).
+"""
 import fcntl
 import hashlib
 import json
@@ -10,7 +13,7 @@ import threading
 import time
 import traceback
 
-program, root = sys.argv[1], sys.argv[2]
+program, root, has_hooks, only = sys.argv[1], sys.argv[2], sys.argv[3] == "hooks", sys.argv[4:]
 sys.path[:0] = [os.path.join(root, "tests/support"), os.path.join(root, "tests/oracle")]
 import hub as h  # noqa: E402
 from hub import ERR, sums  # noqa: E402
@@ -450,8 +453,48 @@ def test_many_tasks(hub):
     assert len(left) < 20, "descriptors stay open: %d" % len(left)
 
 
+def test_hook_fails(hub):
+    """a failure at each named place ends the task with that code and no result"""
+    hub.work = good_ingest
+    for place in ("runner.mid_task", "runner.before_seal", "runner.before_ended"):
+        hub.arm(place, 2, ERR["EIO"])
+        _, genotypes, _ = ingest(hub, b"x")
+        code_is(hub.end(), "EIO")
+        if place != "runner.before_ended":
+            try:
+                hub.opened(genotypes)
+                raise AssertionError("half a result can be opened")
+            except h.vault.Refused:
+                pass
+    assert hub.child.stop() == 0
+
+
+def dies_at(hub, place):
+    hub.arm(place, 1)
+    _, genotypes, _ = ingest(hub, bytes(1000))
+    assert hub.child.process.wait(20) == -9
+    assert hub.ended.empty()
+    return genotypes
+
+
+def test_hook_dies_before_seal(hub):
+    hub.work = good_ingest
+    genotypes = dies_at(hub, "runner.before_seal")
+    try:
+        hub.opened(genotypes)
+        raise AssertionError("half a result can be opened")
+    except h.vault.Refused:
+        pass
+
+
+def test_hook_dies_before_ended(hub):
+    """the bytes are whole, but nobody was told: registrar starts the task again"""
+    hub.work = good_ingest
+    assert hub.opened(dies_at(hub, "runner.before_ended")) == bytes(1000)
+
+
 def main():
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_") and (len(sys.argv) < 4 or n in sys.argv[3:])]
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_") and (not only or n in only) and (has_hooks or not n.startswith("test_hook"))]
     print("1..%d" % len(tests))
     n_bad = 0
     for i, (name, test) in enumerate(tests, 1):
@@ -459,8 +502,9 @@ def main():
             hub = h.Hub(root, program, directory)
             try:
                 test(hub)
-                assert hub.child.process.poll() is None, "runner died"
-                assert hub.child.stop() == 0
+                if not name.startswith("test_hook"):
+                    assert hub.child.process.poll() is None, "runner died"
+                    assert hub.child.stop() == 0
                 print("ok %d %s" % (i, name), flush=True)
             except Exception:
                 n_bad += 1
