@@ -59,13 +59,19 @@ static sq_err add_process(struct sq_buf *b, const struct jail_limits *l)
                        l->n_proc, l->n_proc, l->cpu_s, l->cpu_s);
 }
 
-/* /dev has to be there for the runtime: it holds null, zero, full, tty, random, urandom and can't be written to. */
-static sq_err add_root(struct sq_buf *b)
+/*
+ * /dev has to be there for the runtime: it holds null, zero, full, tty, random, urandom and can't be written to. runc also
+ * can't do without /proc: then it shows the sandbox's own pid namespace, read-only, with the host's parts masked.
+ */
+static sq_err add_root(struct sq_buf *b, bool has_proc)
 {
     return sq_buf_addf(b,
                        "\"root\":{\"path\":\"" JAIL_ROOT_DIR "\",\"readonly\":true},\"hostname\":\"sandbox\",\"mounts\":["
                        "{\"destination\":\"/dev\",\"type\":\"tmpfs\",\"source\":\"tmpfs\","
-                       "\"options\":[\"nosuid\",\"noexec\",\"ro\",\"size=64k\",\"mode=755\"]}],");
+                       "\"options\":[\"nosuid\",\"noexec\",\"ro\",\"size=64k\",\"mode=755\"]}%s],",
+                       has_proc ? ",{\"destination\":\"/proc\",\"type\":\"proc\",\"source\":\"proc\","
+                                  "\"options\":[\"nosuid\",\"noexec\",\"nodev\",\"ro\"]}"
+                                : "");
 }
 
 static sq_err add_limits(struct sq_buf *b, const struct jail_ground *g, const struct jail_limits *l, const char *id, unsigned block)
@@ -85,9 +91,13 @@ static sq_err add_limits(struct sq_buf *b, const struct jail_ground *g, const st
                        host_id, JAIL_IDS_PER_SANDBOX, host_id, JAIL_IDS_PER_SANDBOX, g->cgroup, id, mem, mem, quota_us, l->n_proc);
 }
 
-static sq_err add_calls(struct sq_buf *b)
+static sq_err add_kernel(struct sq_buf *b)
 {
     return sq_buf_addf(b,
+                       "\"maskedPaths\":[\"/proc/acpi\",\"/proc/asound\",\"/proc/bus\",\"/proc/driver\",\"/proc/fs\",\"/proc/irq\","
+                       "\"/proc/kallsyms\",\"/proc/kcore\",\"/proc/key-users\",\"/proc/keys\",\"/proc/kmsg\",\"/proc/latency_stats\","
+                       "\"/proc/modules\",\"/proc/scsi\",\"/proc/sched_debug\",\"/proc/sys\",\"/proc/sysrq-trigger\","
+                       "\"/proc/timer_list\",\"/proc/timer_stats\",\"/proc/interrupts\",\"/proc/cmdline\",\"/proc/mounts\"],"
                        "\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ERRNO\",\"defaultErrnoRet\":1,"
 #if defined __x86_64__
                        "\"architectures\":[\"SCMP_ARCH_X86_64\"],"
@@ -113,10 +123,10 @@ sq_err jail_bundle_make(const struct jail_ground *g, const struct jail_limits *l
 {
     sq_err e = add_process(out, limits);
     if (e == SQ_OK)
-        e = add_root(out);
+        e = add_root(out, !g->is_crun);
     if (e == SQ_OK)
         e = add_limits(out, g, limits, id, block);
     if (e == SQ_OK)
-        e = add_calls(out);
+        e = add_kernel(out);
     return e;
 }

@@ -90,8 +90,8 @@ static sq_err copy_program(int from, int to)
     return end > 0 && end < (off_t)WORKER_MAX_BYTES ? SQ_OK : sq_fail(SQ_ECONFIG);
 }
 
-/* The root of every sandbox: one program, and the empty folder that the runtime puts its /dev on. Read-only for us too. */
-static sq_err make_root(int worker_fd)
+/* The root of every sandbox: one program, and an empty folder for the runtime's /dev (runc: /proc). Read-only for us too. */
+static sq_err make_root(int worker_fd, bool has_proc)
 {
     if (mount("tmpfs", JAIL_ROOT_DIR, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64m"))
         return ground_failed("mount_root");
@@ -104,6 +104,8 @@ static sq_err make_root(int worker_fd)
     close(fd);
     if (e != SQ_OK)
         return ground_failed("copy_worker");
+    if (has_proc && (mkdir(JAIL_ROOT_DIR "/proc", 0755) || chmod(JAIL_ROOT_DIR "/proc", 0555)))
+        return ground_failed("mkdir_proc");
     if (mkdir(JAIL_ROOT_DIR "/dev", 0755) || chmod(JAIL_ROOT_DIR "/dev", 0555) || chmod(JAIL_ROOT_DIR, 0555) ||
         mount(NULL, JAIL_ROOT_DIR, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL))
         return ground_failed("seal_root");
@@ -135,7 +137,7 @@ sq_err jail_ground_make(struct jail_ground *g, const char *runtime_setting, int 
     if (e == SQ_OK)
         e = private_mounts(g);
     if (e == SQ_OK)
-        e = make_root(worker_fd);
+        e = make_root(worker_fd, !g->is_crun);
     if (e == SQ_OK)
         jail_cgroup_sweep(g);
     return e;

@@ -48,6 +48,7 @@ struct sandbox {
     int64_t started_ms;
     bool is_killed; /* by order, also before it runs */
     bool is_told;   /* runner has the answer to its START: only now may `exited` follow */
+    bool is_orphan; /* that runner is gone; the next one doesn't know this task */
 };
 
 /* One lock over the table: held for look-ups and signals, never while waiting. */
@@ -317,7 +318,8 @@ static void watch(struct sandbox *s, struct sq_msg_exited *end)
     judge(s, status, &usage, was_late, end);
 }
 
-static void clean_up(struct sandbox *s)
+/* True when somebody still waits to hear how it ended. */
+static bool clean_up(struct sandbox *s)
 {
     set_busy(true);
     if (s->jailer->ground.runtime)
@@ -327,10 +329,12 @@ static void clean_up(struct sandbox *s)
     pthread_mutex_lock(&lock);
     while (!s->is_told)
         pthread_cond_wait(&changed, &lock);
+    bool is_awaited = !s->is_orphan;
     sq_close(&s->pidfd);
     s->phase = FREE; /* and with it the block of host ids */
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+    return is_awaited;
 }
 
 static void report_end(struct jailer *j, const struct sq_msg_exited *end)
@@ -353,8 +357,8 @@ static void *sandbox_main(void *arg)
     bool has_run = start_program(s) == SQ_OK;
     if (has_run)
         watch(s, &end);
-    clean_up(s); /* @s may be another sandbox's from here on */
-    if (has_run)
+    bool is_awaited = clean_up(s); /* @s may be another sandbox's from here on */
+    if (has_run && is_awaited)
         report_end(j, &end);
     return NULL;
 }
@@ -442,6 +446,7 @@ static size_t kill_all_locked(void)
     for (size_t i = 0; i < JAIL_MAX_SANDBOX; i++)
         if (table[i].phase != FREE) {
             kill_locked(&table[i]);
+            table[i].is_orphan = true;
             n++;
         }
     return n;
