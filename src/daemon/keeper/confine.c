@@ -9,7 +9,7 @@
 
 static const int calls[] = {
     /* the slab, and the log on standard error */
-    SYS_pread64, SYS_pwrite64, SYS_write, SYS_writev, SYS_fadvise64, SYS_fsync, SYS_fdatasync,
+    SYS_pread64, SYS_pwrite64, SYS_lseek, SYS_write, SYS_writev, SYS_fadvise64, SYS_fsync, SYS_fdatasync,
     /* links */
     SYS_recvmsg, SYS_sendmsg, SYS_shutdown, SYS_close,
     /* memory; keys are locked and left out of dumps */

@@ -27,6 +27,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -211,6 +212,7 @@ int main(void)
     int slab_fd = open_slab();
     struct sq_key *kek = take_kek(&k);
 
+    mallopt(M_ARENA_MAX, 1); /* with more, malloc opens files: /sys to count cores, /proc/sys/vm before it shrinks one */
     if ((err = keeper_confine()))
         give_up("confine", err);
 

@@ -5,7 +5,7 @@
 #include "lib/core/file.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define HEADER_BYTES (2 * SQ_SLAB_BLOCK_BYTES)
 
@@ -147,10 +147,10 @@ sq_err sq_slab_open(int fd, struct sq_slab **out_slab)
         return sq_fail(SQ_ENOMEM);
     pthread_mutex_init(&slab->lock, NULL);
     slab->fd = fd;
-    struct stat st;
-    sq_err err = fstat(fd, &st) ? sq_fail(SQ_EIO) : read_headers(slab);
+    off_t n_file = lseek(fd, 0, SEEK_END);
+    sq_err err = n_file < 0 ? sq_fail(SQ_EIO) : read_headers(slab);
     if (!err && !slab->is_new) {
-        uint64_t n_byte = st.st_size > HEADER_BYTES ? (uint64_t)st.st_size - HEADER_BYTES : 0;
+        uint64_t n_byte = n_file > HEADER_BYTES ? (uint64_t)n_file - HEADER_BYTES : 0;
         uint64_t n_slot = n_byte / SQ_SLAB_SLOT_BYTES; /* a cut last slot can only be zeros of a growth */
         if (n_slot > SQ_SLAB_MAX_SLOTS)
             err = sq_fail(SQ_ETAMPERED);
