@@ -1,0 +1,439 @@
+/*
+ * The operator's socket: `sequester admin ...` on the server itself. The kernel says which uid speaks. One message, one
+ * answer; each verb is a row of the table below. What he can't do here, in any verb: read a genotype, a result, a key.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include "lib/core/file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define IMPORT_MS (3600 * 1000)
+#define PANEL_KEPT_S (INT64_C(100) * 365 * SQ_DAY_S)
+
+struct admin {
+    struct registrar *r;
+    struct caller by;
+    json_t *args;
+    int fd[2];
+    size_t n_fd;
+    json_t *answer;
+    struct sq_why why;
+};
+
+static const char *arg(struct admin *a, const char *key)
+{
+    const char *s = json_string_value(json_object_get(a->args, key));
+    if (!s || !*s) {
+        sq_err e = sq_why_set(&a->why, SQ_EFIELD, 0, 0, key, "is missing");
+        (void)e;
+        return NULL;
+    }
+    return s;
+}
+
+/* ---- verbs ---- */
+
+static sq_err do_unseal(struct admin *a)
+{
+    const char *passphrase = arg(a, "passphrase");
+    if (!passphrase)
+        return sq_fail(SQ_EFIELD);
+    struct sq_msg m = sq_msg_of(unseal, .passphrase = sq_span_str(passphrase));
+    return keeper_do(a->r, &m);
+}
+
+static sq_err do_clock_confirm(struct admin *a)
+{
+    struct sq_msg m = sq_msg_bare(clock_confirm);
+    sq_err e = keeper_do(a->r, &m);
+    return e ? e : record(a->r, &(struct event){.no = SQ_AUDIT_clock_confirmed, .by = &a->by});
+}
+
+static sq_err do_status(struct admin *a)
+{
+    struct registrar *r = a->r;
+    bool is_unsealed = false;
+    uint64_t signed_size = 0;
+    sq_err e = keeper_learn(r, &is_unsealed, &signed_size);
+    const char *key = e ? "away" : is_unsealed ? "unsealed" : "sealed";
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_bare(store_state), m;
+    sq_err store = sq_node_call(r->node, SQ_ROLE_STORER, &ask, CALL_MS, pkt, &m);
+    char filesystem[40] = "";
+    if (!store && sq_span_copy(m.u.store_state_is.filesystem, filesystem, sizeof filesystem))
+        filesystem[0] = 0;
+    int64_t users = 0, active = 0, erasing = 0, damaged = 0;
+    uint64_t bytes = 0;
+    struct sq_db *db = db_lock(r);
+    uint64_t size = sq_audit_size(r->log);
+    e = sq_db_user_count(db, 0, &users);
+    if (!e)
+        e = sq_db_job_count_active(db, NULL, &active);
+    if (!e)
+        e = sq_db_object_count(db, NULL, SQ_DB_object_state_erasing, &erasing, &bytes);
+    if (!e)
+        e = sq_db_object_count(db, NULL, SQ_DB_object_state_damaged, &damaged, &bytes);
+    db_unlock(r);
+    const char *state = __atomic_load_n(&r->is_rollback, __ATOMIC_SEQ_CST) ? "rollback" : has_recovered(r) ? "up" : "waiting";
+    a->answer = json_pack("{s:s, s:s, s:s, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:b}}", "version", SQ_VERSION, "state", state, "key_service", key, "audit", "entries",
+                          (json_int_t)size, "signed", (json_int_t)signed_size, "users", (json_int_t)users, "active_jobs", (json_int_t)active, "objects_erasing", (json_int_t)erasing,
+                          "objects_damaged", (json_int_t)damaged, "store", "filesystem", filesystem, "free_bytes", (json_int_t)(store ? 0 : m.u.store_state_is.free_bytes),
+                          "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
+    sq_packet_free(pkt);
+    return e;
+}
+
+static sq_err do_user_add(struct admin *a)
+{
+    const char *name = arg(a, "name"), *role = name ? arg(a, "role") : NULL, *password = role ? arg(a, "password") : NULL;
+    if (!password)
+        return sq_fail(SQ_EFIELD);
+    int no = sq_db_named(SQ_DB_role, role);
+    if (!no)
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "role", "must be user or operator");
+    if (strlen(name) > 200)
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "name", "must have at most 200 bytes");
+    uint8_t id[ID];
+    sq_err e = user_add(a->r, &a->by, name, no, sq_span_str(password), id);
+    if (!e)
+        a->answer = json_pack("{s:o, s:s}", "id", view_id(id), "role", role);
+    return e;
+}
+
+struct account {
+    struct sq_db_user user;
+    const struct caller *by;
+    int64_t n;
+    bool is_disabling;
+};
+
+static sq_err tx_revoke(struct tx *tx, void *ctx)
+{
+    struct account *x = ctx;
+    int64_t epoch;
+    sq_err e = sq_db_user_next_epoch(tx->db, x->user.id, &epoch);
+    if (!e)
+        e = sq_db_token_revoke_all(tx->db, x->user.id, sq_clock_now_s(), &x->n);
+    if (!e && x->is_disabling)
+        e = sq_db_user_set_disabled(tx->db, x->user.id, true);
+    if (!e && x->is_disabling)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_user_disabled, .by = x->by, .subject = x->user.id});
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_tokens_revoked, .by = x->by, .subject = x->user.id, .a = (uint64_t)x->n});
+}
+
+static sq_err revoke_tokens(struct admin *a, bool is_disabling)
+{
+    struct account x = {.by = &a->by, .is_disabling = is_disabling};
+    const char *name = arg(a, "name");
+    sq_err e = name ? user_by_name(a->r, name, &x.user) : sq_fail(SQ_EFIELD);
+    if (!e)
+        e = commit(a->r, tx_revoke, &x);
+    if (!e)
+        a->answer = json_pack("{s:I}", "tokens_revoked", (json_int_t)x.n);
+    return e;
+}
+
+static sq_err do_user_revoke(struct admin *a)
+{
+    return revoke_tokens(a, false);
+}
+
+static sq_err do_user_disable(struct admin *a)
+{
+    return revoke_tokens(a, true);
+}
+
+/* ---- panels ---- */
+
+struct panel_adding {
+    struct sq_db_panel row;
+    struct sq_db_object object[2];
+    const struct caller *by;
+};
+
+struct settled {
+    const uint8_t *id;
+    const struct object_sum *sum;
+};
+
+static sq_err tx_settled(struct tx *tx, void *ctx)
+{
+    const struct settled *s = ctx;
+    return tx_object_live(tx, s->id, no_id, s->sum);
+}
+
+static sq_err tx_discard(struct tx *tx, void *ctx)
+{
+    struct panel_adding *x = ctx;
+    sq_err e = tx_object_erase(tx, x->row.object_id, x->by);
+    return e ? e : tx_object_erase(tx, x->row.map_object_id, x->by);
+}
+
+/* the operator's file becomes a sealed object of the site */
+static sq_err import(struct registrar *r, int source, int kind, uint8_t out_id[ID])
+{
+    int fd = -1;
+    uint8_t task[ID];
+    struct task_result t = {.code = SQ_OK};
+    sq_err e = id_new(task);
+    if (!e)
+        e = object_open(r, no_id, kind, sq_clock_now_s() + PANEL_KEPT_S, SQ_ROLE_RUNNER, NULL, out_id, &fd);
+    if (!e)
+        e = grant(r, task, 1, no_id, IMPORT_MS / 1000, NULL, 0, (const uint8_t(*)[ID])out_id, 1);
+    struct sq_msg m = sq_msg_of(task_import, .fence = 1, .source = source, .file = fd);
+    memcpy(m.u.task_import.task_id, task, ID);
+    memcpy(m.u.task_import.object_id, out_id, ID);
+    if (!e)
+        e = task_run_and_wait(r, task, &m, IMPORT_MS, &t);
+    if (fd >= 0)
+        close(fd);
+    grant_end(r, task);
+    if (!e && t.n_sum != 1)
+        e = sq_fail(SQ_EPROTO);
+    if (!e)
+        e = object_settle(r, out_id, no_id, t.sum[0].sealed_bytes);
+    return e ? e : commit(r, tx_settled, &(struct settled){.id = out_id, .sum = &t.sum[0]});
+}
+
+/* the sandbox looks at it: is it a panel, of which chromosome, with how many haplotypes? */
+static sq_err inspect(struct admin *a, struct panel_adding *x)
+{
+    struct registrar *r = a->r;
+    struct task_result t;
+    uint8_t task[ID], ids[2][ID], sealed[16];
+    int fd[2] = {-1, -1};
+    memcpy(ids[0], x->row.object_id, ID);
+    memcpy(ids[1], x->row.map_object_id, ID);
+    sq_err e = id_new(task);
+    for (size_t i = 0; i < 2 && !e; i++) {
+        struct sq_db *db = db_lock(r);
+        e = sq_db_object_get(db, ids[i], &x->object[i]);
+        db_unlock(r);
+        if (!e)
+            e = object_read(r, &x->object[i], &fd[i]);
+        sq_put_be64(sealed + 8 * i, x->object[i].sealed_bytes);
+    }
+    struct sq_msg m = sq_msg_of(task_run, .fence = 1, .stage = SQ_STAGE_panel, .objects = {&ids[0][0], 2}, .sealed_bytes = sq_span_of(sealed, 16),
+                                .files = {.fd = {fd[0], fd[1]}, .n = 2}, .panel = sq_span_str(x->row.id), .max_samples = r->max_samples, .max_variants = r->max_variants);
+    memcpy(m.u.task_run.task_id, task, ID);
+    if (!e)
+        e = grant(r, task, 1, no_id, IMPORT_MS / 1000, (const uint8_t(*)[ID])ids, 2, NULL, 0);
+    memset(&t, 0, sizeof t);
+    if (!e)
+        e = task_run_and_wait(r, task, &m, IMPORT_MS, &t);
+    a->why = t.why;
+    grant_end(r, task);
+    sq_close(&fd[0]);
+    sq_close(&fd[1]);
+    snprintf(x->row.chrom, sizeof x->row.chrom, "%s", t.chrom);
+    x->row.haplotypes = t.n_haplotype;
+    x->row.sites = t.n_site;
+    x->row.first_bp = t.first_bp;
+    x->row.last_bp = t.last_bp;
+    return e;
+}
+
+static sq_err tx_panel(struct tx *tx, void *ctx)
+{
+    struct panel_adding *x = ctx;
+    sq_err e = sq_db_panel_insert(tx->db, &x->row);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_panel_added, .by = x->by, .object = x->row.object_id, .a = x->row.haplotypes, .b = x->row.sites});
+}
+
+static sq_err is_good_panel_id(struct admin *a, const char *id)
+{
+    size_t n = strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789.-");
+    return id[n] || n >= SQ_DB_PANEL_ID_BYTES ? sq_why_set(&a->why, SQ_EFIELD, 0, 0, "id", "must be made of a-z, 0-9, dot and hyphen, at most 63") : SQ_OK;
+}
+
+static sq_err do_panel_add(struct admin *a)
+{
+    struct panel_adding x = {.by = &a->by, .row = {.created_s = sq_clock_now_s()}};
+    const char *id = arg(a, "id"), *name = id ? arg(a, "name") : NULL, *build = name ? arg(a, "build") : NULL;
+    const char *populations = json_string_value(json_object_get(a->args, "populations"));
+    struct stat st[2];
+    if (!build)
+        return sq_fail(SQ_EFIELD);
+    if (a->n_fd != 2 || fstat(a->fd[0], &st[0]) < 0 || fstat(a->fd[1], &st[1]) < 0 || !S_ISREG(st[0].st_mode) || !S_ISREG(st[1].st_mode))
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "files", "needs the panel's and the map's file");
+    sq_err e = is_good_panel_id(a, id);
+    if (e)
+        return e;
+    snprintf(x.row.id, sizeof x.row.id, "%s", id);
+    snprintf(x.row.name, sizeof x.row.name, "%s", name);
+    snprintf(x.row.build, sizeof x.row.build, "%s", build);
+    snprintf(x.row.populations, sizeof x.row.populations, "%s", populations ? populations : "all");
+    struct sq_db_panel other;
+    struct sq_db *db = db_lock(a->r);
+    sq_err found = sq_db_panel_get(db, id, &other);
+    db_unlock(a->r);
+    if (!found)
+        return sq_fail(SQ_EEXISTS);
+    e = import(a->r, a->fd[0], SQ_DB_object_kind_panel, x.row.object_id);
+    if (!e)
+        e = import(a->r, a->fd[1], SQ_DB_object_kind_map, x.row.map_object_id);
+    if (!e)
+        e = inspect(a, &x);
+    if (!e)
+        e = commit(a->r, tx_panel, &x);
+    if (e) {
+        sq_err gone = commit(a->r, tx_discard, &x);
+        (void)gone; /* else the sweep finds them */
+        erase_wake(a->r);
+        return e;
+    }
+    a->answer = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "id", x.row.id, "chromosome", x.row.chrom, "haplotypes", (json_int_t)x.row.haplotypes, "sites", (json_int_t)x.row.sites,
+                          "first_bp", (json_int_t)x.row.first_bp, "last_bp", (json_int_t)x.row.last_bp);
+    return SQ_OK;
+}
+
+static sq_err tx_panel_gone(struct tx *tx, void *ctx)
+{
+    struct panel_adding *x = ctx;
+    sq_err e = sq_db_panel_remove(tx->db, x->row.id, sq_clock_now_s());
+    if (!e)
+        e = tx_discard(tx, x);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_panel_removed, .by = x->by, .object = x->row.object_id});
+}
+
+static sq_err do_panel_remove(struct admin *a)
+{
+    struct panel_adding x = {.by = &a->by};
+    const char *id = arg(a, "id");
+    struct sq_db *db = db_lock(a->r);
+    sq_err e = id ? sq_db_panel_get(db, id, &x.row) : SQ_EFIELD;
+    db_unlock(a->r);
+    if (!e)
+        e = commit(a->r, tx_panel_gone, &x);
+    erase_wake(a->r);
+    return e;
+}
+
+/* ---- the socket ---- */
+
+static const struct {
+    const char *verb;
+    sq_err (*run)(struct admin *a);
+    bool is_always; /* also before recovery: while sealed, in rollback */
+} verbs[] = {
+    {"unseal", do_unseal, true},
+    {"clock-confirm", do_clock_confirm, true},
+    {"status", do_status, true},
+    {"user-add", do_user_add, false},
+    {"user-revoke", do_user_revoke, false},
+    {"user-disable", do_user_disable, false},
+    {"panel-add", do_panel_add, false},
+    {"panel-remove", do_panel_remove, false},
+};
+
+static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)
+{
+    char verb[33];
+    sq_err e = sq_span_copy(m->verb, verb, sizeof verb);
+    if (e)
+        return e;
+    a->args = json_loadb((const char *)m->args.p, m->args.n, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(a->args))
+        return sq_fail(SQ_EJSON);
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].verb, verb))
+            continue;
+        if (!verbs[i].is_always && !has_recovered(a->r)) {
+            bool is_unsealed = false;
+            uint64_t size;
+            if (__atomic_load_n(&a->r->is_rollback, __ATOMIC_SEQ_CST))
+                return sq_fail(SQ_EROLLBACK);
+            e = keeper_learn(a->r, &is_unsealed, &size);
+            return e ? e : is_unsealed ? SQ_EDOWN : SQ_ESEALED;
+        }
+        e = verbs[i].run(a);
+        sq_err kept = strcmp(verb, "status") && has_recovered(a->r) ? record(a->r, &(struct event){.no = SQ_AUDIT_admin_action, .result = e, .by = &a->by, .a = i}) : SQ_OK;
+        return e ? e : kept;
+    }
+    return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "verb", "is not known to this server");
+}
+
+static void serve_one(struct registrar *r, int sock)
+{
+    struct ucred who;
+    socklen_t n = sizeof who;
+    struct sq_packet *pkt = sq_packet_new();
+    struct sq_msg m;
+    struct admin a = {.r = r};
+    sq_err e = pkt && !getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &n) ? SQ_OK : sq_fail(SQ_ESYS);
+    if (!e)
+        e = sq_wire_hello(sock, SQ_ROLE_REGISTRAR, SQ_ROLE_ADMIN);
+    if (!e)
+        e = sq_wire_recv(sock, SQ_ROLE_ADMIN, SQ_ROLE_REGISTRAR, pkt, &m);
+    if (!e && m.no == SQ_MSG_admin) {
+        a.n_fd = m.u.admin.files.n;
+        memcpy(a.fd, m.u.admin.files.fd, sizeof a.fd);
+        e = caller_operator(r, who.uid, &a.by);
+        if (!e)
+            e = run_verb(&a, &m.u.admin);
+        if (e) {
+            json_decref(a.answer);
+            a.answer = view_why(e, &a.why);
+        } else if (!a.answer) {
+            a.answer = json_object();
+        }
+        char *text = json_dumps(a.answer, JSON_COMPACT);
+        struct sq_msg is = sq_msg_of(admin_is, .code = (uint16_t)e, .body = sq_span_str(text ? text : "{}"));
+        sq_err sent = sq_wire_send(sock, SQ_ROLE_REGISTRAR, SQ_ROLE_ADMIN, &is);
+        (void)sent; /* an operator who went away */
+        json_malloc_t take;
+        json_free_t give;
+        json_get_alloc_funcs(&take, &give);
+        give(text);
+        json_decref(a.answer);
+        json_decref(a.args);
+    }
+    sq_packet_free(pkt);
+    close(sock);
+}
+
+struct visit {
+    struct registrar *r;
+    int sock;
+};
+
+static void *visit_main(void *arg_)
+{
+    struct visit v = *(struct visit *)arg_;
+    free(arg_);
+    serve_one(v.r, v.sock);
+    return NULL;
+}
+
+void *admin_main(void *arg_)
+{
+    struct registrar *r = arg_;
+    for (;;) {
+        int sock = accept4(r->admin_fd, NULL, NULL, SOCK_CLOEXEC);
+        if (sock < 0) {
+            usleep(100000);
+            continue;
+        }
+        struct timeval limit = {.tv_sec = 30};
+        setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        struct visit *v = malloc(sizeof *v);
+        pthread_t t;
+        if (v) {
+            *v = (struct visit){r, sock};
+            if (!pthread_create(&t, NULL, visit_main, v)) {
+                pthread_detach(t);
+                continue;
+            }
+            free(v);
+        }
+        close(sock);
+    }
+    return NULL;
+}

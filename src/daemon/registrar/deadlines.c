@@ -1,0 +1,114 @@
+/*
+ * What must end, and ends: results after their days, uploads that nobody used, old tokens. Keeper destroys expired keys by
+ * itself even when this process is away; here the rest goes too, and the receipts are made.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TURN_MS 1000
+#define CHORES_TURNS 60
+
+struct due {
+    struct sq_db_job job[64];
+    size_t n_job;
+    struct sq_db_upload upload[64];
+    size_t n_upload;
+    struct sq_db_object object[64];
+    size_t n_object;
+};
+
+static sq_err due_job(void *ctx, const struct sq_db_job *row)
+{
+    struct due *d = ctx;
+    d->job[d->n_job++] = *row;
+    return SQ_OK;
+}
+
+static sq_err due_upload(void *ctx, const struct sq_db_upload *row)
+{
+    struct due *d = ctx;
+    d->upload[d->n_upload++] = *row;
+    return SQ_OK;
+}
+
+static sq_err due_object(void *ctx, const struct sq_db_object *row)
+{
+    struct due *d = ctx;
+    d->object[d->n_object++] = *row;
+    return SQ_OK;
+}
+
+static sq_err tx_job_due(struct tx *tx, void *ctx)
+{
+    const struct sq_db_job *job = ctx;
+    uint8_t id[ID];
+    job_audit_id(job->id, id);
+    sq_err e = tx_job_erase(tx, job, NULL);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_expired, .subject = job->owner_id, .object = id, .a = (uint64_t)job->expires_s});
+}
+
+static sq_err tx_upload_due(struct tx *tx, void *ctx)
+{
+    const struct sq_db_upload *u = ctx;
+    sq_err e = tx_upload_erase(tx, u, NULL);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_expired, .subject = u->owner_id, .object = u->id, .a = (uint64_t)u->expires_s});
+}
+
+static sq_err tx_object_due(struct tx *tx, void *ctx)
+{
+    const struct sq_db_object *o = ctx;
+    return tx_object_erase(tx, o->id, NULL);
+}
+
+static void turn(struct registrar *r, struct due *d)
+{
+    int64_t now = sq_clock_now_s();
+    d->n_job = d->n_upload = d->n_object = 0;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_jobs_expired(db, now, 64, due_job, d);
+    if (!e)
+        e = sq_db_uploads_expired(db, now, 64, due_upload, d);
+    if (!e)
+        e = sq_db_objects_expired(db, now, 64, due_object, d);
+    db_unlock(r);
+    for (size_t i = 0; i < d->n_job && !e; i++)
+        e = commit(r, tx_job_due, &d->job[i]);
+    for (size_t i = 0; i < d->n_upload && !e; i++)
+        e = commit(r, tx_upload_due, &d->upload[i]);
+    for (size_t i = 0; i < d->n_object && !e; i++)
+        e = commit(r, tx_object_due, &d->object[i]);
+    for (size_t i = 0; i < d->n_job; i++)
+        tasks_stop(r, d->job[i].id, NULL);
+    if (e)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "deadlines"), SQ_LW("code", sq_err_name(e)));
+}
+
+static sq_err tx_chores(struct tx *tx, void *ctx)
+{
+    int64_t n;
+    (void)ctx;
+    return sq_db_token_delete_expired(tx->db, sq_clock_now_s() - SQ_DAY_S, &n);
+}
+
+void *deadlines_main(void *arg)
+{
+    struct registrar *r = arg;
+    struct due *d = calloc(1, sizeof *d);
+    sq_assert(d);
+    for (unsigned n = 0;; n++) {
+        usleep(TURN_MS * 1000);
+        if (!has_recovered(r))
+            continue;
+        turn(r, d);
+        erase_wake(r); /* also what failed before */
+        plan_wake(r);
+        checkpoint_now(r);
+        if (n % CHORES_TURNS == 0) {
+            sq_err e = commit(r, tx_chores, NULL);
+            (void)e;
+        }
+    }
+    return NULL;
+}

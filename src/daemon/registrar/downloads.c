@@ -1,0 +1,211 @@
+/*
+ * Reveal (DESIGN §2a): the event is in the log before a byte leaves; runner opens the object and hands gateway a pipe for
+ * a ticket; at the end the number of bytes is recorded. A row of the task table stands for each, so that after a crash
+ * the end is recorded too.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define STREAM_GRANT_S (6 * 3600)
+
+struct reveal {
+    struct caller by;
+    struct sq_db_job job;
+    struct sq_db_object object;
+    uint8_t audit_id[ID];
+    uint8_t task[ID]; /* also the ticket */
+    int64_t fence;
+    uint64_t first, n_bytes;
+};
+
+static sq_err tx_reveal(struct tx *tx, void *ctx)
+{
+    struct reveal *v = ctx;
+    struct sq_db_task task;
+    struct sq_db_object now;
+    sq_err e = sq_db_object_get(tx->db, v->object.id, &now);
+    if (!e && now.state != SQ_DB_object_state_live)
+        return sq_fail(SQ_EGONE);
+    if (!e)
+        e = tx_task_add(tx, v->job.id, NULL, WORK_STREAM, v->task);
+    if (!e)
+        e = sq_db_task_start(tx->db, v->task, sq_clock_now_ms(), &task);
+    v->fence = e ? 0 : task.fence;
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_download_started, .by = &v->by, .subject = v->object.owner_id, .object = v->audit_id, .a = v->first, .b = v->n_bytes});
+}
+
+static sq_err find_object(struct registrar *r, const struct sq_msg_download_open *m, struct reveal *v)
+{
+    struct api a = {.r = r, .route = sq_route_row_of(m->route), .caller = v->by};
+    if (!m->params.n || m->params.p[m->params.n - 1] != '\n' || sq_span_copy((struct sq_span){m->params.p, m->params.n - 1}, a.param, sizeof a.param))
+        return sq_fail(SQ_ENOTFOUND);
+    sq_err e = job_by_param(&a, &v->job);
+    if (e)
+        return e;
+    memcpy(v->audit_id, a.object, ID);
+    const uint8_t *id = m->route == SQ_ROUTE_job_package ? v->job.package_object_id : v->job.report_object_id;
+    if (is_zero(id))
+        return sq_fail(v->job.state >= SQ_DB_job_state_erasing ? SQ_EGONE : SQ_ENOTFOUND);
+    struct sq_db *db = db_lock(r);
+    e = sq_db_object_get(db, id, &v->object);
+    db_unlock(r);
+    if (!e && v->object.state == SQ_DB_object_state_opening)
+        e = sq_fail(SQ_ECONFLICT); /* still being built */
+    if (!e && (v->object.state != SQ_DB_object_state_live || v->object.not_after_s <= sq_clock_now_s()))
+        e = sq_fail(SQ_EGONE);
+    return e;
+}
+
+static sq_err set_range(const struct sq_msg_download_open *m, uint64_t total, struct reveal *v)
+{
+    v->first = 0;
+    v->n_bytes = total;
+    if (m->has_range != 1)
+        return SQ_OK;
+    if (m->first == UINT64_MAX) { /* the last `last` bytes */
+        uint64_t n = m->last > total ? total : m->last;
+        v->first = total - n;
+        v->n_bytes = n;
+        return n ? SQ_OK : sq_fail(SQ_ERANGEHDR);
+    }
+    if (m->first >= total || m->last < m->first)
+        return sq_fail(SQ_ERANGEHDR);
+    uint64_t last = m->last >= total ? total - 1 : m->last;
+    v->first = m->first;
+    v->n_bytes = last - m->first + 1;
+    return SQ_OK;
+}
+
+static sq_err start_stream(struct registrar *r, struct reveal *v)
+{
+    int fd = -1;
+    sq_err e = object_read(r, &v->object, &fd);
+    if (!e)
+        e = commit(r, tx_reveal, v);
+    if (!e)
+        e = sq_fault("reveal.1");
+    if (!e)
+        e = grant(r, v->task, v->fence, v->object.owner_id, STREAM_GRANT_S, (const uint8_t(*)[ID])v->object.id, 1, NULL, 0);
+    struct sq_msg m = sq_msg_of(task_stream, .fence = (uint32_t)v->fence, .sealed_bytes = v->object.sealed_bytes, .first = v->first, .n_bytes = v->n_bytes, .file = fd);
+    memcpy(m.u.task_stream.task_id, v->task, ID);
+    memcpy(m.u.task_stream.ticket, v->task, ID);
+    memcpy(m.u.task_stream.object_id, v->object.id, ID);
+    if (!e)
+        e = sq_node_do(r->node, SQ_ROLE_RUNNER, &m, CALL_MS);
+    if (fd >= 0)
+        close(fd);
+    return e;
+}
+
+struct ended {
+    uint8_t task[ID];
+    uint64_t n_sent;
+    bool is_crash, is_found;
+};
+
+static sq_err tx_ended(struct tx *tx, void *ctx)
+{
+    struct ended *x = ctx;
+    struct sq_db_task task;
+    struct sq_db_job job;
+    uint8_t id[ID];
+    sq_err e = sq_db_task_get(tx->db, x->task, &task);
+    if (e == SQ_ENOTFOUND || (!e && (task.stage != WORK_STREAM || task.state != SQ_DB_task_state_running)))
+        return SQ_OK;
+    if (!e)
+        e = sq_db_job_get(tx->db, task.job_id, &job);
+    if (!e)
+        e = sq_db_task_end(tx->db, task.id, task.fence, 0, 0, 0, sq_clock_now_ms());
+    if (e)
+        return e;
+    job_audit_id(job.id, id);
+    x->is_found = true;
+    return x->is_crash ? tx_event(tx, &(struct event){.no = SQ_AUDIT_reveal_ended, .subject = job.owner_id, .object = id, .b = 1})
+                       : tx_event(tx, &(struct event){.no = SQ_AUDIT_download_ended, .subject = job.owner_id, .object = id, .a = x->n_sent});
+}
+
+static sq_err end_stream(struct registrar *r, const uint8_t task[ID], uint64_t n_sent, bool is_crash)
+{
+    struct ended x = {.n_sent = n_sent, .is_crash = is_crash};
+    memcpy(x.task, task, ID);
+    sq_err e = commit(r, tx_ended, &x);
+    if (x.is_found)
+        grant_end(r, task);
+    return e;
+}
+
+void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
+{
+    struct registrar *r = ctx;
+    const struct sq_msg_download_open *m = &msg->u.download_open;
+    const struct sq_route_row *route = sq_route_row_of(m->route);
+    if (!route || route->kind != SQ_KIND_DOWNLOAD) {
+        sq_ask_broke_protocol(ask);
+        return;
+    }
+    struct reveal v = {.first = 0};
+    char address[65];
+    sq_err e = has_recovered(r) ? sq_span_copy(m->address, address, sizeof address) : SQ_EDOWN;
+    if (!e)
+        e = caller_from_token(r, m->token, address, m->request_id, &v.by);
+    if (!e && !caller_may(&v.by, route->who))
+        e = sq_fail(SQ_EDENIED);
+    if (!e)
+        e = find_object(r, m, &v);
+    if (!e)
+        e = set_range(m, v.object.plain_bytes, &v);
+    if (!e && m->has_range != 2)
+        e = start_stream(r, &v);
+    if (e) {
+        if (v.fence) {
+            sq_err done = end_stream(r, v.task, 0, false);
+            (void)done;
+        }
+        sq_ask_fail(ask, e);
+        return;
+    }
+    bool is_package = m->route == SQ_ROUTE_job_package;
+    char name[128];
+    snprintf(name, sizeof name, is_package ? "%s.zip" : "%s.quality-report.txt", v.job.id);
+    struct sq_msg is = sq_msg_of(download_is, .name = sq_span_str(name), .content_type = sq_span_str(is_package ? "application/zip" : "text/plain; charset=utf-8"),
+                                 .total_bytes = v.object.plain_bytes, .first = v.first, .n_bytes = v.n_bytes);
+    memcpy(is.u.download_is.ticket, v.task, ID);
+    memcpy(is.u.download_is.etag, v.object.sha256, 32);
+    sq_ask_reply(ask, &is);
+}
+
+void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    sq_err e = end_stream(ctx, m->u.download_end.ticket, m->u.download_end.n_sent, false);
+    if (e)
+        sq_ask_fail(ask, e);
+    else
+        sq_ask_ok(ask);
+}
+
+struct streams {
+    uint8_t id[256][ID];
+    size_t n;
+};
+
+static sq_err take_stream(void *ctx, const struct sq_db_task *row)
+{
+    struct streams *s = ctx;
+    if (row->stage == WORK_STREAM && s->n < 256)
+        memcpy(s->id[s->n++], row->id, ID);
+    return SQ_OK;
+}
+
+void streams_of_dead_gateway(struct registrar *r)
+{
+    struct streams *s = calloc(1, sizeof *s);
+    sq_assert(s);
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 10000, take_stream, s);
+    db_unlock(r);
+    for (size_t i = 0; i < s->n && !e; i++)
+        e = end_stream(r, s->id[i], 0, true);
+    free(s);
+}

@@ -1,0 +1,489 @@
+/*
+ * Sealed objects, by the commit protocol of DESIGN §2a. Numbers in comments are the steps there; each has a fault hook.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include "lib/store/receipt.h"
+#include "lib/store/store.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define OPENING_S (24 * 3600) /* an object that isn't closed by then is swept */
+
+/* ---- keeper ---- */
+
+sq_err keeper_do(struct registrar *r, const struct sq_msg *m)
+{
+    return sq_node_do(r->node, SQ_ROLE_KEEPER, m, CALL_MS);
+}
+
+sq_err keeper_learn(struct registrar *r, bool *out_is_unsealed, uint64_t *out_tree_size)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_bare(keeper_state), m;
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e) {
+        *out_is_unsealed = m.u.keeper_state_is.is_unsealed;
+        *out_tree_size = m.u.keeper_state_is.tree_size;
+        if (m.u.keeper_state_is.is_unsealed) {
+            pthread_mutex_lock(&r->key_lock);
+            memcpy(r->token_public, m.u.keeper_state_is.token_public, sizeof r->token_public);
+            memcpy(r->note_public, m.u.keeper_state_is.note_public, sizeof r->note_public);
+            r->is_key_known = true;
+            pthread_mutex_unlock(&r->key_lock);
+        }
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+sq_err grant(struct registrar *r, const uint8_t task[ID], int64_t fence, const uint8_t owner[ID], int64_t for_s,
+             const uint8_t (*reads)[ID], size_t n_read, const uint8_t (*writes)[ID], size_t n_write)
+{
+    struct sq_msg m = sq_msg_of(grant, .fence = (uint32_t)fence, .expires_s = (uint64_t)(sq_clock_now_s() + for_s),
+                                .reads = {(const uint8_t *)reads, (uint32_t)n_read},
+                                .writes = {(const uint8_t *)writes, (uint32_t)n_write});
+    memcpy(m.u.grant.task_id, task, ID);
+    memcpy(m.u.grant.owner_id, owner, ID);
+    return keeper_do(r, &m);
+}
+
+void grant_end(struct registrar *r, const uint8_t task[ID])
+{
+    struct sq_msg m = sq_msg_bare(grant_end);
+    memcpy(m.u.grant_end.task_id, task, ID);
+    sq_err e = keeper_do(r, &m); /* a keeper that is away has forgotten it anyway */
+    (void)e;
+}
+
+/* ---- sealed fields: u16 BE length | bytes, repeated ---- */
+
+static sq_err batch_add(struct sq_buf *b, const void *p, size_t n)
+{
+    uint8_t len[2] = {(uint8_t)(n >> 8), (uint8_t)(n & 0xff)};
+    sq_err e = sq_buf_add(b, len, 2);
+    return e ? e : sq_buf_add(b, p, n);
+}
+
+static sq_err batch_next(struct sq_span batch, size_t *at, struct sq_span *out)
+{
+    if (batch.n - *at < 2)
+        return sq_fail(SQ_EPROTO);
+    uint32_t n = (uint32_t)batch.p[*at] << 8 | batch.p[*at + 1];
+    if (batch.n - *at - 2 < n)
+        return sq_fail(SQ_EPROTO);
+    *out = (struct sq_span){batch.p + *at + 2, n};
+    *at += 2 + n;
+    return SQ_OK;
+}
+
+sq_err fields_seal(struct registrar *r, const uint8_t owner[ID], const struct sq_span *text, size_t n, struct sq_db_sealed *out)
+{
+    struct sq_buf batch;
+    sq_buf_init(&batch, 24576);
+    struct sq_packet *pkt = sq_packet_new();
+    sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
+    for (size_t i = 0; i < n && !e; i++)
+        e = batch_add(&batch, text[i].p, text[i].n);
+    struct sq_msg ask = sq_msg_of(fields_seal, .batch = sq_span_of(batch.p, batch.n)), m;
+    memcpy(ask.u.fields_seal.owner_id, owner, ID);
+    if (!e)
+        e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    size_t at = 0;
+    for (size_t i = 0; i < n && !e; i++) {
+        struct sq_span s;
+        e = batch_next(m.u.fields_is.batch, &at, &s);
+        if (!e && s.n > SQ_DB_SEALED_MAX_BYTES)
+            e = sq_fail(SQ_EPROTO);
+        if (!e) {
+            out[i].n = (uint16_t)s.n;
+            memcpy(out[i].p, s.p, s.n);
+        }
+    }
+    sq_packet_free(pkt);
+    sq_buf_done(&batch);
+    return e;
+}
+
+sq_err fields_open(struct registrar *r, const struct caller *by, const struct sq_db_sealed *const *sealed, size_t n, struct opened *out)
+{
+    struct sq_buf batch;
+    sq_buf_init(&batch, 49152);
+    sq_buf_init(&out->text, 0);
+    out->n = 0;
+    struct sq_packet *pkt = sq_packet_new();
+    sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
+    sq_assert(n <= 256);
+    size_t n_ask = 0;
+    for (size_t i = 0; i < n && !e; i++)
+        if (sealed[i]->n) {
+            e = batch_add(&batch, sealed[i]->p, sealed[i]->n);
+            n_ask++;
+        }
+    struct sq_msg ask = sq_msg_of(fields_open, .token = by->token, .batch = sq_span_of(batch.p, batch.n)), m = {0};
+    memcpy(ask.u.fields_open.owner_id, by->user, ID);
+    if (!e && n_ask)
+        e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    size_t at = 0, start[256];
+    for (size_t i = 0; i < n && !e; i++) {
+        struct sq_span s = {0};
+        if (sealed[i]->n)
+            e = batch_next(m.u.fields_is.batch, &at, &s);
+        start[i] = out->text.n;
+        if (!e)
+            e = sq_buf_add(&out->text, s.p, s.n);
+        if (!e)
+            e = sq_buf_add(&out->text, "", 1);
+    }
+    for (size_t i = 0; i < n && !e; i++)
+        out->at[i] = (const char *)out->text.p + start[i];
+    out->n = e ? 0 : n;
+    sq_packet_free(pkt);
+    sq_buf_done(&batch);
+    return e;
+}
+
+void opened_done(struct opened *o)
+{
+    sq_buf_done(&o->text);
+    o->n = 0;
+}
+
+/* ---- create ---- */
+
+struct opening {
+    struct sq_db_object row;
+    const struct caller *by;
+};
+
+static sq_err tx_opening(struct tx *tx, void *ctx)
+{
+    struct opening *o = ctx;
+    sq_err e = sq_db_object_insert(tx->db, &o->row);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_object_opening, .by = o->by, .subject = o->row.owner_id, .object = o->row.id});
+}
+
+sq_err object_open(struct registrar *r, const uint8_t owner[ID], int kind, int64_t not_after_s, enum sq_role writer,
+                   const struct caller *by, uint8_t out_id[ID], int *out_fd)
+{
+    int64_t now = sq_clock_now_s();
+    struct opening o = {.row = {.kind = kind, .state = SQ_DB_object_state_opening, .created_s = now, .not_after_s = not_after_s,
+                                .opening_expires_s = now + OPENING_S}, .by = by};
+    memcpy(o.row.owner_id, owner, ID);
+    struct sq_packet *pkt = sq_packet_new();
+    sq_err e = pkt ? id_new(o.row.id) : sq_fail(SQ_ENOMEM);
+    if (!e)
+        e = commit(r, tx_opening, &o); /* 1 */
+    if (!e)
+        e = sq_fault("create.1");
+    struct sq_msg slot = sq_msg_of(slot_create, .not_after_s = (uint64_t)not_after_s, .for_role = (uint8_t)writer);
+    memcpy(slot.u.slot_create.object_id, o.row.id, ID);
+    memcpy(slot.u.slot_create.owner_id, owner, ID);
+    if (!e)
+        e = keeper_do(r, &slot); /* 2 */
+    if (!e)
+        e = sq_fault("create.2");
+    struct sq_msg file = sq_msg_bare(file_create), m;
+    memcpy(file.u.file_create.object_id, o.row.id, ID);
+    memcpy(file.u.file_create.owner_id, owner, ID);
+    if (!e)
+        e = sq_node_call(r->node, SQ_ROLE_STORER, &file, CALL_MS, pkt, &m); /* 3, begun */
+    if (!e) {
+        sq_packet_keep_fd(pkt, m.u.file_is.file);
+        *out_fd = m.u.file_is.file;
+        memcpy(out_id, o.row.id, ID);
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+sq_err object_settle(struct registrar *r, const uint8_t id[ID], const uint8_t owner[ID], uint64_t sealed_bytes)
+{
+    struct sq_msg m = sq_msg_of(file_commit, .n_bytes = sealed_bytes);
+    memcpy(m.u.file_commit.object_id, id, ID);
+    memcpy(m.u.file_commit.owner_id, owner, ID);
+    sq_err e = sq_node_do(r->node, SQ_ROLE_STORER, &m, CALL_MS); /* 3 */
+    if (!e)
+        e = sq_fault("create.3");
+    struct sq_msg close_slot = sq_msg_bare(slot_close);
+    memcpy(close_slot.u.slot_close.object_id, id, ID);
+    return e ? e : keeper_do(r, &close_slot);
+}
+
+sq_err tx_object_live(struct tx *tx, const uint8_t id[ID], const uint8_t owner[ID], const struct object_sum *sum)
+{
+    sq_err e = sq_db_object_live(tx->db, id, sum->plain_bytes, sum->sealed_bytes, sum->sha256); /* 4 */
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_object_created, .subject = owner, .object = id, .a = sum->plain_bytes, .b = sum->n_part});
+}
+
+sq_err object_read(struct registrar *r, const struct sq_db_object *object, int *out_fd)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_bare(file_open), m;
+    memcpy(ask.u.file_open.object_id, object->id, ID);
+    memcpy(ask.u.file_open.owner_id, object->owner_id, ID);
+    sq_err e = sq_node_call(r->node, SQ_ROLE_STORER, &ask, CALL_MS, pkt, &m);
+    if (!e && m.u.file_is.n_bytes != object->sealed_bytes)
+        e = sq_fail(SQ_ETRUNCATED);
+    if (!e) {
+        sq_packet_keep_fd(pkt, m.u.file_is.file);
+        *out_fd = m.u.file_is.file;
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+/* ---- destroy ---- */
+
+sq_err tx_object_erase(struct tx *tx, const uint8_t id[ID], const struct caller *by)
+{
+    if (is_zero(id))
+        return SQ_OK;
+    struct sq_db_object row;
+    sq_err e = sq_db_object_get(tx->db, id, &row);
+    if (e == SQ_ENOTFOUND)
+        return SQ_OK;
+    if (e || row.state == SQ_DB_object_state_erasing || row.state == SQ_DB_object_state_erased)
+        return e;
+    e = sq_db_object_set_state(tx->db, id, SQ_DB_object_state_erasing);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_erase_started, .by = by, .subject = row.owner_id, .object = id, .a = row.plain_bytes});
+}
+
+struct to_erase {
+    struct sq_db_object row[64];
+    size_t n;
+};
+
+static sq_err take_row(void *ctx, const struct sq_db_object *row)
+{
+    struct to_erase *t = ctx;
+    t->row[t->n++] = *row;
+    return SQ_OK;
+}
+
+static sq_err destroy_key(struct registrar *r, const uint8_t id[ID], uint64_t *out_s, uint32_t *out_generation)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_bare(slot_destroy), m;
+    memcpy(ask.u.slot_destroy.object_id, id, ID);
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e) {
+        *out_s = m.u.slot_destroyed_is.destroyed_s;
+        *out_generation = m.u.slot_destroyed_is.generation;
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+void destroy_keys_now(struct registrar *r, const uint8_t owner[ID])
+{
+    struct to_erase t = {.n = 0};
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_object_list(db, owner, 0, SQ_DB_object_state_erasing, NULL, 64, take_row, &t);
+    db_unlock(r);
+    uint64_t when;
+    uint32_t generation;
+    for (size_t i = 0; i < t.n && !e; i++)
+        e = destroy_key(r, t.row[i].id, &when, &generation); /* the eraser does it again if this fails */
+    erase_wake(r);
+}
+
+struct erased {
+    const struct sq_db_object *row;
+    const char *receipt;
+    struct sq_msg_erased_is file;
+    char filesystem[SQ_STORE_FILESYSTEM_BYTES];
+    int64_t at_s;
+};
+
+static sq_err tx_erased(struct tx *tx, void *ctx)
+{
+    struct erased *x = ctx;
+    const uint8_t *who = x->row->owner_id, *id = x->row->id;
+    sq_err e = sq_db_object_erased(tx->db, id, x->at_s, x->receipt);
+    if (!e)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_key_destroyed, .subject = who, .object = id});
+    if (!e)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_object_erased, .subject = who, .object = id, .a = x->file.n_bytes, .b = x->file.method == SQ_ERASE_overwritten_extents_moved || x->file.method == SQ_ERASE_crypto_only});
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_receipt_issued, .subject = who, .object = id});
+}
+
+static sq_err receipt_of(struct registrar *r, const struct erased *x, uint64_t key_s, uint32_t generation, struct sq_buf *out)
+{
+    const struct sq_db_object *row = x->row;
+    struct sq_receipt receipt = {.made_s = x->at_s, .part = 1, .n_part = 1, .n_object = 1};
+    struct sq_receipt_object *o = &receipt.object[0];
+    *o = (struct sq_receipt_object){
+        .plain_bytes = row->plain_bytes, .sealed_bytes = x->file.n_bytes, .has_sha256 = row->has_sha256,
+        .created_s = row->created_s, .key_destroyed_s = (int64_t)key_s, .key_generation = generation,
+        .erased = {.method = (enum sq_erase_method)x->file.method, .n_pass = x->file.n_pass, .n_bytes = x->file.n_bytes,
+                   .n_extent = x->file.n_extent, .is_moved = x->file.extents_moved, .is_verified = x->file.is_verified}};
+    memcpy(receipt.owner, row->owner_id, ID);
+    memcpy(o->object, row->id, ID);
+    memcpy(o->sha256, row->sha256, sizeof o->sha256);
+    snprintf(o->kind, sizeof o->kind, "%s", sq_db_name(SQ_DB_object_kind, row->kind));
+    snprintf(o->erased.filesystem, sizeof o->erased.filesystem, "%s", x->filesystem);
+    struct sq_buf text;
+    sq_buf_init(&text, SQ_RECEIPT_MAX_BYTES);
+    sq_err e = sq_receipt_text(&receipt, &text);
+    struct sq_packet *pkt = sq_packet_new();
+    if (!e && !pkt)
+        e = sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_of(receipt_sign, .text = sq_span_of(text.p, text.n)), m;
+    if (!e)
+        e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e)
+        e = sq_buf_add(out, m.u.note_is.note.p, m.u.note_is.note.n);
+    if (!e)
+        e = sq_buf_add(out, "", 1);
+    sq_packet_free(pkt);
+    sq_buf_done(&text);
+    return e;
+}
+
+static sq_err erase_file(struct registrar *r, const struct sq_db_object *row, struct sq_packet *pkt, struct sq_msg *out)
+{
+    struct sq_msg erase = sq_msg_bare(file_erase);
+    memcpy(erase.u.file_erase.object_id, row->id, ID);
+    memcpy(erase.u.file_erase.owner_id, row->owner_id, ID);
+    return sq_node_call(r->node, SQ_ROLE_STORER, &erase, ERASE_MS, pkt, out);
+}
+
+static sq_err destroy_one(struct registrar *r, const struct sq_db_object *row)
+{
+    int64_t start_ms = sq_clock_steady_ms();
+    uint64_t key_s = 0;
+    uint32_t generation = 0;
+    struct sq_packet *pkt = sq_packet_new();
+    struct sq_buf receipt;
+    sq_buf_init(&receipt, SQ_DB_RECEIPT_MAX_BYTES);
+    struct sq_msg m;
+    sq_err e = pkt ? sq_fault("destroy.2") : sq_fail(SQ_ENOMEM);
+    if (!e)
+        e = destroy_key(r, row->id, &key_s, &generation); /* 3 */
+    if (!e)
+        e = sq_fault("destroy.3");
+    if (!e)
+        e = erase_file(r, row, pkt, &m); /* 4 */
+    if (!e)
+        e = sq_fault("destroy.4");
+    struct erased x = {.row = row, .at_s = sq_clock_now_s()};
+    if (!e) {
+        x.file = m.u.erased_is;
+        e = sq_span_copy(x.file.filesystem, x.filesystem, sizeof x.filesystem);
+    }
+    if (!e)
+        e = receipt_of(r, &x, key_s, generation, &receipt);
+    if (!e) {
+        x.receipt = (const char *)receipt.p;
+        e = commit(r, tx_erased, &x); /* 5, 6 */
+    }
+    if (!e)
+        sq_log(SQ_LOG_object_erased, SQ_LID("object", row->id, ID), SQ_LW("method", sq_erase_word(x.file.method)), SQ_LN("ms", sq_clock_steady_ms() - start_ms));
+    else if (e != SQ_EDOWN && e != SQ_ESEALED)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "erase"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", row->id, ID));
+    sq_buf_done(&receipt);
+    sq_packet_free(pkt);
+    return e;
+}
+
+/* jobs in state erasing whose objects are all gone are erased */
+struct jobs_erasing {
+    struct sq_db_job job[16];
+    size_t n;
+};
+
+static sq_err take_job(void *ctx, const struct sq_db_job *job)
+{
+    struct jobs_erasing *j = ctx;
+    if (j->n < 16)
+        j->job[j->n++] = *job;
+    return SQ_OK;
+}
+
+struct job_left {
+    uint64_t n, n_left;
+};
+
+static sq_err count_left(void *ctx, const struct sq_db_object *row)
+{
+    struct job_left *l = ctx;
+    l->n++;
+    /* only what is being erased holds the job up: panels and maps that its tasks named stay */
+    l->n_left += row->state == SQ_DB_object_state_erasing;
+    return SQ_OK;
+}
+
+static sq_err tx_job_erased(struct tx *tx, void *ctx)
+{
+    const struct sq_db_job *job = ctx;
+    struct job_left l = {0};
+    sq_err e = sq_db_job_objects(tx->db, job->id, count_left, &l);
+    if (e || l.n_left)
+        return e;
+    uint8_t id[ID];
+    job_audit_id(job->id, id);
+    e = tx_job_state(tx, job, SQ_DB_job_state_erased, NULL);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_erased, .subject = job->owner_id, .object = id, .a = l.n});
+}
+
+static void finish_jobs(struct registrar *r)
+{
+    static struct jobs_erasing j; /* only the eraser's thread comes here */
+    j.n = 0;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_job_list(db, NULL, SQ_DB_job_state_erasing, NULL, 16, take_job, &j);
+    db_unlock(r);
+    for (size_t i = 0; i < j.n && !e; i++)
+        e = commit(r, tx_job_erased, &j.job[i]);
+}
+
+static pthread_mutex_t erase_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t erase_cond = PTHREAD_COND_INITIALIZER;
+static bool is_erase_wanted;
+
+void erase_wake(struct registrar *r)
+{
+    (void)r;
+    pthread_mutex_lock(&erase_lock);
+    is_erase_wanted = true;
+    pthread_cond_signal(&erase_cond);
+    pthread_mutex_unlock(&erase_lock);
+}
+
+void *eraser_main(void *arg)
+{
+    struct registrar *r = arg;
+    struct to_erase *t = calloc(1, sizeof *t);
+    sq_assert(t);
+    for (;;) {
+        pthread_mutex_lock(&erase_lock);
+        while (!is_erase_wanted)
+            pthread_cond_wait(&erase_cond, &erase_lock);
+        is_erase_wanted = false;
+        pthread_mutex_unlock(&erase_lock);
+        uint8_t after[ID] = {0};
+        bool is_first = true;
+        do {
+            t->n = 0;
+            struct sq_db *db = db_lock(r);
+            sq_err e = sq_db_object_list(db, NULL, 0, SQ_DB_object_state_erasing, is_first ? NULL : after, 64, take_row, t);
+            db_unlock(r);
+            is_first = false;
+            for (size_t i = 0; i < t->n && !e; i++) {
+                sq_err failed = destroy_one(r, &t->row[i]); /* stays `erasing`: tried again by the clock */
+                (void)failed;
+                memcpy(after, t->row[i].id, ID);
+            }
+        } while (t->n == 64);
+        finish_jobs(r);
+    }
+    return NULL;
+}

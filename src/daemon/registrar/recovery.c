@@ -1,0 +1,249 @@
+/*
+ * What a crash left behind (DESIGN §2a, *Start*). Waits until keeper is unsealed, refuses to sweep when the log is behind
+ * the size that keeper last signed (a restored old database would otherwise erase everything newer), then: slots and files
+ * that no row knows are destroyed, live rows that lack either are damaged, uploads and reveals that were cut off are ended,
+ * tasks that were running become ready again.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MAX_KNOWN (1 << 20)
+
+struct known { /* ids, sorted */
+    uint8_t (*id)[ID];
+    size_t n, cap;
+};
+
+static int by_id(const void *a, const void *b)
+{
+    return memcmp(a, b, ID);
+}
+
+static sq_err known_add(struct known *k, const uint8_t *id)
+{
+    if (k->n == k->cap) {
+        size_t cap = k->cap ? 2 * k->cap : 1024;
+        if (cap > MAX_KNOWN)
+            return sq_fail(SQ_ELIMIT);
+        void *p = realloc(k->id, cap * ID);
+        if (!p)
+            return sq_fail(SQ_ENOMEM);
+        k->id = p;
+        k->cap = cap;
+    }
+    memcpy(k->id[k->n++], id, ID);
+    return SQ_OK;
+}
+
+static bool known_has(const struct known *k, const uint8_t *id)
+{
+    return k->n && bsearch(id, k->id, k->n, ID, by_id);
+}
+
+static sq_err list_slots(struct registrar *r, struct known *k)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
+    uint32_t from = 0;
+    do {
+        struct sq_msg ask = sq_msg_of(slot_list, .from_slot = from), m;
+        if (!e)
+            e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+        from = e ? 0 : m.u.slot_list_is.next_slot;
+        for (uint32_t i = 0; !e && i < m.u.slot_list_is.object.n; i++)
+            e = known_add(k, m.u.slot_list_is.object.p + (size_t)i * ID);
+    } while (!e && from);
+    sq_packet_free(pkt);
+    qsort(k->id, k->n, ID, by_id);
+    return e;
+}
+
+static sq_err list_files(struct registrar *r, struct known *k, struct known *owner)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
+    uint8_t after[ID] = {0};
+    for (bool is_end = false; !e && !is_end;) {
+        struct sq_msg ask = sq_msg_bare(file_list), m;
+        memcpy(ask.u.file_list.after, after, ID);
+        e = sq_node_call(r->node, SQ_ROLE_STORER, &ask, CALL_MS, pkt, &m);
+        is_end = e || !m.u.file_list_is.object.n;
+        for (uint32_t i = 0; !e && i < m.u.file_list_is.object.n; i++) {
+            memcpy(after, m.u.file_list_is.object.p + (size_t)i * ID, ID);
+            e = known_add(k, after);
+            if (!e)
+                e = known_add(owner, m.u.file_list_is.owner.p + (size_t)i * ID);
+        }
+    }
+    sq_packet_free(pkt);
+    return e; /* in order of object id already */
+}
+
+struct rows {
+    struct known all;      /* ids of rows that may have a slot and a file */
+    struct known live;
+};
+
+static sq_err take_row(void *ctx, const struct sq_db_object *row)
+{
+    struct rows *x = ctx;
+    if (row->state == SQ_DB_object_state_erased)
+        return SQ_OK;
+    sq_err e = known_add(&x->all, row->id);
+    return e || row->state != SQ_DB_object_state_live ? e : known_add(&x->live, row->id);
+}
+
+static sq_err list_rows(struct registrar *r, struct rows *x)
+{
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_object_list(db, NULL, 0, 0, NULL, MAX_KNOWN, take_row, x);
+    db_unlock(r);
+    if (x->all.n)
+        qsort(x->all.id, x->all.n, ID, by_id);
+    return e;
+}
+
+static sq_err tx_damaged(struct tx *tx, void *ctx)
+{
+    sq_err e = sq_db_object_set_state(tx->db, ctx, SQ_DB_object_state_damaged);
+    struct sq_db_object row;
+    if (!e)
+        e = sq_db_object_get(tx->db, ctx, &row);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_damaged, .subject = row.owner_id, .object = row.id});
+}
+
+static sq_err sweep(struct registrar *r)
+{
+    struct known slot = {0}, file = {0}, owner = {0};
+    struct rows row = {.all = {0}, .live = {0}};
+    uint64_t n_slot = 0, n_file = 0, n_damaged = 0;
+    sq_err e = list_slots(r, &slot);
+    if (!e)
+        e = list_files(r, &file, &owner);
+    if (!e)
+        e = list_rows(r, &row);
+    for (size_t i = 0; i < slot.n && !e; i++) {
+        if (known_has(&row.all, slot.id[i]))
+            continue;
+        struct sq_msg m = sq_msg_bare(slot_destroy), is;
+        memcpy(m.u.slot_destroy.object_id, slot.id[i], ID);
+        struct sq_packet *pkt = sq_packet_new();
+        e = pkt ? sq_node_call(r->node, SQ_ROLE_KEEPER, &m, CALL_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
+        sq_packet_free(pkt);
+        n_slot++;
+    }
+    for (size_t i = 0; i < file.n && !e; i++) {
+        if (known_has(&row.all, file.id[i]))
+            continue;
+        struct sq_msg m = sq_msg_bare(file_erase), is;
+        memcpy(m.u.file_erase.object_id, file.id[i], ID);
+        memcpy(m.u.file_erase.owner_id, owner.id[i], ID);
+        struct sq_packet *pkt = sq_packet_new();
+        e = pkt ? sq_node_call(r->node, SQ_ROLE_STORER, &m, ERASE_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
+        sq_packet_free(pkt);
+        n_file++;
+    }
+    for (size_t i = 0; i < row.live.n && !e; i++) {
+        bool has_slot = known_has(&slot, row.live.id[i]), has_file = known_has(&file, row.live.id[i]);
+        if (has_slot && has_file)
+            continue;
+        sq_log(SQ_LOG_object_damaged, SQ_LID("object", row.live.id[i], ID), SQ_LW("reason", has_slot ? "no_file" : "no_key"));
+        e = commit(r, tx_damaged, row.live.id[i]);
+        n_damaged++;
+    }
+    free(slot.id);
+    free(file.id);
+    free(owner.id);
+    free(row.all.id);
+    free(row.live.id);
+    sq_log(SQ_LOG_sweep, SQ_LN("slots", n_slot), SQ_LN("files", n_file), SQ_LN("damaged", n_damaged));
+    if (!e && n_slot + n_file)
+        e = record(r, &(struct event){.no = SQ_AUDIT_swept, .a = n_slot, .b = n_file});
+    return e;
+}
+
+/* objects that were being written: those of uploads end with their upload; the rest were outputs of tasks, which start anew */
+static sq_err take_opening(void *ctx, const struct sq_db_object *row)
+{
+    return known_add(ctx, row->id);
+}
+
+static sq_err tx_gone(struct tx *tx, void *ctx)
+{
+    return tx_object_erase(tx, ctx, NULL);
+}
+
+static sq_err end_openings(struct registrar *r)
+{
+    struct known k = {0};
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_object_list(db, NULL, 0, SQ_DB_object_state_opening, NULL, MAX_KNOWN, take_opening, &k);
+    db_unlock(r);
+    for (size_t i = 0; i < k.n && !e; i++)
+        e = commit(r, tx_gone, k.id[i]);
+    free(k.id);
+    return e;
+}
+
+/* the site's own owner key (panels, maps), made once */
+static sq_err site_owner(struct registrar *r)
+{
+    struct sq_msg m = sq_msg_bare(owner_create);
+    sq_err e = keeper_do(r, &m);
+    return e == SQ_EEXISTS ? SQ_OK : e;
+}
+
+static sq_err recover(struct registrar *r, uint64_t signed_size)
+{
+    pthread_mutex_lock(&r->lock);
+    uint64_t size = sq_audit_size(r->log);
+    pthread_mutex_unlock(&r->lock);
+    if (size < signed_size) {
+        __atomic_store_n(&r->is_rollback, true, __ATOMIC_SEQ_CST);
+        sq_log(SQ_LOG_failed, SQ_LW("what", "rollback"), SQ_LW("code", sq_err_name(SQ_EROLLBACK)));
+        return SQ_EROLLBACK;
+    }
+    sq_err e = site_owner(r);
+    uploads_of_dead_gateway(r);
+    tasks_of_dead_runner(r);
+    streams_of_dead_gateway(r);
+    if (!e)
+        e = end_openings(r);
+    if (!e)
+        e = sweep(r);
+    return e ? e : record(r, &(struct event){.no = SQ_AUDIT_started, .a = size});
+}
+
+void *recovery_main(void *arg)
+{
+    struct registrar *r = arg;
+    bool was_sealed = false;
+    for (;;) {
+        bool is_unsealed = false;
+        uint64_t signed_size = 0;
+        sq_err e = keeper_learn(r, &is_unsealed, &signed_size);
+        if (!e && is_unsealed)
+            e = recover(r, signed_size);
+        if (!e && is_unsealed)
+            break;
+        if (e == SQ_EROLLBACK)
+            return NULL;
+        if (!e && !was_sealed) {
+            was_sealed = true;
+            sq_log(SQ_LOG_key_service, SQ_LW("state", "sealed"));
+            e = record(r, &(struct event){.no = SQ_AUDIT_sealed_start});
+        }
+        usleep(200000);
+    }
+    if (was_sealed) {
+        sq_err e = record(r, &(struct event){.no = SQ_AUDIT_unsealed});
+        (void)e;
+    }
+    __atomic_store_n(&r->is_recovered, true, __ATOMIC_SEQ_CST);
+    sq_log(SQ_LOG_key_service, SQ_LW("state", "ready"));
+    erase_wake(r);
+    plan_wake(r);
+    return NULL;
+}

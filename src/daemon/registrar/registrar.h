@@ -1,0 +1,272 @@
+/**
+ * registrar - who may do what, and what happened: the database, the audit log, the plan of work, the deadlines.
+ *
+ * The rooms of this process, in the order a request passes them:
+ *     api.c        a request comes in: token, right, route -> handler
+ *     auth.c       who is asking
+ *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
+ *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
+ *     plan.c       which stage runs next
+ *     deadlines.c  what must end, and ends
+ *     recovery.c   what a crash left behind
+ *     commit.c     the one way to change anything: rows and events in one transaction, then the log, then the answer
+ *     view.c       rows as JSON
+ */
+#ifndef SQ_REGISTRAR_REGISTRAR_H
+#define SQ_REGISTRAR_REGISTRAR_H
+
+#include "lib/audit/audit.h"
+#include "lib/core/clock.h"
+#include "lib/core/fault.h"
+#include "lib/core/log.h"
+#include "lib/db/db.h"
+#include "lib/http/routes.h"
+#include "lib/jobs/stages.h"
+#include "lib/proc/node.h"
+
+#include <jansson.h>
+#include <pthread.h>
+
+#define CALL_MS 15000         /* keeper and storer answer within this, or are away */
+#define ERASE_MS (3600 * 1000) /* overwriting a large object takes its time */
+#define ID SQ_ID_BYTES
+
+extern const uint8_t no_id[ID]; /* 16 zero bytes: nobody, nothing; as an owner: the site itself (panels, maps) */
+
+/* Works of runner that are no sandbox stage; they share the task table's `stage` column (jobs/stages.def stays below 200). */
+enum { WORK_PACKAGE = 200, WORK_STREAM = 201, WORK_IMPORT = 202 };
+
+struct waiting; /* somebody waits for the end of a task; see plan.c */
+
+struct registrar {
+    struct sq_node *node;
+    pthread_mutex_t lock; /* database and log: held by commit(), and by readers between db_lock and db_unlock */
+    struct sq_db *db;
+    struct sq_audit *log;
+    uint64_t next_entry; /* number of the next audit entry */
+
+    pthread_mutex_t queue_lock; /* commit.c: requests that wait for the next group */
+    pthread_cond_t queue_wake;
+    struct pending *first, *last;
+    bool is_leading;
+
+    pthread_mutex_t plan_lock;
+    pthread_cond_t plan_wake, wait_wake;
+    bool is_plan_wanted;
+    struct waiting *waiting;
+
+    pthread_mutex_t key_lock; /* what keeper_state told us */
+    bool is_key_known;
+    uint8_t token_public[65];
+    uint8_t note_public[32];
+
+    int admin_fd;
+    bool is_recovered; /* atomic: the sweep is done; before it nothing is served but unseal and status */
+    bool is_rollback;  /* atomic */
+
+    const char *origin;
+    int64_t retention_s, upload_life_s, token_life_s;
+    uint64_t upload_max_bytes, quota_bytes, max_samples, max_variants, jobs_per_user, sandboxes;
+};
+
+/* ---- commit.c ---- */
+
+struct tx {
+    struct registrar *r;
+    struct sq_db *db;
+};
+typedef sq_err (*tx_fn)(struct tx *tx, void *ctx);
+
+/**
+ * commit - run @fn inside the next transaction, append its events to the log, return when both are durable.
+ * Requests that are ready together share one transaction and one fsync of the log. @fn may touch tx->db alone, must be
+ * quick, calls no other process, and may run again from the start never: an error undoes its own part only.
+ * Returns @fn's error, or SQ_ELOG, SQ_EFULL, SQ_EIO.
+ */
+sq_err commit(struct registrar *r, tx_fn fn, void *ctx) SQ_MUST_CHECK;
+
+/** Who acts, where from; the address is sealed already. */
+struct caller {
+    uint8_t user[ID]; /* zero: nobody */
+    int role;         /* SQ_DB_role_*, or 0 */
+    uint8_t jti[ID];
+    uint8_t request[8];
+    struct sq_span token;
+    const char *address;   /* in clear, for sealing; never stored */
+    uint8_t seal_owner[ID]; /* whose key seals the address: the user's, or this week's */
+    struct sq_db_sealed address_sealed;
+    enum sq_audit_role as;
+};
+
+struct event {
+    enum sq_audit_event no;
+    sq_err result;
+    const struct caller *by; /* NULL: the service itself */
+    const uint8_t *subject, *object; /* NULL: none */
+    uint64_t a, b;
+};
+/** Inside a tx_fn: this event belongs to the transaction. Also noted for the subject's own history. */
+sq_err tx_event(struct tx *tx, const struct event *ev) SQ_MUST_CHECK;
+/** An event with nothing else to change. */
+sq_err record(struct registrar *r, const struct event *ev) SQ_MUST_CHECK;
+/** Append what is committed but not yet in the log. */
+sq_err outbox_flush(struct registrar *r) SQ_MUST_CHECK;
+/** Have keeper sign the log's present size; called every second and before stop. */
+void checkpoint_now(struct registrar *r);
+
+struct sq_db *db_lock(struct registrar *r); /* for reading */
+void db_unlock(struct registrar *r);
+
+/* ---- keeper and storer, as functions (objects.c) ---- */
+
+struct object_sum {
+    uint32_t n_part;
+    uint64_t plain_bytes, sealed_bytes;
+    uint8_t sha256[32];
+};
+
+/** Steps 1-3 of §2a *Create*: row and event, key slot, file. *out_fd: the file to write sealed bytes to. */
+sq_err object_open(struct registrar *r, const uint8_t owner[ID], int kind, int64_t not_after_s, enum sq_role writer,
+                   const struct caller *by, uint8_t out_id[ID], int *out_fd) SQ_MUST_CHECK;
+/** Step 3: the file is durable under its name, no further part key. The row becomes live in the caller's transaction. */
+sq_err object_settle(struct registrar *r, const uint8_t id[ID], const uint8_t owner[ID], uint64_t sealed_bytes) SQ_MUST_CHECK;
+/** Step 4, inside a transaction. */
+sq_err tx_object_live(struct tx *tx, const uint8_t id[ID], const uint8_t owner[ID], const struct object_sum *sum) SQ_MUST_CHECK;
+/** A sealed file for reading. */
+sq_err object_read(struct registrar *r, const struct sq_db_object *object, int *out_fd) SQ_MUST_CHECK;
+/** Step 1 of *Destroy*, inside a transaction: from now on reads answer 410. Idempotent; unknown or zero ids are skipped. */
+sq_err tx_object_erase(struct tx *tx, const uint8_t id[ID], const struct caller *by) SQ_MUST_CHECK;
+/** Steps 3-6 for every object in state erasing: keys first, then files. Woken by erase_wake, and by the clock. */
+void erase_wake(struct registrar *r);
+void *eraser_main(void *r);
+/** Keys of all objects of @owner in state erasing, now, before the answer: the rest follows. */
+void destroy_keys_now(struct registrar *r, const uint8_t owner[ID]);
+
+sq_err keeper_do(struct registrar *r, const struct sq_msg *m) SQ_MUST_CHECK;
+sq_err keeper_learn(struct registrar *r, bool *out_is_unsealed, uint64_t *out_tree_size) SQ_MUST_CHECK;
+/** Texts of @owner sealed (max 256; each <= 500 bytes), and opened with the owner's own token. */
+sq_err fields_seal(struct registrar *r, const uint8_t owner[ID], const struct sq_span *text, size_t n, struct sq_db_sealed *out) SQ_MUST_CHECK;
+struct opened {
+    struct sq_buf text; /* one after another, each ended by NUL */
+    const char *at[256];
+    size_t n;
+};
+sq_err fields_open(struct registrar *r, const struct caller *by, const struct sq_db_sealed *const *sealed, size_t n, struct opened *out) SQ_MUST_CHECK;
+void opened_done(struct opened *o);
+sq_err grant(struct registrar *r, const uint8_t task[ID], int64_t fence, const uint8_t owner[ID], int64_t for_s,
+             const uint8_t (*reads)[ID], size_t n_read, const uint8_t (*writes)[ID], size_t n_write) SQ_MUST_CHECK;
+void grant_end(struct registrar *r, const uint8_t task[ID]);
+
+/* ---- auth.c ---- */
+sq_err auth_start(struct registrar *r) SQ_MUST_CHECK;
+/** Who holds @token: verified signature, live row, present epoch, enabled account. SQ_EAUTH. Seals the address. */
+sq_err caller_from_token(struct registrar *r, struct sq_span token, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
+/** Nobody: the address is sealed under this week's key. */
+sq_err caller_nobody(struct registrar *r, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
+sq_err caller_operator(struct registrar *r, unsigned uid, struct caller *out) SQ_MUST_CHECK;
+/** Does @caller satisfy the route's `who`? */
+bool caller_may(const struct caller *c, enum sq_who who);
+/** The password of @user is @password: SQ_OK, SQ_EPASSWORD (audited; with back-off), SQ_EBUSY. */
+sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password) SQ_MUST_CHECK;
+
+/* ---- api.c: what a handler gets and gives ---- */
+struct api {
+    struct registrar *r;
+    const struct sq_route_row *route;
+    struct caller caller;
+    char param[64 + 1];  /* the path's id */
+    json_t *body;        /* object, or NULL */
+    const char *query;
+    /* the answer */
+    int status;          /* 0: 200 */
+    char location[128];
+    unsigned retry_after_s;
+    json_t *answer;      /* owned */
+    const struct sq_why *why; /* more about an error */
+    struct sq_why why_store;
+    bool is_audited;     /* the handler recorded the route's event itself */
+    uint64_t n_row;      /* rows shown, for list and view events */
+    uint8_t object[ID];  /* for the event; zero: none */
+};
+typedef sq_err (*api_fn)(struct api *a);
+void on_api(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/** Names of handlers: api_<route name>. */
+#define SQ_ROUTE(name, no, method, path, who, rate, kind, event, text) sq_err api_##name(struct api *a);
+#include "lib/http/routes.def"
+#undef SQ_ROUTE
+/** Finish an api_is answer for other messages (upload_close): status and JSON from error or a->answer. */
+void api_answer(struct sq_ask *ask, struct api *a, sq_err e);
+const char *body_text(struct api *a, const char *key, size_t max); /* NULL and a->why when missing */
+int64_t query_number(const char *query, const char *key, int64_t fallback, int64_t most);
+bool query_text(const char *query, const char *key, char *out, size_t size);
+
+/* ---- uploads.c ---- */
+void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_upload_close(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_upload_abort(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void uploads_of_dead_gateway(struct registrar *r);
+sq_err upload_by_param(struct api *a, struct sq_db_upload *out) SQ_MUST_CHECK;
+/** Inside a transaction: all objects of an upload go, its state is erased. */
+sq_err tx_upload_erase(struct tx *tx, const struct sq_db_upload *u, const struct caller *by) SQ_MUST_CHECK;
+
+/* ---- jobs.c ---- */
+sq_err job_by_param(struct api *a, struct sq_db_job *out) SQ_MUST_CHECK;
+sq_err tx_job_state(struct tx *tx, const struct sq_db_job *job, int state, const struct caller *by) SQ_MUST_CHECK;
+sq_err tx_job_failed(struct tx *tx, const struct sq_db_job *job, const struct sq_db_why *why) SQ_MUST_CHECK;
+/** Inside a transaction: stop its tasks, erase every object of the job (and of its upload), state erasing. */
+sq_err tx_job_erase(struct tx *tx, const struct sq_db_job *job, const struct caller *by) SQ_MUST_CHECK;
+/** Audit object of a job: first 16 bytes of SHA-256 of its id. */
+void job_audit_id(const char *job_id, uint8_t out[ID]);
+
+/* ---- claim.c, downloads.c ---- */
+void package_ended(struct registrar *r, const struct sq_db_task *task, sq_err code, const struct object_sum *sum);
+void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void streams_of_dead_gateway(struct registrar *r);
+
+/* ---- plan.c ---- */
+void plan_wake(struct registrar *r);
+void *planner_main(void *r);
+sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, uint8_t out_id[ID]) SQ_MUST_CHECK;
+void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void tasks_of_dead_runner(struct registrar *r);
+/** Tell runner to stop what a job or upload has running (after the rows say so). */
+void tasks_stop(struct registrar *r, const char *job_id, const uint8_t *upload_id);
+
+struct task_result { /* what task_ended said */
+    sq_err code;
+    struct sq_why why;
+    uint64_t cpu_ms, peak_kib;
+    size_t n_sum;
+    struct object_sum sum[SQ_STAGE_MAX_PORTS];
+    uint8_t format, is_phased;
+    char chrom[17];
+    uint64_t n_sample, n_variant, n_kept, n_in_panel, n_excluded, first_bp, last_bp, n_haplotype, n_site;
+};
+/** For admin's imports: send @m (a task message) to runner and wait for its end. */
+sq_err task_run_and_wait(struct registrar *r, const uint8_t task[ID], const struct sq_msg *m, unsigned timeout_ms, struct task_result *out) SQ_MUST_CHECK;
+
+/* ---- deadlines.c, recovery.c, admin.c, account.c ---- */
+void *deadlines_main(void *r);
+void *recovery_main(void *r);
+void *admin_main(void *r);
+sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, uint8_t out_id[ID]) SQ_MUST_CHECK;
+sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *out) SQ_MUST_CHECK;
+void on_refused(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
+/* ---- view.c ---- */
+json_t *view_upload(const struct sq_db_upload *u, const char *name);
+json_t *view_job(struct registrar *r, const struct sq_db_job *j, const char *name, bool is_whole);
+json_t *view_job_compat(struct registrar *r, const struct sq_db_job *j, const char *name);
+json_t *view_why(sq_err code, const struct sq_why *why);
+json_t *view_time(int64_t unix_s);
+json_t *view_id(const uint8_t id[ID]);
+void why_from_db(const struct sq_db_why *in, struct sq_why *out);
+
+bool is_zero(const uint8_t id[ID]);
+sq_err id_new(uint8_t out[ID]) SQ_MUST_CHECK;
+bool has_recovered(const struct registrar *r);
+int confine_registrar(void);
+
+#endif
