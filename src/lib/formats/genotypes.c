@@ -1,0 +1,358 @@
+#include "lib/formats/genotypes_internal.h"
+
+#include <htslib/hts_log.h>
+#include <stdlib.h>
+
+static const char columns[] = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO";
+static const char vcf_magic[] = "##fileformat=VCFv4.";
+
+static bool has_prefix(struct sq_span s, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return s.n >= n && memcmp(s.p, prefix, n) == 0;
+}
+
+/* Not VCF, not BCF. If it is packed, look a little further: a bomb is called a bomb whatever it holds. */
+static sq_err refuse_format(struct sq_source *s, struct sq_why *why)
+{
+    for (uint64_t seen = 0; sq_source_packing(s) != SQ_PACKING_PLAIN && seen < SQ_SOURCE_RATIO_FROM + (2U << 20);) {
+        struct sq_span ready;
+        sq_err e = sq_source_fill(s, (size_t)1 << 20, why, &ready);
+        if (e)
+            return e;
+        if (!ready.n)
+            break;
+        seen += ready.n;
+        sq_source_skip(s, ready.n);
+    }
+    return sq_why_set(why, sq_fail(SQ_EFORMAT), 1, 0, "file", "it doesn't begin with ##fileformat=VCFv4 or the mark of BCF 2");
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static sq_err check_samples(struct sq_span names, uint64_t max_samples, uint64_t line, struct sq_why *why)
+{
+    uint32_t n = 1;
+    for (uint32_t i = 0; i < names.n; i++)
+        n += names.p[i] == '\t';
+    if (max_samples && n > max_samples)
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), line, 0, "samples", "%u samples; the limit is %llu", n,
+                          (unsigned long long)max_samples);
+    char *copy = malloc((size_t)names.n + 1), **name = calloc(n, sizeof *name);
+    sq_err e = copy && name ? SQ_OK : sq_fail(SQ_ENOMEM);
+    if (!e) {
+        memcpy(copy, names.p, names.n);
+        copy[names.n] = 0;
+        char *at = copy;
+        for (uint32_t i = 0; i < n && !e; i++) {
+            name[i] = at;
+            char *end = at + strcspn(at, "\t");
+            at = *end ? end + 1 : end;
+            *end = 0;
+            if (!*name[i] || strlen(name[i]) > SQ_SAMPLE_ID_MAX)
+                e = sq_why_set(why, sq_fail(SQ_EHEADER), line, 10 + i, "sample", "a sample name is empty or longer than %u bytes",
+                               SQ_SAMPLE_ID_MAX);
+            for (const char *c = name[i]; *c && !e; c++)
+                if ((unsigned char)*c < 32 || *c == 127)
+                    e = sq_why_set(why, sq_fail(SQ_EHEADER), line, 10 + i, "sample", "a sample name holds a control character");
+        }
+        if (!e)
+            qsort(name, n, sizeof *name, by_name);
+        for (uint32_t i = 1; i < n && !e; i++)
+            if (!strcmp(name[i], name[i - 1]))
+                e = sq_why_set(why, sq_fail(SQ_EDUPSAMPLE), line, 0, "sample", "one of the %u sample names stands there twice", n);
+    }
+    if (copy)
+        sq_wipe(copy, names.n);
+    free(copy);
+    free(name);
+    return e;
+}
+
+static sq_err check_columns(struct sq_span line, uint64_t line_no, uint64_t max_samples, struct sq_why *why)
+{
+    if (!has_prefix(line, columns))
+        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "#CHROM",
+                          "the column line must be #CHROM POS ID REF ALT QUAL FILTER INFO FORMAT and samples, with tabs");
+    struct sq_span rest = sq_span_of(line.p + sizeof columns - 1, line.n - (sizeof columns - 1));
+    if (!rest.n || !memcmp(rest.p, "\tFORMAT", rest.n < 7 ? rest.n : 7)) {
+        if (rest.n <= 8)
+            return sq_why_set(why, sq_fail(SQ_ENOSAMPLE), line_no, 0, "#CHROM", "there is no sample behind FORMAT");
+        if (rest.p[7] == '\t')
+            return check_samples(sq_span_of(rest.p + 8, rest.n - 8), max_samples, line_no, why);
+    }
+    return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 9, "#CHROM", "the ninth column must be FORMAT");
+}
+
+static bool meta_line_ok(struct sq_span line)
+{
+    if (!has_prefix(line, "##") || line.n < 4 || !memchr(line.p, '=', line.n))
+        return false;
+    for (uint32_t i = 0; i < line.n; i++)
+        if (line.p[i] == 0)
+            return false;
+    return true;
+}
+
+/* Checks one header line and adds it to @text. *out_last: it was the #CHROM line. */
+static sq_err header_line(struct sq_buf *text, struct sq_span line, uint64_t line_no, uint64_t max_samples,
+                          struct sq_why *why, bool *out_last)
+{
+    *out_last = false;
+    if (line_no == 1 ? !has_prefix(line, vcf_magic) : has_prefix(line, "##fileformat"))
+        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "fileformat", "##fileformat=VCFv4 must be the first line, once");
+    if (has_prefix(line, "#CHROM")) {
+        sq_err e = check_columns(line, line_no, max_samples, why);
+        if (e)
+            return e;
+        *out_last = true;
+    } else if (!meta_line_ok(line)) {
+        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "header",
+                          "a header line must look like ##key=value; the last one is #CHROM");
+    }
+    if (sq_buf_add(text, line.p, line.n) || sq_buf_add(text, "\n", 1))
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), line_no, 0, "header", "the header is larger than %zu bytes", SQ_HEADER_MAX_BYTES);
+    return SQ_OK;
+}
+
+static sq_err header_of_text(struct sq_genotypes *g, struct sq_buf *text, struct sq_why *why)
+{
+    for (bool is_last = false; !is_last;) {
+        struct sq_span line;
+        bool has_line;
+        sq_err e = sq_source_line(g->source, why, &line, &has_line);
+        if (e)
+            return e;
+        if (!has_line)
+            return sq_why_set(why, sq_fail(SQ_ECUT), sq_source_line_no(g->source), 0, "header", "the file ends within the header");
+        e = header_line(text, line, sq_source_line_no(g->source), g->limits.max_samples, why, &is_last);
+        if (e)
+            return e;
+    }
+    return SQ_OK;
+}
+
+static sq_err header_of_bcf(struct sq_genotypes *g, struct sq_buf *text, struct sq_why *why)
+{
+    uint8_t head[9];
+    size_t got;
+    sq_err e = sq_source_read(g->source, head, sizeof head, why, &got);
+    if (e)
+        return e;
+    uint32_t n = got == sizeof head ? sq_get_le32(head + 5) : 0;
+    if (n > SQ_HEADER_MAX_BYTES)
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), 0, 0, "header", "the header is larger than %zu bytes", SQ_HEADER_MAX_BYTES);
+    struct sq_span all = {0};
+    if (got == sizeof head)
+        e = sq_source_fill(g->source, n, why, &all);
+    if (e)
+        return e;
+    if (got < sizeof head || all.n < n)
+        return sq_why_set(why, sq_fail(SQ_ECUT), 0, 0, "header", "the file ends within the header");
+    uint64_t line_no = 0;
+    bool is_last = false;
+    for (uint32_t at = 0; at < n && !is_last && !e;) {
+        const uint8_t *lf = memchr(all.p + at, '\n', n - at);
+        if (!lf)
+            break;
+        e = header_line(text, sq_span_of(all.p + at, (size_t)(lf - all.p) - at), ++line_no, g->limits.max_samples, why, &is_last);
+        at = (uint32_t)(lf - all.p) + 1;
+    }
+    if (e)
+        return e;
+    if (!is_last)
+        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "header", "the header has no #CHROM line");
+    sq_source_skip(g->source, n);
+    return SQ_OK;
+}
+
+static sq_err parse_header(struct sq_genotypes *g, struct sq_buf *text, struct sq_why *why)
+{
+    sq_err e = sq_buf_add(text, "", 1); /* htslib wants a C string */
+    if (e)
+        return e;
+    g->header = bcf_hdr_init("r");
+    if (!g->header)
+        return sq_fail(SQ_ENOMEM);
+    if (bcf_hdr_parse(g->header, (char *)text->p) < 0 || bcf_hdr_nsamples(g->header) < 1)
+        return sq_why_set(why, sq_fail(SQ_EHEADER), 0, 0, "header", "a line of the header can't be understood");
+    g->n_sample = (uint32_t)bcf_hdr_nsamples(g->header);
+    g->gt_key = bcf_hdr_id2int(g->header, BCF_DT_ID, "GT");
+    return SQ_OK;
+}
+
+sq_err sq_genotypes_open(int fd, const struct sq_genotypes_limits *limits, struct sq_why *why, struct sq_genotypes **out)
+{
+    hts_set_log_level(HTS_LOG_OFF); /* its warnings quote the data */
+    struct sq_genotypes *g = calloc(1, sizeof *g);
+    if (!g)
+        return sq_fail(SQ_ENOMEM);
+    g->limits = *limits;
+    sq_buf_init(&g->record, SQ_SOURCE_MAX_LINE);
+    sq_buf_init(&g->alleles, SQ_ALLELES_MAX_BYTES);
+    struct sq_buf text;
+    sq_buf_init(&text, SQ_HEADER_MAX_BYTES);
+    struct sq_span start;
+    sq_err e = sq_source_open(fd, &limits->source, why, &g->source);
+    if (!e)
+        e = sq_source_fill(g->source, 64, why, &start);
+    if (e)
+        goto out;
+    if (!start.n) {
+        e = sq_why_set(why, sq_fail(SQ_EEMPTY), 0, 0, "file", "it unpacks to nothing");
+    } else if (has_prefix(start, vcf_magic)) {
+        g->format = sq_source_packing(g->source) == SQ_PACKING_PLAIN ? SQ_FORMAT_VCF : SQ_FORMAT_VCF_GZ;
+        e = header_of_text(g, &text, why);
+    } else if (start.n >= 5 && !memcmp(start.p, "BCF\2\2", 5)) {
+        g->format = SQ_FORMAT_BCF;
+        e = header_of_bcf(g, &text, why);
+    } else {
+        e = refuse_format(g->source, why);
+    }
+    if (!e)
+        e = parse_header(g, &text, why);
+    if (!e) {
+        g->gt = malloc((size_t)2 * g->n_sample);
+        g->phased = malloc(g->n_sample);
+        if (!g->gt || !g->phased)
+            e = sq_fail(SQ_ENOMEM);
+    }
+    if (!e)
+        *out = g;
+out:
+    sq_buf_done(&text);
+    if (e)
+        sq_genotypes_close(g);
+    return e;
+}
+
+void sq_genotypes_close(struct sq_genotypes *g)
+{
+    if (!g)
+        return;
+    sq_source_close(g->source);
+    if (g->header)
+        bcf_hdr_destroy(g->header);
+    free(g->gt);
+    free(g->phased);
+    sq_buf_done(&g->record);
+    sq_buf_done(&g->alleles);
+    free(g);
+}
+
+sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has)
+{
+    struct sq_record r = {0};
+    bool has = false;
+    sq_err e = g->format == SQ_FORMAT_BCF ? bcf_next(g, why, &r, &has) : vcf_text_next(g, why, &r, &has);
+    if (e)
+        return e;
+    if (has) {
+        g->n_record++;
+        if (g->limits.max_variants && g->n_record > g->limits.max_variants)
+            return sq_why_set(why, sq_fail(SQ_ELIMIT), r.line, 0, "variants", "more than %llu variants",
+                              (unsigned long long)g->limits.max_variants);
+        if (r.pos_bp < g->last_pos)
+            return sq_why_set(why, sq_fail(SQ_EUNSORTED), r.line, 2, "POS", "position %lld stands behind position %lld",
+                              (long long)r.pos_bp, (long long)g->last_pos);
+        g->last_pos = r.pos_bp;
+        *out = r;
+    }
+    *out_has = has;
+    return SQ_OK;
+}
+
+sq_err genotypes_chrom(struct sq_genotypes *g, struct sq_span name, uint64_t line, struct sq_why *why)
+{
+    if (g->chrom[0]) {
+        if (!sq_span_eq(name, sq_span_str(g->chrom)))
+            return sq_why_set(why, sq_fail(SQ_EMULTICHROM), line, 1, "CHROM", "a second chromosome begins at record %llu",
+                              (unsigned long long)g->n_record + 1);
+        return SQ_OK;
+    }
+    bool is_ok = name.n > 0 && name.n < SQ_CHROM_MAX;
+    for (uint32_t i = 0; i < name.n && is_ok; i++) {
+        uint8_t c = name.p[i];
+        is_ok = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' || c == '-';
+    }
+    if (!is_ok)
+        return sq_why_set(why, sq_fail(SQ_ERECORD), line, 1, "CHROM", "a chromosome name has 1 to %u letters, digits, _ . or -",
+                          SQ_CHROM_MAX - 1);
+    memcpy(g->chrom, name.p, name.n);
+    int id = bcf_hdr_name2id(g->header, g->chrom);
+    if (id >= 0)
+        g->chrom_length = g->header->id[BCF_DT_CTG][id].val->info[0];
+    return SQ_OK;
+}
+
+bool genotypes_allele_ok(struct sq_span a)
+{
+    if (!a.n)
+        return false;
+    for (uint32_t i = 0; i < a.n; i++)
+        if (a.p[i] <= 32 || a.p[i] >= 127)
+            return false;
+    return true;
+}
+
+static bool is_bases(struct sq_span s)
+{
+    for (uint32_t i = 0; i < s.n; i++)
+        if (s.p[i] != 'A' && s.p[i] != 'C' && s.p[i] != 'G' && s.p[i] != 'T')
+            return false;
+    return s.n > 0;
+}
+
+bool sq_record_is_plain(const struct sq_record *r)
+{
+    return r->n_alt == 1 && is_bases(r->ref) && is_bases(r->alt);
+}
+
+bool sq_is_rs_id(struct sq_span id)
+{
+    if (id.n < 3 || id.n > 14 || id.p[0] != 'r' || id.p[1] != 's')
+        return false;
+    for (uint32_t i = 2; i < id.n; i++)
+        if (id.p[i] < '0' || id.p[i] > '9')
+            return false;
+    return true;
+}
+
+enum sq_format sq_genotypes_format(const struct sq_genotypes *g)
+{
+    return g->format;
+}
+
+uint32_t sq_genotypes_n_sample(const struct sq_genotypes *g)
+{
+    return g->n_sample;
+}
+
+const char *sq_genotypes_sample(const struct sq_genotypes *g, uint32_t i)
+{
+    sq_assert(i < g->n_sample);
+    return g->header->samples[i];
+}
+
+const char *sq_genotypes_chrom(const struct sq_genotypes *g)
+{
+    return g->chrom;
+}
+
+uint64_t sq_genotypes_chrom_length(const struct sq_genotypes *g)
+{
+    return g->chrom_length;
+}
+
+uint64_t sq_genotypes_n_record(const struct sq_genotypes *g)
+{
+    return g->n_record;
+}
+
+uint64_t sq_genotypes_n_packed(const struct sq_genotypes *g)
+{
+    return sq_source_n_packed(g->source);
+}

@@ -1,0 +1,33 @@
+/* genotypes_internal - what the two record readers share. Not for other rooms. */
+#ifndef SQ_FORMATS_GENOTYPES_INTERNAL_H
+#define SQ_FORMATS_GENOTYPES_INTERNAL_H
+
+#include "lib/formats/genotypes.h"
+
+#include <htslib/vcf.h>
+
+struct sq_genotypes {
+    struct sq_source *source;
+    struct sq_genotypes_limits limits;
+    enum sq_format format;
+    bcf_hdr_t *header; /* the dictionary */
+    uint32_t n_sample;
+    char chrom[SQ_CHROM_MAX];
+    uint64_t chrom_length, n_record;
+    int64_t last_pos;
+    int gt_key;          /* number of GT in the BCF dictionary */
+    uint8_t *gt, *phased; /* of the current record */
+    struct sq_buf record, alleles;
+};
+
+/** vcf_text_next / bcf_next - one record in the reader's format; *out_has false at the end. */
+sq_err vcf_text_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has);
+sq_err bcf_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has);
+
+/** genotypes_chrom - a record's chromosome: remember the first, refuse another. */
+sq_err genotypes_chrom(struct sq_genotypes *g, struct sq_span name, uint64_t line, struct sq_why *why);
+
+/** genotypes_allele_ok - letters of an allele as VCF 4.3 allows them: bases, *, <symbolic>, breakends. */
+bool genotypes_allele_ok(struct sq_span a);
+
+#endif

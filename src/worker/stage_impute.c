@@ -1,0 +1,376 @@
+/*
+ * impute: window by window, dosages of every target haplotype at every panel site, written as the body of a VCF.
+ *
+ * The genetic map is cut into cells of CELL_CM. A window's core is a run of cells, at most CORE_CM long, ended
+ * earlier only when its table of dosages would exceed TABLE_MAX_BYTES; FLANK_CM of typed sites on either side stand by
+ * so that the middle doesn't notice the edges. One cell that doesn't fit alone is SQ_ELIMIT.
+ */
+#include "lib/core/file.h"
+#include "lib/formats/bgzf_out.h"
+#include "lib/formats/dosage.h"
+#include "lib/formats/tbi.h"
+#include "worker/impute_queue.h"
+#include "worker/result.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CELL_CM 0.5
+#define CORE_CM 10.0
+#define FLANK_CM 2.0
+#define TABLE_MAX_BYTES ((size_t)768 << 20)
+
+struct impute {
+    struct worker *w;
+    struct impute_queue queue;
+    struct sq_hmm_params params;
+    bool ne_is_fitted;
+    struct sq_bgzf_out *body;
+    struct sq_tbi *index;
+    struct sq_buf line;
+    /* the present window */
+    double core_from, core_to;
+    struct sq_window window;
+    uint64_t *bits;
+    double *typed_cm;
+    uint8_t *alleles;
+    struct sq_panel_site *sites;
+    uint16_t *table; /* [n_site][n_target] */
+    uint64_t bytes_before; /* of the panel, when the window began */
+};
+
+/* ---- one window's arrays ---------------------------------------------------------------------------------------- */
+
+static void window_done(struct impute *m)
+{
+    free(m->bits);
+    free(m->typed_cm);
+    free(m->alleles);
+    free(m->sites);
+    free(m->table);
+    m->bits = NULL;
+    m->typed_cm = NULL;
+    m->alleles = NULL;
+    m->sites = NULL;
+    m->table = NULL;
+}
+
+static sq_err window_gather(struct impute *m)
+{
+    struct impute_queue *q = &m->queue;
+    size_t n_word = sq_bit_words(q->n_hap), n_typed = 0, n_site = 0;
+    for (uint32_t i = 0; i < q->n_typed; i++)
+        n_typed += q->typed[i].bits != NULL && q->typed[i].cm < m->core_to + FLANK_CM;
+    while (n_site < q->n_site && q->site[n_site].site.cm < m->core_to)
+        n_site++;
+    m->bits = malloc((n_typed * n_word + 1) * sizeof *m->bits);
+    m->typed_cm = malloc((n_typed + 1) * sizeof *m->typed_cm);
+    m->alleles = malloc(n_typed * q->n_target + 1);
+    m->sites = malloc((n_site + 1) * sizeof *m->sites);
+    m->table = malloc((n_site * q->n_target + 1) * sizeof *m->table);
+    if (!m->bits || !m->typed_cm || !m->alleles || !m->sites || !m->table)
+        return sq_fail(SQ_ENOMEM);
+    size_t s = 0;
+    for (uint32_t i = 0; i < q->n_typed; i++) {
+        const struct typed_entry *t = &q->typed[i];
+        if (!t->bits || !(t->cm < m->core_to + FLANK_CM))
+            continue;
+        memcpy(m->bits + s * n_word, t->bits, n_word * sizeof *m->bits);
+        memcpy(m->alleles + s * q->n_target, t->allele, q->n_target);
+        m->typed_cm[s++] = t->cm;
+    }
+    for (size_t i = 0; i < n_site; i++)
+        m->sites[i] = q->site[i].site;
+    m->window = (struct sq_window){.n_hap = q->n_hap, .n_typed = (uint32_t)n_typed, .typed_cm = m->typed_cm, .typed_bits = m->bits,
+                                   .n_target = q->n_target, .target = m->alleles, .n_site = (uint32_t)n_site, .site = m->sites};
+    return SQ_OK;
+}
+
+static void put_dosage(void *ctx, uint32_t site, uint32_t first, uint32_t n, const float *dosage)
+{
+    struct impute *m = ctx;
+    uint16_t *row = m->table + (size_t)site * m->window.n_target + first;
+    for (uint32_t i = 0; i < n; i++)
+        row[i] = sq_dosage_milli(dosage[i]);
+}
+
+/* Reading the panel is a quarter of a window's work, as progress goes. */
+static sq_err report_progress(void *ctx, uint32_t n_done, uint32_t n_all)
+{
+    struct impute *m = ctx;
+    uint64_t now = sq_genotypes_n_packed(panel_reader_genotypes(m->queue.panel)), fresh = now - m->bytes_before;
+    uint64_t done = 4 * m->bytes_before + fresh + (n_all ? 3 * fresh * n_done / n_all : 0);
+    return worker_progress(m->w, done, 4 * m->queue.panel_bytes);
+}
+
+/* ---- records ------------------------------------------------------------------------------------------------------ */
+
+/* Sample columns of a row; @typed: observed alleles or NULL; @milli: dosages or NULL (typed only). */
+static size_t put_samples(const struct impute_queue *q, const uint8_t *typed, const uint16_t *milli, char *out)
+{
+    char *at = out;
+    for (uint32_t i = 0, h = 0; i < q->n_sample; i++) {
+        bool is_haploid = q->is_haploid[i];
+        unsigned gt[2] = {SQ_DOSAGE_NO_ALLELE, SQ_DOSAGE_NO_ALLELE}, d[2] = {0, 0};
+        bool is_missing = false;
+        for (unsigned k = 0; k < (is_haploid ? 1U : 2U); k++, h++) {
+            if (typed && typed[h] <= 1) {
+                gt[k] = typed[h];
+                d[k] = typed[h] * SQ_DOSAGE_FULL;
+            } else if (milli) {
+                d[k] = milli[h];
+            } else {
+                is_missing = true;
+            }
+        }
+        *at++ = '\t';
+        if (is_missing) {
+            static const char none[] = ".|.:.:.,.:.,.,.", none_haploid[] = ".:.:.:.,.";
+            size_t n = is_haploid ? sizeof none_haploid - 1 : sizeof none - 1;
+            memcpy(at, is_haploid ? none_haploid : none, n);
+            at += n;
+        } else {
+            at += is_haploid ? sq_dosage_haploid(gt[0], d[0], at) : sq_dosage_diploid(gt[0], gt[1], d[0], d[1], at);
+        }
+    }
+    *at++ = '\n';
+    return (size_t)(at - out);
+}
+
+static sq_err put_record(struct impute *m, int64_t pos_bp, const char *text, uint32_t n_id, uint32_t n_text, const char *info,
+                         const uint8_t *typed, const uint16_t *milli)
+{
+    const struct impute_queue *q = &m->queue;
+    struct sq_buf *line = &m->line;
+    line->n = 0;
+    sq_err e = sq_buf_addf(line, "%s\t%lld\t%.*s\t.\tPASS\t%s\tGT:DS:HDS:GP", sq_genotypes_chrom(q->target), (long long)pos_bp, (int)n_text,
+                           text, info);
+    if (!e)
+        e = sq_buf_reserve(line, (size_t)q->n_sample * (SQ_DOSAGE_MAX_TEXT + 1) + 1);
+    if (e)
+        return e;
+    line->n += put_samples(q, typed, milli, (char *)line->p + line->n);
+    uint64_t from = sq_bgzf_out_tell(m->body);
+    e = sq_bgzf_out_put(m->body, line->p, line->n);
+    const char *ref = text + n_id + 1, *ref_end = memchr(ref, '\t', n_text - n_id - 1);
+    if (!e)
+        e = sq_tbi_add(m->index, pos_bp - 1, pos_bp - 1 + (ref_end - ref), from, sq_bgzf_out_tell(m->body));
+    if (e == SQ_ERANGE)
+        e = sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 2, "POS", "position %lld can't be indexed", (long long)pos_bp);
+    return e;
+}
+
+static sq_err put_site(struct impute *m, uint32_t i)
+{
+    const struct impute_queue *q = &m->queue;
+    const struct site_entry *s = &q->site[i];
+    uint16_t *milli = m->table + (size_t)i * q->n_target;
+    const uint8_t *typed = NULL;
+    if (s->typed_no != UINT64_MAX) {
+        typed = q->typed[s->typed_no - q->n_typed_dropped].allele;
+        for (uint32_t h = 0; h < q->n_target; h++)
+            if (typed[h] <= 1)
+                milli[h] = (uint16_t)(typed[h] * SQ_DOSAGE_FULL);
+    }
+    struct sq_quality quality = sq_quality_of(milli, q->n_target);
+    char info[96];
+    snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;R2=%.5f;%s", quality.af, quality.maf, quality.r2, typed ? "TYPED" : "IMPUTED");
+    return put_record(m, s->pos_bp, s->text, s->n_id, s->n_text, info, typed, milli);
+}
+
+static sq_err put_typed_only(struct impute *m, const struct typed_entry *t)
+{
+    uint64_t n = 0, n_alt = 0;
+    for (uint32_t h = 0; h < m->queue.n_target; h++) {
+        n += t->allele[h] <= 1;
+        n_alt += t->allele[h] == 1;
+    }
+    double af = n ? (double)n_alt / (double)n : 0;
+    char info[96];
+    snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;TYPED_ONLY", af, af < 0.5 ? af : 1 - af);
+    return put_record(m, t->pos_bp, t->text, t->n_id, t->n_text, info, t->allele, NULL);
+}
+
+/* The core's records in order of position: the panel's sites, and what only the target has. */
+static sq_err write_core(struct impute *m)
+{
+    struct impute_queue *q = &m->queue;
+    uint32_t t = 0;
+    sq_err e = SQ_OK;
+    for (uint32_t i = 0; i <= m->window.n_site && !e; i++) {
+        bool is_end = i == m->window.n_site;
+        for (; t < q->n_typed && q->typed[t].cm < m->core_to && (is_end || q->typed[t].pos_bp < q->site[i].pos_bp) && !e; t++)
+            if (!q->typed[t].bits && q->typed[t].cm >= m->core_from)
+                e = put_typed_only(m, &q->typed[t]);
+        if (!e && !is_end)
+            e = put_site(m, i);
+        if (!e)
+            e = report_progress(m, 1, 1);
+    }
+    return e;
+}
+
+/* ---- windows ------------------------------------------------------------------------------------------------------ */
+
+/* The end of the core: the last grid line whose table fits and whose flank has been read. */
+static sq_err choose_core(struct impute *m, double complete_cm)
+{
+    const struct impute_queue *q = &m->queue;
+    size_t n_fit = TABLE_MAX_BYTES / (q->n_target * sizeof(uint16_t));
+    double end = m->core_from;
+    uint32_t n_site = 0;
+    for (double line = m->core_from + CELL_CM; line <= m->core_from + CORE_CM + CELL_CM / 2; line += CELL_CM) {
+        if (line + FLANK_CM > complete_cm)
+            break;
+        while (n_site < q->n_site && q->site[n_site].site.cm < line)
+            n_site++;
+        if (n_site > n_fit)
+            break;
+        end = line;
+    }
+    if (!(end > m->core_from))
+        return sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 0, "window", "%g cM of the panel with %u target haplotypes need more memory than a window has",
+                          CELL_CM, q->n_target);
+    m->core_to = end;
+    return SQ_OK;
+}
+
+static sq_err window_run(struct impute *m)
+{
+    sq_err e = window_gather(m);
+    if (!e && !m->ne_is_fitted && m->window.n_typed >= SQ_HMM_FIT_MIN_TYPED) {
+        e = sq_hmm_fit_ne(&m->window, &m->params, &m->params.ne);
+        m->ne_is_fitted = true;
+    }
+    struct sq_impute_sink sink = {.ctx = m, .put = put_dosage, .progress = report_progress};
+    if (!e && m->window.n_site)
+        e = sq_impute_window(&m->window, &m->params, &sink);
+    if (e == SQ_ELIMIT && !m->w->why.detail[0])
+        e = sq_why_set(&m->w->why, e, 0, 0, "window", "%u panel haplotypes and %u typed sites need more memory than a window has",
+                       m->window.n_hap, m->window.n_typed);
+    if (!e)
+        e = write_core(m);
+    window_done(m);
+    return e;
+}
+
+static double grid_line_before(double cm)
+{
+    return floor(cm / CELL_CM) * CELL_CM;
+}
+
+static sq_err all_windows(struct impute *m)
+{
+    struct impute_queue *q = &m->queue;
+    for (;;) {
+        /* the next thing to be written decides where the core begins; empty stretches are leapt over */
+        double next = INFINITY;
+        if (q->n_site)
+            next = q->site[0].site.cm;
+        else if (q->has_panel)
+            next = sq_gmap_cm(&q->map, q->panel_next.site.pos_bp);
+        for (uint32_t i = 0; i < q->n_typed; i++)
+            if (q->typed[i].cm >= m->core_to && q->typed[i].cm < next) {
+                next = q->typed[i].cm;
+                break;
+            }
+        if (q->has_target && sq_gmap_cm(&q->map, q->target_next.pos_bp) < next)
+            next = sq_gmap_cm(&q->map, q->target_next.pos_bp);
+        if (isinf(next))
+            return SQ_OK;
+        double from = grid_line_before(next), complete;
+        m->core_from = from > m->core_to ? from : m->core_to;
+        queue_drop(q, m->core_from, m->core_from - FLANK_CM);
+        m->bytes_before = sq_genotypes_n_packed(panel_reader_genotypes(q->panel));
+        sq_err e = queue_fill(q, m->core_from + CORE_CM + FLANK_CM + CELL_CM, &complete);
+        if (!e)
+            e = choose_core(m, complete);
+        if (!e)
+            e = window_run(m);
+        if (e)
+            return e;
+        queue_drop(q, m->core_to, m->core_to - FLANK_CM);
+    }
+}
+
+/* ---- the three outputs ---------------------------------------------------------------------------------------------- */
+
+static sq_err write_meta(const struct impute *m)
+{
+    const struct impute_queue *q = &m->queue;
+    uint64_t length = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
+    struct sq_buf t;
+    sq_buf_init(&t, 0);
+    sq_err e = sq_buf_addf(&t, "##fileformat=VCFv4.2\n##FILTER=<ID=PASS,Description=\"All filters passed\">\n##source=sequester %s\n##contig=<ID=%s",
+                           SQ_VERSION, sq_genotypes_chrom(q->target));
+    if (!e)
+        e = length ? sq_buf_addf(&t, ",length=%llu>\n", (unsigned long long)length) : sq_buf_addf(&t, ">\n");
+    if (!e)
+        e = sq_buf_addf(&t,
+            "##sequester_panel_haplotypes=%u\n##sequester_recombination_scale=%g\n"
+            "##INFO=<ID=AF,Number=1,Type=Float,Description=\"Frequency of the alternative allele in these samples\">\n"
+            "##INFO=<ID=MAF,Number=1,Type=Float,Description=\"Frequency of the rarer allele in these samples\">\n"
+            "##INFO=<ID=R2,Number=1,Type=Float,Description=\"Estimated imputation accuracy: variance of the dosages over the expected one\">\n"
+            "##INFO=<ID=IMPUTED,Number=0,Type=Flag,Description=\"Imputed from the panel\">\n"
+            "##INFO=<ID=TYPED,Number=0,Type=Flag,Description=\"Typed and in the panel; observed genotypes are kept, missing ones imputed\">\n"
+            "##INFO=<ID=TYPED_ONLY,Number=0,Type=Flag,Description=\"Typed, not in the panel; kept as it came\">\n"
+            "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype: observed, or the likelier allele of each haplotype\">\n"
+            "##FORMAT=<ID=DS,Number=1,Type=Float,Description=\"Dosage of the alternative allele\">\n"
+            "##FORMAT=<ID=HDS,Number=.,Type=Float,Description=\"Dosage of the alternative allele, each haplotype\">\n"
+            "##FORMAT=<ID=GP,Number=G,Type=Float,Description=\"Probability of each genotype\">\n", q->n_hap, m->params.ne);
+    if (!e)
+        e = sq_write_all(m->w->port[5], t.p, t.n);
+    sq_buf_done(&t);
+    return e;
+}
+
+static sq_err write_index(const struct impute *m)
+{
+    uint8_t head[RESULT_INDEX_HEAD_BYTES];
+    memcpy(head, RESULT_INDEX_MAGIC, 8);
+    sq_put_le64(head + 8, m->queue.n_sample);
+    struct sq_buf out;
+    sq_buf_init(&out, 0);
+    sq_err e = sq_buf_add(&out, head, sizeof head);
+    if (!e)
+        e = sq_tbi_write(m->index, &out);
+    if (!e)
+        e = sq_write_all(m->w->port[4], out.p, out.n);
+    sq_buf_done(&out);
+    return e;
+}
+
+sq_err stage_impute(struct worker *w)
+{
+    struct impute m = {.w = w, .core_to = -INFINITY,
+                       .params = {.ne = SQ_HMM_NE, .mismatch = SQ_HMM_MISMATCH, .n_thread = w->n_thread}};
+    sq_buf_init(&m.line, 0);
+    sq_err e = queue_open(w, &m.queue);
+    if (!e)
+        e = sq_bgzf_out_open(w->port[3], &m.body);
+    if (!e)
+        e = sq_tbi_new(sq_genotypes_chrom(m.queue.target), &m.index);
+    if (!e)
+        e = all_windows(&m);
+    if (!e) {
+        e = sq_bgzf_out_close(m.body, true, NULL);
+        m.body = NULL;
+    }
+    if (!e)
+        e = write_index(&m);
+    if (!e)
+        e = write_meta(&m);
+    if (!e) {
+        w->counts.n_sample = m.queue.n_sample;
+        w->counts.n_haplotype = m.queue.n_hap;
+        w->counts.n_variant = sq_genotypes_n_record(m.queue.target);
+        w->counts.n_site = sq_genotypes_n_record(panel_reader_genotypes(m.queue.panel));
+        worker_count_chrom(w, sq_genotypes_chrom(m.queue.target));
+    }
+    sq_bgzf_out_drop(m.body);
+    sq_tbi_free(m.index);
+    sq_buf_done(&m.line);
+    queue_close(&m.queue);
+    return e;
+}

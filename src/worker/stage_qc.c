@@ -1,0 +1,365 @@
+/*
+ * qc: which of the target's records can be used with this panel, and why not the others.
+ *
+ * Target and panel are sorted, so one pass beside each other is enough; no genotype of the panel is looked at. Rules in
+ * order, the first that fits decides (docs/formats/stages.md lists them with the words of the report). Only counts and
+ * sites are reported: nothing about a sample.
+ */
+#include "worker/panel_reader.h"
+
+#include "lib/core/file.h"
+#include "lib/formats/gmap.h"
+
+#include <stdlib.h>
+
+#define QC_MIN_OVERLAP 0.5
+#define QC_MIN_SITES 3U
+#define QC_MAX_MISSING 0.1
+#define QC_LIST_MAX_BYTES ((size_t)900 << 10)
+#define QC_GROUP_MAX 1024U /* records of one position */
+
+enum verdict {
+    MATCH, TYPED_ONLY, MULTIALLELIC, NO_ALT, INVALID_ALLELES, FILTER_DUP, FILTER_OTHER, DUPLICATE, LOW_CALL_RATE,
+    ALLELE_SWITCH, STRAND_FLIP, STRAND_FLIP_AND_SWITCH, ALLELE_MISMATCH, N_VERDICT
+};
+static const char *const verdict_key[N_VERDICT] = {
+    "in_panel", "typed_only", "multiallelic", "no_alternative", "invalid_alleles", "filter_duplicate", "filter_other", "duplicate",
+    "low_call_rate", "allele_switch", "strand_flip", "strand_flip_and_allele_switch", "allele_mismatch"};
+static const char *const verdict_text[N_VERDICT] = {
+    "Match", "Typed only", "Multiallelic site", "No alternative allele", "Invalid alleles", "Filter duplicate", "Filter other", "Duplicate",
+    "Low call rate", "Allele switch", "Strand flip", "Strand flip and allele switch", "Allele mismatch"};
+
+/* The records of one position: alleles side by side in one buffer. */
+struct group {
+    int64_t pos_bp;
+    uint32_t n;
+    struct {
+        uint32_t at, n_ref, n_alt;
+    } allele[QC_GROUP_MAX];
+    struct sq_buf text;
+};
+
+struct qc {
+    struct worker *w;
+    struct sq_genotypes *target;
+    struct panel_reader *panel;
+    struct sq_record panel_next; /* the record behind the group, when panel_has */
+    bool panel_has;
+    int64_t panel_first_bp;
+    struct group here, seen; /* the panel's records and the target's records at this position */
+    uint64_t n[N_VERDICT], n_record, n_outside, n_monomorphic, n_ambiguous, n_common_alt;
+    struct sq_buf list;
+    bool list_is_cut;
+};
+
+static void group_clear(struct group *g, int64_t pos_bp)
+{
+    g->pos_bp = pos_bp;
+    g->n = 0;
+    sq_buf_clear(&g->text);
+}
+
+static sq_err group_add(struct group *g, const struct sq_record *r)
+{
+    if (g->n == QC_GROUP_MAX)
+        return SQ_OK; /* more records at one position than that help nobody */
+    uint32_t at = (uint32_t)g->text.n;
+    sq_err e = sq_buf_add(&g->text, r->ref.p, r->ref.n);
+    if (!e)
+        e = sq_buf_add(&g->text, r->alt.p, r->alt.n);
+    if (!e) {
+        g->allele[g->n].at = at;
+        g->allele[g->n].n_ref = r->ref.n;
+        g->allele[g->n++].n_alt = r->alt.n;
+    }
+    return e;
+}
+
+static struct sq_span group_ref(const struct group *g, uint32_t i)
+{
+    return sq_span_of(g->text.p + g->allele[i].at, g->allele[i].n_ref);
+}
+
+static struct sq_span group_alt(const struct group *g, uint32_t i)
+{
+    return sq_span_of(g->text.p + g->allele[i].at + g->allele[i].n_ref, g->allele[i].n_alt);
+}
+
+static bool group_has(const struct group *g, struct sq_span ref, struct sq_span alt)
+{
+    for (uint32_t i = 0; i < g->n; i++)
+        if (sq_span_eq(group_ref(g, i), ref) && sq_span_eq(group_alt(g, i), alt))
+            return true;
+    return false;
+}
+
+/* Complement of one base; alleles of other lengths have no simple strand flip. */
+static bool complement(struct sq_span s, uint8_t *out)
+{
+    static const char from[] = "ACGT", to[] = "TGCA";
+    const char *at = s.n == 1 && s.p[0] ? strchr(from, s.p[0]) : NULL;
+    if (!at)
+        return false;
+    *out = (uint8_t)to[at - from];
+    return true;
+}
+
+static enum verdict compare(const struct group *here, const struct sq_record *r)
+{
+    if (!here->n)
+        return TYPED_ONLY;
+    if (group_has(here, r->ref, r->alt))
+        return MATCH;
+    if (group_has(here, r->alt, r->ref))
+        return ALLELE_SWITCH;
+    uint8_t ref, alt;
+    if (complement(r->ref, &ref) && complement(r->alt, &alt)) {
+        if (group_has(here, sq_span_of(&ref, 1), sq_span_of(&alt, 1)))
+            return STRAND_FLIP;
+        if (group_has(here, sq_span_of(&alt, 1), sq_span_of(&ref, 1)))
+            return STRAND_FLIP_AND_SWITCH;
+    }
+    return ALLELE_MISMATCH;
+}
+
+/* Bring the panel to @pos_bp: its records there end up in q->here. */
+static sq_err panel_to(struct qc *q, int64_t pos_bp)
+{
+    if (q->here.pos_bp == pos_bp)
+        return SQ_OK;
+    group_clear(&q->here, pos_bp);
+    while (q->panel_has && q->panel_next.pos_bp <= pos_bp) {
+        if (q->panel_next.pos_bp == pos_bp) {
+            sq_err e = group_add(&q->here, &q->panel_next);
+            if (e)
+                return e;
+        }
+        struct panel_record next;
+        sq_err e = panel_reader_next(q->panel, &q->w->why, &next, &q->panel_has);
+        if (e)
+            return e;
+        if (q->panel_has)
+            q->panel_next = next.site;
+    }
+    return SQ_OK;
+}
+
+struct call_counts {
+    uint64_t n_allele, n_alt, n_missing;
+};
+
+static sq_err count_calls(struct qc *q, const struct sq_record *r, struct call_counts *out)
+{
+    uint32_t n_sample = sq_genotypes_n_sample(q->target);
+    *out = (struct call_counts){0};
+    for (uint32_t i = 0; i < n_sample; i++) {
+        uint8_t a = r->gt[2 * i], b = r->gt[2 * i + 1];
+        if (a == SQ_GT_MISSING || b == SQ_GT_MISSING) {
+            out->n_missing++;
+            continue;
+        }
+        out->n_allele += b == SQ_GT_NONE ? 1 : 2;
+        out->n_alt += (a != 0 ? 1U : 0U) + (b != 0 && b != SQ_GT_NONE ? 1U : 0U);
+        if (a != b && !r->phased[i])
+            return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT",
+                              "record %llu (position %lld) has a heterozygous genotype without phase", (unsigned long long)r->line,
+                              (long long)r->pos_bp);
+    }
+    return SQ_OK;
+}
+
+static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
+{
+    struct call_counts c;
+    sq_err e = count_calls(q, r, &c);
+    if (e)
+        return e;
+    enum verdict v = r->n_alt > 1                     ? MULTIALLELIC
+                     : r->n_alt == 0                  ? NO_ALT
+                     : !sq_record_is_plain(r) || sq_span_eq(r->ref, r->alt) ? INVALID_ALLELES
+                     : r->filter == SQ_FILTER_DUP     ? FILTER_DUP
+                     : r->filter == SQ_FILTER_OTHER   ? FILTER_OTHER
+                                                      : MATCH;
+    if (v == MATCH) {
+        if (q->seen.pos_bp != r->pos_bp)
+            group_clear(&q->seen, r->pos_bp);
+        if (group_has(&q->seen, r->ref, r->alt))
+            v = DUPLICATE;
+        else
+            e = group_add(&q->seen, r);
+    }
+    if (!e && v == MATCH && (double)c.n_missing > QC_MAX_MISSING * sq_genotypes_n_sample(q->target))
+        v = LOW_CALL_RATE;
+    if (!e && v == MATCH) {
+        e = panel_to(q, r->pos_bp);
+        v = compare(&q->here, r);
+    }
+    if (!e && v <= TYPED_ONLY) {
+        uint8_t flipped;
+        q->n_outside += v == TYPED_ONLY && (!q->panel_has || r->pos_bp < q->panel_first_bp);
+        q->n_monomorphic += c.n_alt == 0 || c.n_alt == c.n_allele;
+        q->n_common_alt += 2 * c.n_alt > c.n_allele;
+        q->n_ambiguous += complement(r->ref, &flipped) && r->alt.n == 1 && r->alt.p[0] == flipped;
+    }
+    *out = v;
+    return e;
+}
+
+/* A line of the list; alleles only when they are short and plain, since a table may end in a spreadsheet. */
+static sq_err list_add(struct qc *q, const struct sq_record *r, enum verdict v)
+{
+    if (q->list.n > QC_LIST_MAX_BYTES) {
+        q->list_is_cut = true;
+        return SQ_OK;
+    }
+    bool show = sq_record_is_plain(r) && r->ref.n + r->alt.n <= 100;
+    return sq_buf_addf(&q->list, "%lld\t%.*s\t%.*s\t%s\n", (long long)r->pos_bp, show ? (int)r->ref.n : 1, show ? (const char *)r->ref.p : "-",
+                       show ? (int)r->alt.n : 1, show ? (const char *)r->alt.p : "-", verdict_text[v]);
+}
+
+static sq_err check_build(struct qc *q)
+{
+    const char *target = sq_genotypes_chrom(q->target), *panel = sq_genotypes_chrom(panel_reader_genotypes(q->panel));
+    uint64_t target_len = sq_genotypes_chrom_length(q->target),
+             panel_len = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
+    if (!sq_chrom_same(target, panel))
+        return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "CHROM", "your file is of chromosome %s, the panel of %s", target, panel);
+    if (strcmp(target, panel) != 0)
+        return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "CHROM",
+                          "your file says %s, the panel %s: the 'chr' in front usually means GRCh38, none GRCh37", target, panel);
+    if (target_len && panel_len && target_len != panel_len)
+        return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "contig",
+                          "the chromosome has %llu bases in your header and %llu in the panel's: another build", (unsigned long long)target_len,
+                          (unsigned long long)panel_len);
+    return SQ_OK;
+}
+
+static sq_err read_target(struct qc *q, struct sq_bcf_writer **writer)
+{
+    struct worker *w = q->w;
+    for (;;) {
+        struct sq_record r;
+        bool has;
+        sq_err e = sq_genotypes_next(q->target, &w->why, &r, &has);
+        if (e || !has)
+            return e;
+        if (!q->n_record++) {
+            e = check_build(q);
+            w->counts.first_bp = (uint64_t)r.pos_bp;
+            if (!e)
+                e = sq_bcf_writer_open(w->port[2], sq_genotypes_chrom(q->target), sq_genotypes_chrom_length(q->target),
+                                       sq_genotypes_n_sample(q->target), writer);
+        }
+        w->counts.last_bp = (uint64_t)r.pos_bp;
+        enum verdict v = MATCH;
+        if (!e)
+            e = judge(q, &r, &v);
+        if (e)
+            return e;
+        q->n[v]++;
+        if (v <= TYPED_ONLY)
+            e = sq_bcf_writer_put(*writer, &r);
+        if (!e && v != MATCH)
+            e = list_add(q, &r, v);
+        if (!e)
+            e = worker_progress(w, q->n_record, 0);
+        if (e)
+            return e;
+    }
+}
+
+/* What lies before or behind the panel says nothing about the panel's fitness. */
+static uint64_t n_comparable(const struct qc *q)
+{
+    return q->n[MATCH] + q->n[TYPED_ONLY] - q->n_outside + q->n[ALLELE_SWITCH] + q->n[STRAND_FLIP] + q->n[STRAND_FLIP_AND_SWITCH] + q->n[ALLELE_MISMATCH];
+}
+
+static sq_err check_overlap(struct qc *q)
+{
+    uint64_t n = n_comparable(q), in = q->n[MATCH];
+    if (in >= QC_MIN_SITES && (double)in >= QC_MIN_OVERLAP * (double)n)
+        return SQ_OK;
+    if (q->n[LOW_CALL_RATE] > n)
+        return sq_why_set(&q->w->why, sq_fail(SQ_ECALLRATE), 0, 0, "GT", "%llu of %llu variants miss more than 10 %% of their genotypes",
+                          (unsigned long long)q->n[LOW_CALL_RATE], (unsigned long long)q->n_record);
+    return sq_why_set(&q->w->why, sq_fail(SQ_ENOOVERLAP), 0, 0, "variants",
+                      "%llu of %llu usable variants are in the panel; half, and at least %u, must be (switched %llu, flipped %llu)",
+                      (unsigned long long)in, (unsigned long long)n, QC_MIN_SITES,
+                      (unsigned long long)(q->n[ALLELE_SWITCH] + q->n[STRAND_FLIP_AND_SWITCH]),
+                      (unsigned long long)(q->n[STRAND_FLIP] + q->n[STRAND_FLIP_AND_SWITCH]));
+}
+
+static sq_err write_report(struct qc *q)
+{
+    struct sq_buf text;
+    sq_buf_init(&text, SQ_STAGE_REPORT_MAX_BYTES);
+    sq_err e = sq_buf_addf(&text, "#sequester-qc/v1\n#samples\t%u\n#records\t%llu\n", sq_genotypes_n_sample(q->target),
+                           (unsigned long long)q->n_record);
+    for (int v = 0; v < N_VERDICT && !e; v++)
+        e = sq_buf_addf(&text, "#%s\t%llu\n", verdict_key[v], (unsigned long long)q->n[v]);
+    if (!e)
+        e = sq_buf_addf(&text, "#outside_panel\t%llu\n#kept_monomorphic\t%llu\n#kept_strand_ambiguous\t%llu\n#kept_alt_is_common\t%llu\n#list_is_cut\t%d\nPOS\tREF\tALT\tREASON\n",
+                        (unsigned long long)q->n_outside, (unsigned long long)q->n_monomorphic, (unsigned long long)q->n_ambiguous, (unsigned long long)q->n_common_alt,
+                        q->list_is_cut);
+    if (!e)
+        e = sq_buf_add(&text, q->list.p, q->list.n);
+    if (!e)
+        e = sq_write_all(q->w->port[3], text.p, text.n);
+    sq_buf_done(&text);
+    return e;
+}
+
+static sq_err run(struct qc *q, struct sq_bcf_writer **writer)
+{
+    struct worker *w = q->w;
+    struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants};
+    sq_err e = sq_genotypes_open(w->port[0], &limits, &w->why, &q->target);
+    if (!e)
+        e = panel_reader_open(w->port[1], true, &w->why, &q->panel);
+    struct panel_record first;
+    if (!e)
+        e = panel_reader_next(q->panel, &w->why, &first, &q->panel_has);
+    if (e)
+        return e;
+    if (!q->panel_has)
+        return sq_why_set(&w->why, sq_fail(SQ_EPANEL), 0, 0, "file", "the panel has no records");
+    q->panel_next = first.site;
+    q->panel_first_bp = first.site.pos_bp;
+    e = read_target(q, writer);
+    if (e)
+        return e;
+    if (!q->n_record)
+        return sq_fail(SQ_ENOVARIANT);
+    e = write_report(q); /* before the verdict: the user needs the reasons most when it fails */
+    return e ? e : check_overlap(q);
+}
+
+sq_err stage_qc(struct worker *w)
+{
+    struct qc *q = calloc(1, sizeof *q);
+    if (!q)
+        return sq_fail(SQ_ENOMEM);
+    q->w = w;
+    sq_buf_init(&q->list, SQ_STAGE_REPORT_MAX_BYTES);
+    struct sq_bcf_writer *writer = NULL;
+    sq_err e = run(q, &writer);
+    sq_err closed = sq_bcf_writer_close(writer);
+    if (!e)
+        e = closed;
+    if (!e) {
+        w->counts.n_sample = sq_genotypes_n_sample(q->target);
+        w->counts.n_variant = q->n_record;
+        w->counts.n_kept = q->n[MATCH] + q->n[TYPED_ONLY];
+        w->counts.n_in_panel = q->n[MATCH];
+        w->counts.n_excluded = q->n_record - w->counts.n_kept;
+        w->counts.is_phased = 1;
+        worker_count_chrom(w, sq_genotypes_chrom(q->target));
+    }
+    sq_genotypes_close(q->target);
+    panel_reader_close(q->panel);
+    sq_buf_done(&q->here.text);
+    sq_buf_done(&q->seen.text);
+    sq_buf_done(&q->list);
+    free(q);
+    return e;
+}

@@ -1,0 +1,55 @@
+/**
+ * worker - what the stages of the sandboxed program share: their order, their ports, how they report.
+ *
+ * Bytes on the ports: docs/formats/stages.md. A stage reads its input as if a stranger had written it, writes its
+ * outputs to its ports and nothing else, and returns; main.c speaks with the runner.
+ */
+#ifndef SQ_WORKER_WORKER_H
+#define SQ_WORKER_WORKER_H
+
+#include "lib/formats/genotypes.h"
+#include "lib/jobs/stages.h"
+#include "lib/wire/wire.h"
+
+/* work_order.flags */
+#define SQ_WORK_NO_MAP 1U /* impute without a map: 1 cM/Mb throughout */
+
+#define SQ_WORKER_MAX_THREADS 8U
+#define SQ_WORKER_PROGRESS_MS 250
+
+struct worker {
+    int control; /* socket to the runner */
+    int port[SQ_STAGE_MAX_PORTS];
+    enum sq_stage stage;
+    uint64_t max_samples, max_variants;
+    uint32_t flags;
+    unsigned n_thread;
+    int64_t progress_ms; /* when the last progress was sent */
+    bool has_counts;
+    struct sq_msg_work_counts counts; /* filled by the stage; chrom points to counts_chrom */
+    char counts_chrom[SQ_CHROM_MAX];
+    struct sq_why why;
+};
+
+/** worker_serve - take one order from descriptor 3, run it, report. Returns the exit code: 0 done, 1 failed and reported, 2 no runner. */
+int worker_serve(unsigned n_thread);
+
+/** worker_progress - at most four messages a second. @total 0: not known. */
+sq_err worker_progress(struct worker *w, uint64_t done, uint64_t total) SQ_MUST_CHECK;
+/** worker_count_chrom - put @chrom into the counts. */
+void worker_count_chrom(struct worker *w, const char *chrom);
+
+/** The stages. Errors with their place in w->why. */
+sq_err stage_panel(struct worker *w) SQ_MUST_CHECK;
+sq_err stage_ingest(struct worker *w) SQ_MUST_CHECK;
+sq_err stage_qc(struct worker *w) SQ_MUST_CHECK;
+sq_err stage_impute(struct worker *w) SQ_MUST_CHECK;
+sq_err stage_finish(struct worker *w) SQ_MUST_CHECK;
+
+/** worker_confine - no core dumps, not dumpable, and the list of system calls in confine.c. For good. */
+sq_err worker_confine(void) SQ_MUST_CHECK;
+
+/** local_main - `sequester-worker --local ...`: the same stages without a server. */
+int local_main(int argc, char **argv);
+
+#endif
