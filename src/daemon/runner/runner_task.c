@@ -18,7 +18,6 @@
 
 #define END_WAIT_MS 10000
 #define END_RETRY_MS 1000
-#define KILL_WAIT_MS 10000
 #define STACK_BYTES (512U << 10)
 
 sq_err sq_runner_init(struct sq_runner *r)
