@@ -21,7 +21,7 @@ static const char allowed_calls[] =
     "\"select\",\"pselect6\",\"epoll_create1\",\"epoll_ctl\",\"epoll_wait\",\"epoll_pwait\",\"eventfd2\",\"splice\",\"tee\",\"vmsplice\","
     "\"sendmsg\",\"recvmsg\",\"sendto\",\"recvfrom\",\"shutdown\",\"getsockopt\",\"getsockname\",\"getpeername\",\"fadvise64\","
     /* the root is read-only and holds one file */
-    "\"open\",\"openat\",\"access\",\"faccessat\",\"faccessat2\",\"readlink\",\"readlinkat\",\"getdents64\",\"getcwd\",\"chdir\","
+    "\"open\",\"openat\",\"access\",\"faccessat\",\"faccessat2\",\"readlink\",\"readlinkat\",\"getdents64\",\"getcwd\",\"chdir\",\"fstatfs\","
     "\"mkdir\",\"mkdirat\",\"unlink\",\"unlinkat\",\"rename\",\"renameat2\",\"umask\",\"ftruncate\",\"memfd_create\",\"execve\","
     /* memory */
     "\"mmap\",\"mprotect\",\"munmap\",\"mremap\",\"madvise\",\"brk\",\"mlock\",\"munlock\",\"membarrier\",\"mincore\","
