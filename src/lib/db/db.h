@@ -115,7 +115,7 @@ sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_d
 sq_err sq_db_user_next_epoch(struct sq_db *db, const uint8_t id[16], int64_t *out_epoch) SQ_MUST_CHECK;
 sq_err sq_db_user_failed(struct sq_db *db, const uint8_t id[16], int64_t now_s, int64_t *out_failures) SQ_MUST_CHECK;
 sq_err sq_db_user_succeeded(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* failures = 0 */
-/** With the account's tokens. SQ_ECONFLICT while it owns anything that isn't deleted. */
+/** With the account's tokens. SQ_ECONFLICT while it owns an object, upload or job that isn't erased. */
 sq_err sq_db_user_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
 
 /* ---- token ---------------------------------------------------------------------------------------------- */

@@ -1,0 +1,148 @@
+#include "lib/db/db_internal.h"
+
+/* Tasks: the queue of sandboxed work. A fence is the number of a try; whoever answers with an older one is too late. */
+
+static const struct sq_column task_columns[] = {
+    SQ_COLUMN(sq_db_task, id, ID),
+    SQ_COLUMN(sq_db_task, job_id, TEXT_OR_NULL),
+    SQ_COLUMN(sq_db_task, upload_id, ID_OR_NULL),
+    SQ_COLUMN(sq_db_task, stage, INT),
+    SQ_COLUMN(sq_db_task, state, INT),
+    SQ_COLUMN(sq_db_task, fence, I64),
+    SQ_COLUMN(sq_db_task, tries, I64),
+    SQ_COLUMN(sq_db_task, created_ms, I64),
+    SQ_COLUMN(sq_db_task, started_ms, I64_OR_NULL),
+    SQ_COLUMN(sq_db_task, ended_ms, I64_OR_NULL),
+    SQ_COLUMN(sq_db_task, err, U32),
+    SQ_COLUMN(sq_db_task, cpu_ms, U64),
+    SQ_COLUMN(sq_db_task, peak_kib, U64),
+};
+static const struct sq_db_rows_of tasks = SQ_ROWS_OF("task", task_columns, sq_db_task);
+SQ_DB_DEFINE_EACH(task, &tasks, sq_db_task, sq_db_on_task)
+
+sq_err sq_db_task_insert(struct sq_db *db, const struct sq_db_task *row)
+{
+    return sq_db_insert(db, &tasks, false, row);
+}
+
+sq_err sq_db_task_get(struct sq_db *db, const uint8_t id[16], struct sq_db_task *out)
+{
+    return sq_db_get(db, &tasks, "WHERE id = ?1", ARGS(A_ID(id)), out);
+}
+
+sq_err sq_db_task_list(struct sq_db *db, const char *job_id, const uint8_t *upload_id, int state, int limit,
+                       sq_db_on_task on, void *ctx)
+{
+    const struct sq_arg *args = ARGS(A_TEXT_OR_NULL(job_id), A_BYTES(upload_id, 16), A_NO(state), A_NO(sq_db_limit(limit)));
+    if (job_id)
+        return each_task(db, "WHERE job_id = ?1 AND (?2 IS NULL OR upload_id = ?2) AND ?3 IN (0, state) ORDER BY no LIMIT ?4",
+                         args, on, ctx);
+    if (upload_id)
+        return each_task(db, "WHERE upload_id = ?2 AND ?1 IS NULL AND ?3 IN (0, state) ORDER BY no LIMIT ?4", args, on, ctx);
+    return each_task(db, "WHERE ?1 IS NULL AND ?2 IS NULL AND ?3 IN (0, state) ORDER BY no LIMIT ?4", args, on, ctx);
+}
+
+sq_err sq_db_task_count(struct sq_db *db, int state, int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM task WHERE ?1 IN (0, state)", ARGS(A_NO(state)), out_n);
+}
+
+sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out)
+{
+    return sq_db_get(db, &tasks, "WHERE state = 1 ORDER BY no LIMIT 1", NO_ARGS, out);
+}
+_Static_assert(SQ_DB_task_state_ready == 1 && SQ_DB_task_state_running == 2 && SQ_DB_task_state_failed == 4, "in SQL");
+
+static sq_err may_become(struct sq_db *db, const uint8_t id[16], int to)
+{
+    int64_t from = 0;
+    sq_err e = sq_db_no(db, "SELECT state FROM task WHERE id = ?1", ARGS(A_ID(id)), &from);
+    return e ? e : sq_db_move(SQ_DB_task_state, (int)from, to);
+}
+
+sq_err sq_db_task_start(struct sq_db *db, const uint8_t id[16], int64_t now_ms, struct sq_db_task *out)
+{
+    sq_err e = may_become(db, id, SQ_DB_task_state_running);
+    if (!e)
+        e = sq_db_run_one(db,
+                          "UPDATE task SET state = 2, tries = tries + 1, fence = fence + 1, started_ms = ?2,"
+                          " ended_ms = NULL, err = 0 WHERE id = ?1",
+                          ARGS(A_ID(id), A_NO(now_ms)));
+    return e ? e : sq_db_task_get(db, id, out);
+}
+
+sq_err sq_db_task_end(struct sq_db *db, const uint8_t id[16], int64_t fence, uint32_t err, uint64_t cpu_ms,
+                      uint64_t peak_kib, int64_t now_ms)
+{
+    int64_t present = 0;
+    int to = err ? SQ_DB_task_state_failed : SQ_DB_task_state_done;
+    if (cpu_ms > INT64_MAX || peak_kib > INT64_MAX)
+        return sq_fail(SQ_ERANGE);
+    sq_err e = sq_db_no(db, "SELECT state FROM task WHERE id = ?1", ARGS(A_ID(id)), &present);
+    if (!e && present != SQ_DB_task_state_running)
+        e = sq_fail(SQ_ECONFLICT);
+    if (!e)
+        e = sq_db_no(db, "SELECT fence FROM task WHERE id = ?1", ARGS(A_ID(id)), &present);
+    if (!e && present != fence)
+        e = sq_fail(SQ_ECONFLICT);
+    return e ? e
+             : sq_db_run_one(db,
+                             "UPDATE task SET state = ?2, err = ?3, cpu_ms = cpu_ms + ?4, peak_kib = max(peak_kib, ?5),"
+                             " ended_ms = ?6 WHERE id = ?1",
+                             ARGS(A_ID(id), A_NO(to), A_NO(err), A_NO(cpu_ms), A_NO(peak_kib), A_NO(now_ms)));
+}
+
+sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16])
+{
+    sq_err e = may_become(db, id, SQ_DB_task_state_ready);
+    return e ? e : sq_db_run_one(db, "UPDATE task SET state = 1 WHERE id = ?1", ARGS(A_ID(id)));
+}
+
+sq_err sq_db_task_cancel(struct sq_db *db, const char *job_id, const uint8_t *upload_id, uint32_t err, int64_t now_ms, int64_t *out_n)
+{
+    if (!err || (!job_id && !upload_id))
+        return sq_fail(SQ_ERANGE);
+    if (job_id)
+        return sq_db_run(db,
+                         "UPDATE task SET state = 4, err = ?2, ended_ms = ?3, fence = fence + 1"
+                         " WHERE job_id = ?1 AND state IN (1, 2) AND (?4 IS NULL OR upload_id = ?4)",
+                         ARGS(A_TEXT(job_id), A_NO(err), A_NO(now_ms), A_BYTES(upload_id, 16)), out_n);
+    return sq_db_run(db,
+                     "UPDATE task SET state = 4, err = ?2, ended_ms = ?3, fence = fence + 1"
+                     " WHERE upload_id = ?1 AND state IN (1, 2)",
+                     ARGS(A_ID(upload_id), A_NO(err), A_NO(now_ms)), out_n);
+}
+
+sq_err sq_db_task_delete(struct sq_db *db, const uint8_t id[16])
+{
+    return sq_db_run_one(db, "DELETE FROM task WHERE id = ?1", ARGS(A_ID(id)));
+}
+
+/* ---- which object is behind which port ---- */
+
+static const struct sq_column port_columns[] = {
+    SQ_COLUMN(sq_db_task_object, task_id, ID),
+    SQ_COLUMN(sq_db_task_object, port, INT),
+    SQ_COLUMN(sq_db_task_object, object_id, ID),
+};
+static const struct sq_db_rows_of ports = SQ_ROWS_OF("task_object", port_columns, sq_db_task_object);
+SQ_DB_DEFINE_EACH(port, &ports, sq_db_task_object, sq_db_on_task_object)
+SQ_DB_DEFINE_EACH(object, &sq_db_object_rows, sq_db_object, sq_db_on_object)
+
+sq_err sq_db_task_object_put(struct sq_db *db, const struct sq_db_task_object *row)
+{
+    return sq_db_insert(db, &ports, true, row);
+}
+
+sq_err sq_db_task_objects(struct sq_db *db, const uint8_t task_id[16], sq_db_on_task_object on, void *ctx)
+{
+    return each_port(db, "WHERE task_id = ?1 ORDER BY port", ARGS(A_ID(task_id)), on, ctx);
+}
+
+sq_err sq_db_job_objects(struct sq_db *db, const char *job_id, sq_db_on_object on, void *ctx)
+{
+    return each_object(db,
+                       "WHERE id IN (SELECT object_id FROM task_object WHERE task_id IN (SELECT id FROM task WHERE job_id = ?1))"
+                       " ORDER BY id",
+                       ARGS(A_TEXT(job_id)), on, ctx);
+}

@@ -1,0 +1,197 @@
+-- The schema, version 1. Embedded at build time; PRAGMA user_version says which version a file has.
+-- Ids are 16-byte BLOBs, times Unix seconds (_ms: milliseconds), kinds and states the numbers of states.def.
+-- *_sealed: sealed by keeper under the owner's key; opaque here.
+
+CREATE TABLE user (
+    id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
+    role INTEGER NOT NULL CHECK (role IN (1, 2)),
+    name_hmac BLOB NOT NULL UNIQUE CHECK (length(name_hmac) = 32),
+    name_sealed BLOB,
+    password_sealed BLOB,
+    epoch INTEGER NOT NULL,
+    created_s INTEGER NOT NULL,
+    disabled INTEGER NOT NULL CHECK (disabled IN (0, 1)),
+    failures INTEGER NOT NULL,
+    last_failure_s INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE token (
+    jti BLOB PRIMARY KEY NOT NULL CHECK (length(jti) = 16),
+    user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    issued_s INTEGER NOT NULL,
+    expires_s INTEGER NOT NULL,
+    revoked_s INTEGER,
+    name_sealed BLOB
+) STRICT, WITHOUT ROWID;
+CREATE INDEX token_user ON token (user_id, issued_s);
+CREATE INDEX token_expires ON token (expires_s);
+
+-- owner_id names a user or the service itself (panels), so it is no foreign key; deleting a user looks first
+CREATE TABLE object (
+    id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
+    owner_id BLOB NOT NULL CHECK (length(owner_id) = 16),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 13),
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 5),
+    created_s INTEGER NOT NULL,
+    not_after_s INTEGER NOT NULL,
+    opening_expires_s INTEGER,
+    plain_bytes INTEGER NOT NULL CHECK (plain_bytes >= 0),
+    sealed_bytes INTEGER NOT NULL CHECK (sealed_bytes >= 0),
+    sha256 BLOB CHECK (length(sha256) = 32),
+    receipt TEXT,
+    erased_s INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX object_owner ON object (owner_id, state);
+CREATE INDEX object_not_after ON object (state, not_after_s);
+
+CREATE TABLE upload (
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    owner_id BLOB NOT NULL CHECK (length(owner_id) = 16),
+    object_id BLOB REFERENCES object (id),
+    ids_object_id BLOB REFERENCES object (id),
+    genotypes_object_id BLOB REFERENCES object (id),
+    name_sealed BLOB,
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 5),
+    format TEXT NOT NULL,
+    samples INTEGER NOT NULL,
+    variants INTEGER NOT NULL,
+    is_counted INTEGER NOT NULL CHECK (is_counted IN (0, 1)),
+    chrom TEXT NOT NULL,
+    err INTEGER NOT NULL,
+    why_line INTEGER NOT NULL,
+    why_column INTEGER NOT NULL,
+    why_field TEXT NOT NULL,
+    why_detail TEXT NOT NULL,
+    created_s INTEGER NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT;
+CREATE INDEX upload_owner ON upload (owner_id, no);
+CREATE INDEX upload_expires ON upload (state, expires_s);
+CREATE INDEX upload_object ON upload (object_id);
+CREATE INDEX upload_ids_object ON upload (ids_object_id);
+CREATE INDEX upload_genotypes_object ON upload (genotypes_object_id);
+
+CREATE TABLE panel (
+    id TEXT PRIMARY KEY NOT NULL,
+    name TEXT NOT NULL,
+    build TEXT NOT NULL,
+    chrom TEXT NOT NULL,
+    object_id BLOB NOT NULL REFERENCES object (id),
+    map_object_id BLOB REFERENCES object (id),
+    haplotypes INTEGER NOT NULL,
+    sites INTEGER NOT NULL,
+    first_bp INTEGER NOT NULL,
+    last_bp INTEGER NOT NULL,
+    populations TEXT NOT NULL,
+    created_s INTEGER NOT NULL,
+    removed_s INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX panel_object ON panel (object_id);
+CREATE INDEX panel_map_object ON panel (map_object_id);
+
+CREATE TABLE job (
+    id TEXT PRIMARY KEY NOT NULL,
+    owner_id BLOB NOT NULL CHECK (length(owner_id) = 16),
+    upload_id BLOB REFERENCES upload (id),
+    panel_id TEXT NOT NULL REFERENCES panel (id),
+    population TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    name_sealed BLOB,
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 9),
+    err INTEGER NOT NULL,
+    why_line INTEGER NOT NULL,
+    why_column INTEGER NOT NULL,
+    why_field TEXT NOT NULL,
+    why_detail TEXT NOT NULL,
+    created_s INTEGER NOT NULL,
+    started_s INTEGER,
+    finished_s INTEGER,
+    expires_s INTEGER NOT NULL,
+    progress_done INTEGER NOT NULL,
+    progress_total INTEGER NOT NULL,
+    claim_state INTEGER NOT NULL CHECK (claim_state BETWEEN 1 AND 3),
+    claims INTEGER NOT NULL,
+    check_sha256 BLOB CHECK (length(check_sha256) = 32),
+    package_object_id BLOB REFERENCES object (id),
+    report_object_id BLOB REFERENCES object (id),
+    samples INTEGER NOT NULL,
+    variants_in INTEGER NOT NULL,
+    variants_kept INTEGER NOT NULL,
+    variants_overlap INTEGER NOT NULL,
+    variants_out INTEGER NOT NULL,
+    n_fence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_owner ON job (owner_id, id);
+CREATE INDEX job_state ON job (state, id);
+CREATE INDEX job_upload ON job (upload_id);
+CREATE INDEX job_panel ON job (panel_id);
+CREATE INDEX job_package_object ON job (package_object_id);
+CREATE INDEX job_report_object ON job (report_object_id);
+
+CREATE TABLE job_time (
+    no INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,
+    state INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX job_time_job ON job_time (job_id, no);
+
+CREATE TABLE task (
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    job_id TEXT REFERENCES job (id) ON DELETE CASCADE,
+    upload_id BLOB REFERENCES upload (id) ON DELETE CASCADE,
+    stage INTEGER NOT NULL,
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 4),
+    fence INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    started_ms INTEGER,
+    ended_ms INTEGER,
+    err INTEGER NOT NULL,
+    cpu_ms INTEGER NOT NULL,
+    peak_kib INTEGER NOT NULL
+) STRICT;
+CREATE INDEX task_job ON task (job_id, no);
+CREATE INDEX task_upload ON task (upload_id, no);
+CREATE INDEX task_state ON task (state, no);
+
+CREATE TABLE task_object (
+    task_id BLOB NOT NULL REFERENCES task (id) ON DELETE CASCADE,
+    port INTEGER NOT NULL,
+    object_id BLOB NOT NULL REFERENCES object (id),
+    PRIMARY KEY (task_id, port)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX task_object_object ON task_object (object_id);
+
+CREATE TABLE result_file (
+    job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    header_object_id BLOB REFERENCES object (id),
+    body_object_id BLOB NOT NULL REFERENCES object (id),
+    plain_bytes INTEGER NOT NULL,
+    sha256 BLOB CHECK (length(sha256) = 32),
+    PRIMARY KEY (job_id, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX result_file_header ON result_file (header_object_id);
+CREATE INDEX result_file_body ON result_file (body_object_id);
+
+-- AUTOINCREMENT: sqlite_sequence remembers the last number ever given, also after the rows are gone
+CREATE TABLE outbox (
+    no INTEGER PRIMARY KEY AUTOINCREMENT CHECK (no > 0),
+    entry BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE audit_ref (
+    subject_id BLOB NOT NULL CHECK (length(subject_id) = 16),
+    no INTEGER NOT NULL,
+    object_id BLOB,
+    PRIMARY KEY (subject_id, no)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX audit_ref_object ON audit_ref (subject_id, object_id, no);
+
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY NOT NULL,
+    value BLOB NOT NULL CHECK (length(value) <= 4096)
+) STRICT, WITHOUT ROWID;
