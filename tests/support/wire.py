@@ -156,7 +156,7 @@ class Link:
         self.next_call = 1
         self.sending = threading.Lock()
 
-    def send(self, name, call=0, **fields):
+    def send(self, name, call=0, /, **fields):
         data, fds = self.table.encode(name, call, fields)
         self.send_raw(data, fds)
 
@@ -189,13 +189,13 @@ class Link:
         if m.name != "hello" or m.table_hash != self.table.hash() or m.role != ROLES.index(self.peer):
             raise WireError("wrong hello: %r" % m)
 
-    def reply(self, question, name, **fields):
+    def reply(self, question, name, /, **fields):
         self.send(name, question.call, **fields)
 
     def fail(self, question, code):
         self.send("error_is", question.call, code=code)
 
-    def ask(self, name, **fields):
+    def ask(self, name, /, **fields):
         call, self.next_call = self.next_call, self.next_call + 1
         self.send(name, call, **fields)
         while True:

@@ -360,7 +360,9 @@ static size_t leave_escaped(void *cls, struct MHD_Connection *c, char *s)
 sq_err sq_http_prepare(const struct sq_http_config *config)
 {
     sq_http_json_start();
-    mallopt(M_ARENA_MAX, 4); /* a thread a connection, not an arena a connection */
+    /* One heap, by brk: the heaps of further arenas can't shrink without opening /proc/sys/vm/overcommit_memory (glibc 2.36),
+     * which no list of ours allows; and a heap for each of 256 threads would be ours to pay. */
+    mallopt(M_ARENA_MAX, 1);
     gnutls_certificate_credentials_t credentials = NULL;
     gnutls_priority_t priority = NULL;
     const gnutls_datum_t cert = {(unsigned char *)(uintptr_t)config->certificate_pem, (unsigned)strlen(config->certificate_pem)};
