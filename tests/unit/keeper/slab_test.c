@@ -4,6 +4,7 @@
 #include "lib/core/fault.h"
 #include "lib/core/file.h"
 #include "lib/crypt/crypt.h"
+#include "lib/vault/vault.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -441,6 +442,41 @@ static void test_growth_and_reuse(void **state)
     close(fd);
 }
 
+/* The bytes of version 1 stay readable for ever. The key file's content is 00 01 ... 1f; see slab_oracle_test.py. */
+static void test_golden(void **state)
+{
+    (void)state;
+    const char *path = getenv("SQ_GOLDEN_SLAB");
+    assert_non_null(path);
+    uint8_t kek[32], salt[32] = {1, 2, 3}, want[32], root[32], object[16] = "golden object", dead[16] = "golden dead";
+    uint64_t size;
+    struct sq_slab *slab;
+    struct sq_key *key, *derived;
+    struct sq_slab_slot slot;
+    for (unsigned i = 0; i < 32; i++)
+        kek[i] = (uint8_t)i;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    ok(sq_slab_open(fd, &slab));
+    ok(sq_key_from(kek, &key));
+    ok(sq_slab_unseal_file(slab, key));
+    sq_key_free(key);
+    ok(sq_slab_key(slab, SQ_SLAB_OBJECT, object, NOW, &slot, &key));
+    assert_int_equal(slot.state, SQ_SLAB_CLOSED);
+    assert_int_equal(slot.not_after_s, NOW + 604800);
+    ok(sq_vault_derive(key, salt, object, 5, &derived));
+    ok(sq_hex_decode("519ef48eac46788649e806bc744235bc8f0a4c162dc1d03b935590b40225e43f", 64, want, 32));
+    assert_memory_equal(sq_key_bytes(derived), want, 32);
+    assert_int_equal(try_key(slab, dead, NOW), SQ_EKEYGONE);
+    sq_slab_tree(slab, &size, root);
+    assert_int_equal(size, 42);
+    assert_int_equal(root[0], 0xab);
+    sq_key_free(key);
+    sq_key_free(derived);
+    sq_slab_close(slab);
+    close(fd);
+}
+
 /* ---- crashes: a child does one thing and dies at the named step; then the slab is opened as after a restart ---- */
 
 static struct sq_hooks *hooks;
@@ -659,7 +695,7 @@ int main(void)
         cmocka_unit_test(test_crash_in_add),           cmocka_unit_test(test_crash_in_extend),
         cmocka_unit_test(test_crash_in_destroy),       cmocka_unit_test(test_torn_destroy),
         cmocka_unit_test(test_crash_in_header),        cmocka_unit_test(test_crash_in_creation),
-        cmocka_unit_test(test_failing_writes),
+        cmocka_unit_test(test_failing_writes),         cmocka_unit_test(test_golden),
     };
     hooks_make();
     assert_int_equal(sq_crypt_start(), SQ_OK);
