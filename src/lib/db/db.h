@@ -202,6 +202,8 @@ sq_err sq_db_upload_list(struct sq_db *db, const uint8_t *owner, int state, cons
                          sq_db_on_upload on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_upload_count(struct sq_db *db, const uint8_t *owner, int state, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_upload_set_state(struct sq_db *db, const uint8_t id[16], int state) SQ_MUST_CHECK;
+/** The file's name, which comes at the end of the upload. */
+sq_err sq_db_upload_set_name(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *name) SQ_MUST_CHECK;
 /** The objects that ingest is writing. */
 sq_err sq_db_upload_set_objects(struct sq_db *db, const uint8_t id[16], const uint8_t ids_object_id[16],
                                 const uint8_t genotypes_object_id[16]) SQ_MUST_CHECK;

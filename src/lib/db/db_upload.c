@@ -77,6 +77,14 @@ sq_err sq_db_upload_set_objects(struct sq_db *db, const uint8_t id[16], const ui
                          ARGS(A_ID(id), sq_arg_id_or_null(ids_object_id), sq_arg_id_or_null(genotypes_object_id)));
 }
 
+sq_err sq_db_upload_set_name(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *name)
+{
+    if (name->n > sizeof name->p)
+        return sq_fail(SQ_ERANGE);
+    return sq_db_run_one(db, "UPDATE upload SET name_sealed = ?2 WHERE id = ?1",
+                         ARGS(A_ID(id), A_BYTES(name->n ? name->p : NULL, name->n)));
+}
+
 sq_err sq_db_upload_ready(struct sq_db *db, const uint8_t id[16], const char *format, const char *chrom,
                           uint64_t samples, uint64_t variants)
 {

@@ -134,7 +134,7 @@ static sq_err set_caps(uint64_t caps)
  */
 static sq_err drop_caps(uint64_t keep)
 {
-    uint64_t effective, permitted;
+    uint64_t effective = 0, permitted = 0;
     sq_err e = get_caps(&effective, &permitted);
     if (e != SQ_OK)
         return e;
