@@ -2,7 +2,7 @@
  * Real sandboxes: this program plays parent and runner for the real sequester-jailer, which starts the real crun (or
  * runc) with a worker that tries to get out.
  *
- *     sandbox_test JAILER WORKER [RUNTIME]     needs root: without it every test is skipped and says so
+ *     sandbox_test JAILER WORKER [RUNTIME]     needs root: without it all is skipped, and says so
  */
 #include "lib/core/clock.h"
 #include "lib/core/file.h"
@@ -100,8 +100,6 @@ static void start_jailer(void)
 static int set_up(void **state)
 {
     (void)state;
-    if (geteuid() != 0)
-        return 0;
     rig = (struct rig){.pkt = sq_packet_new(), .next_call = 1};
     snprintf(rig.state_dir, sizeof rig.state_dir, "/tmp/sq-sandbox-XXXXXX");
     assert_non_null(rig.pkt);
@@ -113,8 +111,6 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    if (geteuid() != 0)
-        return 0;
     sq_close(&rig.runner);
     parent_says(sq_msg_bare(stop));
     int status = -1;
@@ -123,14 +119,6 @@ static int tear_down(void **state)
     rmdir(rig.state_dir);
     sq_packet_free(rig.pkt);
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
-}
-
-static void need_root(void)
-{
-    if (geteuid() != 0) {
-        print_message("skipped: sandboxes need root\n");
-        skip();
-    }
 }
 
 /* ---- runner's part ---- */
@@ -349,7 +337,6 @@ static bool is_excused(const char *broken)
 static void test_walls(void **state)
 {
     (void)state;
-    need_root();
     static char text[1 << 16];
     struct run r;
     run_start(&r, 1, 0, "walls");
@@ -371,7 +358,6 @@ static void test_walls(void **state)
 static void test_from_outside(void **state)
 {
     (void)state;
-    need_root();
     static const char *const kinds[] = {"user", "pid", "mnt", "net", "ipc", "uts", "cgroup"};
     char text[64], mine[128], its[128], other[128];
     struct run a, b;
@@ -417,7 +403,6 @@ static void test_from_outside(void **state)
 static void test_jailer_itself(void **state)
 {
     (void)state;
-    need_root();
     pid_t inner[4];
     assert_int_equal(find_below("sequester-jail", inner, 4), 1);
     assert_status(rig.jailer, "NoNewPrivs:\t1"); /* the outer one waits and holds nothing */
@@ -435,7 +420,6 @@ static void test_jailer_itself(void **state)
 static void test_forks(void **state)
 {
     (void)state;
-    need_root();
     char text[256];
     struct run r;
     run_start(&r, 4, 0, "forks");
@@ -452,7 +436,6 @@ static void test_forks(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    need_root();
     struct run r;
     run_start(&r, 5, 0, "memory");
     struct sq_msg_exited end = wait_end(&r);
@@ -464,7 +447,6 @@ static void test_memory(void **state)
 static void test_memory_of_a_child(void **state)
 {
     (void)state;
-    need_root();
     char text[256];
     struct run r;
     run_start(&r, 6, 0, "memory_child");
@@ -478,7 +460,6 @@ static void test_memory_of_a_child(void **state)
 static void test_processors(void **state)
 {
     (void)state;
-    need_root();
     struct run r;
     run_start(&r, 7, 0, "spin");
     struct sq_msg_exited end = wait_end(&r);
@@ -491,7 +472,6 @@ static void test_processors(void **state)
 static void test_files(void **state)
 {
     (void)state;
-    need_root();
     char text[256];
     struct run r;
     run_start(&r, 8, 0, "disk");
@@ -504,7 +484,6 @@ static void test_files(void **state)
 static void test_crash(void **state)
 {
     (void)state;
-    need_root();
     struct run r;
     run_start(&r, 9, 0, "crash");
     struct sq_msg_exited end = wait_end(&r);
@@ -515,7 +494,6 @@ static void test_crash(void **state)
 static void test_kill(void **state)
 {
     (void)state;
-    need_root();
     char text[64];
     struct run r;
     run_start(&r, 10, 0, "sleep");
@@ -548,7 +526,6 @@ static void test_kill(void **state)
 static void test_wrong_starts(void **state)
 {
     (void)state;
-    need_root();
     struct run r;
     run_open(&r, 11);
     int dir = open("/etc", O_RDONLY | O_DIRECTORY | O_CLOEXEC), file = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
@@ -592,7 +569,6 @@ static void test_wrong_starts(void **state)
 static void test_same_task_twice(void **state)
 {
     (void)state;
-    need_root();
     struct run r, again;
     run_start(&r, 12, 0, NULL);
     run_open(&again, 12);
@@ -608,14 +584,13 @@ static void test_same_task_twice(void **state)
 static void test_too_many(void **state)
 {
     (void)state;
-    need_root();
     enum { N = 64 };
     static struct run r[N + 1];
     int64_t begin_ms = sq_clock_steady_ms();
     for (int i = 0; i < N; i++) {
         run_start(&r[i], (uint8_t)(100 + i), 1, NULL);
         if (i == 9)
-            print_message("10 sandboxes started in %lld ms, one after the other\n", (long long)(sq_clock_steady_ms() - begin_ms));
+            print_message("# 10 sandboxes started in %lld ms, one after the other\n", (long long)(sq_clock_steady_ms() - begin_ms));
     }
     run_open(&r[N], 99);
     send_start(&r[N], SQ_STAGE_probe, 1, r[N].theirs, 3);
@@ -647,7 +622,6 @@ static size_t wait_for_workers(size_t n, int ms)
 static void test_runner_gone(void **state)
 {
     (void)state;
-    need_root();
     char text[64];
     struct run r;
     run_start(&r, 13, 1, "sleep");
@@ -685,7 +659,6 @@ static bool cgroup_is_left(void)
 static void test_jailer_killed(void **state)
 {
     (void)state;
-    need_root();
     char text[64];
     struct run r;
     run_start(&r, 14, 1, "sleep");
@@ -714,7 +687,6 @@ static void test_jailer_killed(void **state)
 static void test_nothing_left(void **state)
 {
     (void)state;
-    need_root();
     pid_t pids[8];
     for (int i = 0; i < 100 && (cgroup_is_left() || find_below("crun", pids, 8)); i++)
         usleep(50000);
@@ -732,10 +704,18 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: sandbox_test JAILER WORKER [RUNTIME]\n");
         return 2;
     }
-    jailer_path = argv[1];
-    worker_path = argv[2];
+    jailer_path = realpath(argv[1], NULL); /* it starts in its state directory */
+    worker_path = realpath(argv[2], NULL);
+    if (!jailer_path || !worker_path) {
+        fprintf(stderr, "sandbox_test: no such program\n");
+        return 2;
+    }
     if (argc > 3)
         runtime = argv[3];
+    if (geteuid() != 0) { /* cmocka's own skip() reads as a failure to meson */
+        puts("1..0 # SKIP sandboxes need root");
+        return 0;
+    }
     signal(SIGPIPE, SIG_IGN);
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_jailer_itself), cmocka_unit_test(test_walls),
