@@ -293,6 +293,7 @@ def read_answer(s, is_head=False):
         rest = Rest(s, body)
         return read_answer(rest, is_head)
     n = int(headers.get("content-length", 0))
+    body = bytearray(body)
     while len(body) < n and not is_head and status != 304:
         try:
             more = s.recv(1 << 20)
@@ -301,7 +302,7 @@ def read_answer(s, is_head=False):
         if not more:
             break
         body += more
-    return Answer(status, headers, body)
+    return Answer(status, headers, bytes(body))
 
 
 class Rest:
