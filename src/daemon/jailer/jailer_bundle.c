@@ -19,7 +19,7 @@ static const char allowed_calls[] =
     "\"read\",\"write\",\"readv\",\"writev\",\"pread64\",\"pwrite64\",\"preadv\",\"pwritev\",\"lseek\",\"close\",\"close_range\","
     "\"fstat\",\"newfstatat\",\"statx\",\"stat\",\"lstat\",\"fcntl\",\"dup\",\"dup2\",\"dup3\",\"pipe\",\"pipe2\",\"poll\",\"ppoll\","
     "\"select\",\"pselect6\",\"epoll_create1\",\"epoll_ctl\",\"epoll_wait\",\"epoll_pwait\",\"eventfd2\",\"splice\",\"tee\",\"vmsplice\","
-    "\"sendmsg\",\"recvmsg\",\"sendto\",\"recvfrom\",\"shutdown\",\"getsockopt\",\"getsockname\",\"getpeername\",\"fadvise64\","
+    "\"sendmsg\",\"recvmsg\",\"sendto\",\"recvfrom\",\"shutdown\",\"fsync\",\"fdatasync\",\"getsockopt\",\"getsockname\",\"getpeername\",\"fadvise64\","
     /* the root is read-only and holds one file */
     "\"open\",\"openat\",\"access\",\"faccessat\",\"faccessat2\",\"readlink\",\"readlinkat\",\"getdents64\",\"getcwd\",\"chdir\",\"fstatfs\","
     "\"mkdir\",\"mkdirat\",\"unlink\",\"unlinkat\",\"rename\",\"renameat2\",\"umask\",\"ftruncate\",\"memfd_create\",\"execve\","
