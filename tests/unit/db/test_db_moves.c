@@ -90,7 +90,7 @@ static void uploads_jobs_tasks(void **state)
         }
     for (int from = 1; from <= 9; from++)
         for (int to = 1; to <= 9; to++) {
-            char name[32];
+            char name[48];
             snprintf(name, sizeof name, "job-%d-%d", from, to);
             struct sq_db_job j = some_job(name, 9, 2);
             j.state = from;
@@ -130,7 +130,7 @@ static void claims(void **state)
     for (int job_state = 1; job_state <= 9; job_state++)
         for (int from = 1; from <= 3; from++)
             for (int to = 1; to <= 3; to++) {
-                char name[32];
+                char name[48];
                 snprintf(name, sizeof name, "job-%d-%d-%d", job_state, from, to);
                 struct sq_db_job j = some_job(name, 9, 2);
                 j.state = job_state;
