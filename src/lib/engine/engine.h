@@ -25,7 +25,7 @@
 #define SQ_HMM_MAX_WORK_BYTES ((size_t)1 << 30) /* scratch of all threads together; more: SQ_ELIMIT */
 #define SQ_HMM_MAX_THREADS 64U
 
-/* Defaults, measured on real data (docs/decisions/0020-plain-imputation.md). */
+/* Defaults, measured on real data (docs/decisions). */
 #define SQ_HMM_NE 1e5
 #define SQ_HMM_MISMATCH 1e-4
 

@@ -100,11 +100,11 @@ static void forward_checkpoints(const struct shared *sh, struct work *k, sq_lane
     }
 }
 
-static void clamp_put(const struct shared *sh, uint32_t site, uint32_t first, uint32_t n, sq_lanes dosage)
+static void clamp_put(const struct shared *sh, uint32_t site, uint32_t first, uint32_t n, const sq_lanes *dosage)
 {
     float out[SQ_HMM_LANES];
     for (uint32_t l = 0; l < SQ_HMM_LANES; l++)
-        out[l] = dosage[l] < 0.0F ? 0.0F : dosage[l] > 1.0F ? 1.0F : dosage[l];
+        out[l] = (*dosage)[l] < 0.0F ? 0.0F : (*dosage)[l] > 1.0F ? 1.0F : (*dosage)[l];
     sh->sink->put(sh->sink->ctx, site, first, n, out);
 }
 
@@ -119,7 +119,9 @@ static void dosage_at(const struct shared *sh, uint32_t site, uint32_t first, ui
         sum_right += right[s->carrier[c]];
     }
     sq_lanes d = sum_left * *left_inv * (1.0F - weight) + sum_right * *right_inv * weight;
-    clamp_put(sh, site, first, n, s->carriers_have_ref ? 1.0F - d : d);
+    if (s->carriers_have_ref)
+        d = 1.0F - d;
+    clamp_put(sh, site, first, n, &d);
 }
 
 static float share_of_right(const struct sq_window *w, uint32_t right, double cm)
@@ -135,7 +137,8 @@ static void batch_of_frequencies(const struct shared *sh, uint32_t first, uint32
         const struct sq_panel_site *s = &sh->w->site[i];
         float af = (float)s->n_carrier / (float)sh->w->n_hap;
         sq_lanes d = {0};
-        clamp_put(sh, i, first, n, d + (s->carriers_have_ref ? 1.0F - af : af));
+        d += s->carriers_have_ref ? 1.0F - af : af;
+        clamp_put(sh, i, first, n, &d);
     }
 }
 
