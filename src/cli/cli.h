@@ -1,0 +1,143 @@
+/**
+ * cli - `sequester`: how people and scripts reach the hub. The same HTTPS API as everybody's, the operator's socket, and
+ * what needs no server (decrypt, receipt verify, audit verify, impute).
+ *
+ * Commands stand in commands.def, options in options.def; parsing, help and docs/cli.md are made from them.
+ * What it never does: take a password or token from the command line or the environment, show or log one that wasn't
+ * asked for, connect without TLS 1.3 and a verified certificate.
+ */
+#ifndef SQ_CLI_CLI_H
+#define SQ_CLI_CLI_H
+
+#include "lib/core/buf.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum cli_exit { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, EXIT_SIGNED_OUT = 4, EXIT_DAMAGED = 5 };
+
+enum cli_opt {
+#define SQ_OPT(name, letter, value, text) OPT_##name,
+#include "cli/options.def"
+#undef SQ_OPT
+    OPT_COUNT
+};
+
+struct cli;
+struct cli_command {
+    const char *name;
+    int (*run)(struct cli *c);
+    const char *args;
+    int n_least, n_most;
+    const char *opts, *exits, *summary, *example;
+};
+
+#define CLI_MAX_ARGS 70
+struct cli {
+    const struct cli_command *command;
+    const char *opt[OPT_COUNT]; /* NULL: not given; a switch: "" */
+    const char *arg[CLI_MAX_ARGS];
+    int n_arg;
+    int argc;    /* as they came, for what is passed on */
+    char **argv;
+};
+
+/* ---- cli_args.c ---- */
+const struct cli_command *cli_commands(size_t *out_n);
+/** cli_parse - fill @c from @argv (kept). 0, or EXIT_USAGE after a message on standard error. @c->command NULL: none was named. */
+int cli_parse(struct cli *c, int argc, char **argv);
+void cli_help(const struct cli_command *command, FILE *to);
+void cli_help_all(FILE *to);
+void cli_help_markdown(FILE *to);
+/** The same message for every misuse: what, and where the help is. Returns EXIT_USAGE. */
+int cli_misused(const struct cli *c, const char *what, ...) __attribute__((format(printf, 2, 3)));
+/** --limit and the like: a whole number within least..most, or EXIT_USAGE. */
+int cli_number(const struct cli *c, enum cli_opt opt, long fallback, long least, long most, long *out);
+
+/* ---- cli_out.c: what is printed ---- */
+/** The answer as JSON on standard output (with --json), for all commands. */
+void out_json(const json_t *j);
+/** An error of ours: what, detail, hint. With --json an object {code, message, ...}. Returns the exit code that fits @e. */
+int out_error(const struct cli *c, sq_err e, const char *what, const char *detail);
+/** An error that a server sent as JSON {code, message, hint, line, field, detail, id}. */
+void out_server_error(const struct cli *c, const json_t *error);
+/** "1.5 GiB" */
+void out_bytes(uint64_t n, char text[24]);
+/** "3 min 20 s" */
+void out_duration(int64_t s, char text[32]);
+/** A text from outside without control characters, so that it can't steer a terminal; at most size - 1 bytes. */
+void out_clean(const char *in, char *out, size_t size);
+/** "[#####     ]  50 %" of @width signs; @total 0: unknown. */
+void out_bar(uint64_t done, uint64_t total, unsigned width, char *out, size_t size);
+/** seconds left, by the mean rate since @since_ms at @since_done; -1: not known yet. */
+int64_t out_estimate_s(uint64_t since_done, uint64_t done, uint64_t total, int64_t since_ms, int64_t now_ms);
+/** one line on standard error that overwrites the last one; only when that is a terminal */
+void out_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void out_progress_end(void);
+const char *out_text(const json_t *object, const char *key); /* "" when it is no text */
+uint64_t out_number(const json_t *object, const char *key);
+
+/* ---- cli_secret.c ---- */
+#define SECRET_MAX_BYTES 1024
+struct secret {
+    char *text; /* locked and not dumped; NUL-terminated */
+};
+/** From --password-stdin, --password-file, or a terminal without echo (@is_new: asked twice). 0 or an exit code after a message. */
+int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secret *out);
+/** A secret that we got in another way; copies. */
+int secret_set(const struct cli *c, const char *text, struct secret *out);
+void secret_done(struct secret *s);
+/** jansson frees wiped memory from here on: bodies hold passwords and tokens. */
+void secret_json_start(void);
+/** json_dumps as a buffer that wipes itself. */
+sq_err secret_json_text(const json_t *j, struct sq_buf *out) SQ_MUST_CHECK;
+
+/* ---- cli_session.c ---- */
+struct session {
+    char path[4096];
+    json_t *j; /* server, cacert, name, role, token, expires */
+};
+/** Reads it; a missing file is an empty session. 0 or an exit code after a message. */
+int session_open(const struct cli *c, struct session *out);
+int session_save(const struct cli *c, struct session *s);
+void session_done(struct session *s);
+
+/* ---- cli_http.c ---- */
+struct http {
+    const struct cli *c;
+    void *curl;
+    struct session session;
+    const char *server, *cacert;
+    bool is_token_wanted;
+    struct sq_buf body;
+    long status;
+    long retry_after_s;
+    char etag[128];
+    uint64_t total_bytes; /* of Content-Range, else of Content-Length */
+};
+/** Opens the session and a handle. @is_token_wanted: EXIT_SIGNED_OUT with a message when there is no token. */
+int http_open(const struct cli *c, bool is_token_wanted, struct http *out);
+void http_close(struct http *h);
+/** One request of routes.def. @id, @query, @body may be NULL. On 2xx: 0 and *out_answer (the caller's). Else an exit code,
+ *  after a message. GETs wait and ask again when the server is busy or restarting. */
+int http_call(struct http *h, unsigned route, const char *id, const char *query, const json_t *body, json_t **out_answer);
+/** POST one file as multipart/form-data, streamed, with a progress bar. */
+int http_upload(struct http *h, unsigned route, const char *path, json_t **out_answer);
+/** GET into @path by way of PATH.part, which an interrupted download leaves and the next one goes on with. */
+int http_download(struct http *h, unsigned route, const char *id, const char *path, uint64_t *out_bytes);
+
+/* ---- cmd_audit.c ---- */
+#define CLI_VKEY_BYTES 256
+/** --vkey KEY, or the first line of FILE for @FILE. 0 or an exit code after a message. */
+int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES]);
+
+/* ---- cli_package.c ---- */
+/** The check entry's text of package @path, without line end. 0 or an exit code after a message. */
+int package_check_text(const struct cli *c, const char *path, const struct secret *password, char out[129]);
+
+/* ---- the handlers ---- */
+#define SQ_CMD(name, handler, args, least, most, opts, exits, summary, example) int handler(struct cli *c);
+#include "cli/commands.def"
+#undef SQ_CMD
+
+#endif

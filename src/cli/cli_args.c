@@ -1,0 +1,254 @@
+/* Command line to struct cli, and the help: both from commands.def and options.def. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+static const struct cli_command commands[] = {
+#define SQ_CMD(name, handler, args, least, most, opts, exits, summary, example) \
+    {name, handler, args, least, most, opts, exits, summary, example},
+#include "cli/commands.def"
+#undef SQ_CMD
+};
+#define N_COMMAND (sizeof commands / sizeof commands[0])
+
+struct option_row {
+    const char *name; /* with underscores */
+    char letter;
+    const char *value, *text;
+};
+static const struct option_row options[OPT_COUNT] = {
+#define SQ_OPT(name, letter, value, text) {#name, letter, value, text},
+#include "cli/options.def"
+#undef SQ_OPT
+};
+
+static const char *const exit_texts[] = {"done", "refused or failed; the message says why", "wrong use of the command", "the server can't be reached, or its certificate isn't trusted",
+                                         "not signed in", "data is damaged, or a signature, checksum or password doesn't fit"};
+
+const struct cli_command *cli_commands(size_t *out_n)
+{
+    *out_n = N_COMMAND;
+    return commands;
+}
+
+/* ---- options ---- */
+
+static void option_text(const struct option_row *o, char out[32])
+{
+    snprintf(out, 32, "--%s", o->name);
+    for (char *p = out; *p; p++)
+        if (*p == '_')
+            *p = '-';
+}
+
+static bool takes(const struct cli_command *command, size_t opt)
+{
+    if (opt == OPT_help || opt == OPT_json)
+        return true;
+    size_t n = strlen(options[opt].name);
+    for (const char *p = command->opts; (p = strstr(p, options[opt].name)); p += n)
+        if ((p == command->opts || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
+            return true;
+    return false;
+}
+
+/* the row that @word ("--name", "--name=value", "-n") means, or OPT_COUNT */
+static size_t option_of(const char *word, const char **out_value)
+{
+    *out_value = NULL;
+    for (size_t i = 0; i < OPT_COUNT; i++) {
+        char text[32];
+        option_text(&options[i], text);
+        size_t n = strlen(text);
+        if (options[i].letter && word[1] == options[i].letter && !word[2])
+            return i;
+        if (strncmp(word, text, n) || (word[n] && word[n] != '='))
+            continue;
+        if (word[n] == '=')
+            *out_value = word + n + 1;
+        return i;
+    }
+    return OPT_COUNT;
+}
+
+int cli_misused(const struct cli *c, const char *what, ...)
+{
+    va_list ap;
+    va_start(ap, what);
+    fputs("sequester: ", stderr);
+    vfprintf(stderr, what, ap);
+    va_end(ap);
+    fprintf(stderr, "\n  see: sequester %s%s--help\n", c->command ? c->command->name : "", c->command ? " " : "");
+    return EXIT_USAGE;
+}
+
+static int take_option(struct cli *c, int argc, char **argv, int *i)
+{
+    const char *value;
+    size_t opt = option_of(argv[*i], &value);
+    if (opt == OPT_COUNT) /* the word itself isn't repeated when it carries a value: that could be a secret */
+        return cli_misused(c, "unknown option %.*s", (int)strcspn(argv[*i], "="), argv[*i]);
+    char text[32];
+    option_text(&options[opt], text);
+    if (!options[opt].value && value)
+        return cli_misused(c, "%s takes no value", text);
+    if (options[opt].value && !value && *i + 1 >= argc)
+        return cli_misused(c, "%s wants a value: %s %s", text, text, options[opt].value);
+    if (c->opt[opt])
+        return cli_misused(c, "%s is given twice", text);
+    c->opt[opt] = !options[opt].value ? "" : value ? value : argv[++*i];
+    return 0;
+}
+
+/* how many of the words name @command, or 0 */
+static int n_words(const struct cli_command *command, const struct cli *c)
+{
+    int n = 0;
+    for (const char *p = command->name; *p; n++) {
+        size_t len = strcspn(p, " ");
+        if (n >= c->n_arg || strlen(c->arg[n]) != len || memcmp(c->arg[n], p, len))
+            return 0;
+        p += len;
+        p += *p == ' ';
+    }
+    return n;
+}
+
+static int find_command(struct cli *c)
+{
+    int best = 0;
+    for (size_t i = 0; i < N_COMMAND; i++) {
+        int n = n_words(&commands[i], c);
+        if (n > best) {
+            best = n;
+            c->command = &commands[i];
+        }
+    }
+    c->n_arg -= best;
+    memmove(c->arg, c->arg + best, (size_t)c->n_arg * sizeof c->arg[0]);
+    return best;
+}
+
+/* impute and panel check have options of their own, which the worker reads */
+static bool is_passed_on(int argc, char **argv)
+{
+    return argc > 1 && (!strcmp(argv[1], "impute") || (!strcmp(argv[1], "panel") && argc > 2 && !strcmp(argv[2], "check")));
+}
+
+int cli_parse(struct cli *c, int argc, char **argv)
+{
+    *c = (struct cli){.argc = argc, .argv = argv};
+    bool is_passed = is_passed_on(argc, argv), is_literal = false;
+    for (int i = 1; i < argc; i++) {
+        if (!is_passed && !is_literal && argv[i][0] == '-' && argv[i][1]) {
+            if (!strcmp(argv[i], "--"))
+                is_literal = true;
+            else if (take_option(c, argc, argv, &i))
+                return EXIT_USAGE;
+            continue;
+        }
+        if (c->n_arg == CLI_MAX_ARGS)
+            return cli_misused(c, "too many arguments");
+        c->arg[c->n_arg++] = argv[i];
+    }
+    if (c->n_arg >= 2 && !strcmp(c->arg[0], "admin") && !strcmp(c->arg[1], "clock-confirm")) /* also written with a hyphen */
+        c->n_arg = 3, c->arg[1] = "clock", c->arg[2] = "confirm";
+    if (!find_command(c))
+        return c->n_arg && !c->opt[OPT_help] ? cli_misused(c, "there is no command `%s%s%s`", c->arg[0], c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "") : 0;
+    if (c->opt[OPT_help])
+        return 0;
+    for (size_t i = 0; i < OPT_COUNT; i++) {
+        char text[32];
+        option_text(&options[i], text);
+        if (c->opt[i] && !takes(c->command, i))
+            return cli_misused(c, "%s has no option %s", c->command->name, text);
+    }
+    if (!is_passed && (c->n_arg < c->command->n_least || c->n_arg > c->command->n_most))
+        return cli_misused(c, "expected: sequester %s%s%s", c->command->name, *c->command->args ? " " : "", c->command->args);
+    return 0;
+}
+
+int cli_number(const struct cli *c, enum cli_opt opt, long fallback, long least, long most, long *out)
+{
+    char text[32], *end;
+    *out = fallback;
+    if (!c->opt[opt])
+        return 0;
+    option_text(&options[opt], text);
+    errno = 0;
+    long v = strtol(c->opt[opt], &end, 10);
+    if (errno || *end || !*c->opt[opt] || v < least || v > most)
+        return cli_misused(c, "%s must be a whole number, %ld to %ld", text, least, most);
+    *out = v;
+    return 0;
+}
+
+/* ---- help ---- */
+
+static void usage_line(const struct cli_command *command, FILE *to)
+{
+    fprintf(to, "sequester %s%s%s%s", command->name, *command->args ? " " : "", command->args, *command->opts ? " [options]" : "");
+}
+
+void cli_help(const struct cli_command *command, FILE *to)
+{
+    fputs("usage: ", to);
+    usage_line(command, to);
+    fprintf(to, "\n\n%s\n\noptions:\n", command->summary);
+    for (size_t i = 0; i < OPT_COUNT; i++) {
+        if (!takes(command, i))
+            continue;
+        char text[32], whole[64];
+        option_text(&options[i], text);
+        snprintf(whole, sizeof whole, "%s%c%s%s %s", options[i].letter ? "-" : "", options[i].letter ? options[i].letter : ' ', options[i].letter ? ", " : "   ", text,
+                 options[i].value ? options[i].value : "");
+        fprintf(to, "  %-28s %s\n", whole, options[i].text);
+    }
+    fprintf(to, "\nexample:\n  %s\n\nexit codes:\n", command->example);
+    for (const char *p = command->exits; *p; p++)
+        if (*p != ' ')
+            fprintf(to, "  %c  %s\n", *p, exit_texts[*p - '0']);
+}
+
+void cli_help_all(FILE *to)
+{
+    fputs("usage: sequester COMMAND [arguments] [options]\n\n", to);
+    for (size_t i = 0; i < N_COMMAND; i++) {
+        const char *summary = commands[i].summary, *end = strstr(summary, ". "); /* its first sentence */
+        fprintf(to, "  %-22s %.*s\n", commands[i].name, (int)(end ? (size_t)(end - summary) : strlen(summary) - 1), summary);
+    }
+    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes. First steps: init, admin user add, login.\n", to);
+}
+
+void cli_help_markdown(FILE *to)
+{
+    fputs("# The command line\n\n"
+          "Made by `sequester help --markdown`; a test holds it current.\n\n"
+          "All commands take `--help` and `--json`. Results go to standard output, progress and errors to standard error. Passwords are asked for\n"
+          "on the terminal without echo, or read with `--password-stdin` or `--password-file FILE`: never from the command line or the environment.\n"
+          "The session (server, CA file, token) lies in a file of mode 0600. Connections are TLS 1.3 with a verified certificate; there is no switch\n"
+          "to turn that off.\n\n"
+          "| exit code | meaning |\n|---|---|\n", to);
+    for (size_t i = 0; i < sizeof exit_texts / sizeof exit_texts[0]; i++)
+        fprintf(to, "| %zu | %s |\n", i, exit_texts[i]);
+    for (size_t i = 0; i < N_COMMAND; i++) {
+        const struct cli_command *command = &commands[i];
+        fprintf(to, "\n## sequester %s\n\n%s\n\n```\n", command->name, command->summary);
+        usage_line(command, to);
+        fprintf(to, "\n\n%s\n```\n\n", command->example);
+        bool is_any = false;
+        for (size_t o = 0; o < OPT_COUNT; o++) {
+            if (o == OPT_help || o == OPT_json || !takes(command, o))
+                continue;
+            char text[32];
+            option_text(&options[o], text);
+            if (!is_any)
+                fputs("| option | |\n|---|---|\n", to);
+            is_any = true;
+            fprintf(to, "| `%s%s%s` | %s |\n", text, options[o].value ? " " : "", options[o].value ? options[o].value : "", options[o].text);
+        }
+        fprintf(to, "%sExit codes: %s.\n", is_any ? "\n" : "", command->exits);
+    }
+}

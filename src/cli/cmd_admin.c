@@ -1,0 +1,201 @@
+/* The operator's socket: RUN_DIR/admin.sock. One message, one answer; the kernel tells the server who speaks. */
+#include "cli/cli.h"
+
+#include "lib/core/config.h"
+#include "lib/core/file.h"
+#include "lib/wire/wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int join(const struct cli *c, int *out_sock)
+{
+    const char *dir = c->opt[OPT_run_dir] ? c->opt[OPT_run_dir] : sq_key_row_of("run_dir")->fallback;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char detail[300];
+    if ((size_t)snprintf(at.sun_path, sizeof at.sun_path, "%s/admin.sock", dir) >= sizeof at.sun_path)
+        return cli_misused(c, "--run-dir is too long");
+    *out_sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (*out_sock >= 0 && !connect(*out_sock, (struct sockaddr *)&at, sizeof at)) {
+        sq_err e = sq_wire_hello(*out_sock, SQ_ROLE_ADMIN, SQ_ROLE_REGISTRAR);
+        if (!e)
+            return 0;
+        out_error(c, SQ_EDOWN, "the server doesn't speak our language", "program and server must be of the same version");
+    } else {
+        snprintf(detail, sizeof detail, "%s: %s", at.sun_path, strerror(errno));
+        out_error(c, SQ_EDOWN, errno == EACCES ? "the operator's socket is not for you" : "the server isn't running here", detail);
+        fputs("  hint: --run-dir DIR names the run_dir of its configuration; run as its user or root\n", stderr);
+    }
+    sq_close(out_sock);
+    return EXIT_UNREACHABLE;
+}
+
+static int exchange(const struct cli *c, int sock, const char *verb, const struct sq_buf *args, const int fd[2], json_t **out)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return out_error(c, SQ_ENOMEM, "out of memory", NULL);
+    struct sq_msg m = sq_msg_of(admin, .verb = sq_span_str(verb), .args = sq_span_of(args->p, args->n)), is;
+    for (size_t i = 0; i < 2 && fd && fd[i] >= 0; i++)
+        m.u.admin.files.fd[m.u.admin.files.n++] = fd[i];
+    sq_err e = sq_wire_send(sock, SQ_ROLE_ADMIN, SQ_ROLE_REGISTRAR, &m);
+    if (!e)
+        e = sq_wire_recv(sock, SQ_ROLE_REGISTRAR, SQ_ROLE_ADMIN, pkt, &is);
+    int rc = 0;
+    json_t *j = NULL;
+    if (e || is.no != SQ_MSG_admin_is)
+        rc = out_error(c, SQ_EDOWN, "the server gave no answer", "look at its log");
+    else
+        j = json_loadb((const char *)is.u.admin_is.body.p, is.u.admin_is.body.n, 0, NULL);
+    if (!rc && is.u.admin_is.code) {
+        out_server_error(c, j);
+        rc = EXIT_REFUSED;
+    }
+    sq_packet_free(pkt);
+    if (rc)
+        json_decref(j);
+    else
+        *out = j;
+    return rc;
+}
+
+/* @args is taken; *out_answer is the caller's, NULL on failure */
+static int ask(const struct cli *c, const char *verb, json_t *args, const int fd[2], json_t **out_answer)
+{
+    int sock = -1;
+    struct sq_buf text;
+    sq_buf_init(&text, 8192);
+    *out_answer = NULL;
+    sq_err e = args ? secret_json_text(args, &text) : SQ_EFIELD;
+    json_decref(args);
+    int rc = e ? out_error(c, SQ_EFIELD, "the arguments must be UTF-8 and short", NULL) : join(c, &sock);
+    if (!rc)
+        rc = exchange(c, sock, verb, &text, fd, out_answer);
+    sq_close(&sock);
+    sq_buf_done(&text);
+    return rc;
+}
+
+static int plain(const struct cli *c, const char *verb, json_t *args, const char *done)
+{
+    json_t *j;
+    int rc = ask(c, verb, args, NULL, &j);
+    if (!rc && c->opt[OPT_json]) {
+        json_object_set_new(j, "success", json_true());
+        out_json(j);
+    } else if (!rc) {
+        puts(done);
+    }
+    json_decref(j);
+    return rc;
+}
+
+int cmd_admin_status(struct cli *c)
+{
+    json_t *j;
+    int rc = ask(c, "status", json_object(), NULL, &j);
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        const json_t *audit = json_object_get(j, "audit"), *store = json_object_get(j, "store");
+        char space[24];
+        out_bytes(out_number(store, "free_bytes"), space);
+        printf("version      %s\nstate        %s\nkey service  %s\naudit log    %llu entries, %llu signed\nusers        %llu\njobs         %llu queued or running\n"
+               "objects      %llu being erased, %llu damaged\nstore        %s, %s free, overwriting is %s\n",
+               out_text(j, "version"), out_text(j, "state"), out_text(j, "key_service"), (unsigned long long)out_number(audit, "entries"),
+               (unsigned long long)out_number(audit, "signed"), (unsigned long long)out_number(j, "users"), (unsigned long long)out_number(j, "active_jobs"),
+               (unsigned long long)out_number(j, "objects_erasing"), (unsigned long long)out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
+               json_is_true(json_object_get(store, "overwriting_is_real")) ? "real" : "not known to be real: erasing rests on destroyed keys");
+    }
+    json_decref(j);
+    return rc;
+}
+
+int cmd_admin_unseal(struct cli *c)
+{
+    struct secret passphrase = {NULL};
+    int rc = secret_ask(c, "Passphrase of the key service", false, &passphrase);
+    json_t *args = rc ? NULL : json_pack("{s:s}", "passphrase", passphrase.text);
+    secret_done(&passphrase);
+    return rc ? rc : plain(c, "unseal", args, "unsealed");
+}
+
+int cmd_admin_clock(struct cli *c)
+{
+    return plain(c, "clock-confirm", json_object(), "confirmed");
+}
+
+int cmd_admin_user_add(struct cli *c)
+{
+    struct secret password = {NULL};
+    json_t *j = NULL;
+    int rc = secret_ask(c, "Password for the new account", true, &password);
+    json_t *args = rc ? NULL : json_pack("{s:s, s:s, s:s}", "name", c->arg[0], "role", c->opt[OPT_role] ? c->opt[OPT_role] : "user", "password", password.text);
+    secret_done(&password);
+    if (!rc)
+        rc = ask(c, "user-add", args, NULL, &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        printf("%s  %s\n", out_text(j, "id"), out_text(j, "role"));
+    json_decref(j);
+    return rc;
+}
+
+static int end_sessions(struct cli *c, const char *verb)
+{
+    json_t *j;
+    int rc = ask(c, verb, json_pack("{s:s}", "name", c->arg[0]), NULL, &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        printf("%llu sessions ended\n", (unsigned long long)out_number(j, "tokens_revoked"));
+    json_decref(j);
+    return rc;
+}
+
+int cmd_admin_user_revoke(struct cli *c)
+{
+    return end_sessions(c, "user-revoke");
+}
+
+int cmd_admin_user_disable(struct cli *c)
+{
+    return end_sessions(c, "user-disable");
+}
+
+int cmd_admin_panel_add(struct cli *c)
+{
+    json_t *j = NULL;
+    const char *files[2] = {c->opt[OPT_panel], c->opt[OPT_map]};
+    int fd[2] = {-1, -1}, rc = 0;
+    if (!c->opt[OPT_name] || !c->opt[OPT_build] || !files[0] || !files[1])
+        return cli_misused(c, "--name, --build, --panel and --map are all needed");
+    for (size_t i = 0; i < 2 && !rc; i++)
+        if ((fd[i] = open(files[i], O_RDONLY | O_CLOEXEC)) < 0)
+            rc = out_error(c, SQ_EIO, files[i], strerror(errno));
+    json_t *args = json_pack("{s:s, s:s, s:s}", "id", c->arg[0], "name", c->opt[OPT_name], "build", c->opt[OPT_build]);
+    if (args && c->opt[OPT_populations])
+        json_object_set_new(args, "populations", json_string(c->opt[OPT_populations]));
+    if (!rc)
+        rc = ask(c, "panel-add", args, fd, &j);
+    else
+        json_decref(args);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        printf("%s  chromosome %s, %llu haplotypes, %llu sites, %llu to %llu bp\n", out_text(j, "id"), out_text(j, "chromosome"), (unsigned long long)out_number(j, "haplotypes"),
+               (unsigned long long)out_number(j, "sites"), (unsigned long long)out_number(j, "first_bp"), (unsigned long long)out_number(j, "last_bp"));
+    json_decref(j);
+    sq_close(&fd[0]);
+    sq_close(&fd[1]);
+    return rc;
+}
+
+int cmd_admin_panel_remove(struct cli *c)
+{
+    return plain(c, "panel-remove", json_pack("{s:s}", "id", c->arg[0]), "removed");
+}

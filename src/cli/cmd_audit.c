@@ -1,0 +1,219 @@
+/* The audit log: what it holds about me (from the server), a log directory on this machine, and its verification. */
+#include "cli/cli.h"
+
+#include "lib/audit/audit.h"
+#include "lib/core/clock.h"
+#include "lib/core/file.h"
+#include "lib/http/routes.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES])
+{
+    const char *given = c->opt[OPT_vkey];
+    struct sq_buf text;
+    if (*given != '@') {
+        if (strlen(given) >= CLI_VKEY_BYTES)
+            return cli_misused(c, "--vkey is no key");
+        snprintf(out, CLI_VKEY_BYTES, "%s", given);
+        return 0;
+    }
+    sq_buf_init(&text, 4096);
+    sq_err e = sq_file_read(AT_FDCWD, given + 1, &text);
+    size_t n = 0;
+    while (!e && n < text.n && text.p[n] != '\n' && text.p[n] != '\r')
+        n++;
+    if (!e)
+        e = sq_span_copy(sq_span_of(text.p, n), out, CLI_VKEY_BYTES);
+    sq_buf_done(&text);
+    return e ? out_error(c, SQ_EIO, "the key's file can't be read", given + 1) : 0;
+}
+
+static int open_log(const struct cli *c, int *out_dir)
+{
+    *out_dir = open(c->opt[OPT_log], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *out_dir < 0 ? out_error(c, SQ_EIO, "the log's directory can't be opened", c->opt[OPT_log]) : 0;
+}
+
+/* ---- tail ---- */
+
+struct tail {
+    const struct cli *c;
+    json_t *list;
+};
+
+static sq_err on_entry(void *ctx, const struct sq_audit_entry *entry, struct sq_span bytes)
+{
+    (void)bytes;
+    struct tail *t = ctx;
+    struct sq_buf line;
+    sq_buf_init(&line, 65536);
+    sq_err e = sq_audit_entry_print(entry, t->c->opt[OPT_json] != NULL, &line);
+    if (!e && t->c->opt[OPT_json])
+        e = json_array_append_new(t->list, json_loadb((const char *)line.p, line.n, 0, NULL)) ? sq_fail(SQ_EINTERNAL) : SQ_OK;
+    else if (!e)
+        printf("%.*s\n", (int)line.n, (const char *)line.p);
+    sq_buf_done(&line);
+    return e;
+}
+
+static int tail_local(struct cli *c, uint64_t limit)
+{
+    int dir;
+    uint64_t size = 0;
+    int rc = open_log(c, &dir);
+    if (rc)
+        return rc;
+    struct tail t = {.c = c, .list = json_array()};
+    sq_err e = sq_audit_walk_size(dir, &size);
+    if (!e && size)
+        e = sq_audit_walk(dir, size > limit ? size - limit + 1 : 1, 0, on_entry, &t);
+    if (e) {
+        rc = out_error(c, e, e == SQ_EAUDIT ? "the log is damaged: sequester audit verify says where" : "the log can't be read", sq_err_text(e));
+    } else if (c->opt[OPT_json]) {
+        json_t *j = json_pack("{s:O, s:I}", "data", t.list, "size", (json_int_t)size);
+        out_json(j);
+        json_decref(j);
+    }
+    json_decref(t.list);
+    sq_close(&dir);
+    return rc;
+}
+
+static void show_entry(const json_t *row)
+{
+    static const char *const more[] = {"actor", "subject", "object", "request"};
+    char text[100];
+    printf("%llu %s %s %s role=%s", (unsigned long long)out_number(row, "entry"), out_text(row, "time"), out_text(row, "event"), out_text(row, "result"), out_text(row, "role"));
+    for (size_t i = 0; i < 4; i++) {
+        out_clean(out_text(row, more[i]), text, sizeof text);
+        if (*text)
+            printf(" %s=%s", more[i], text);
+    }
+    printf(" a=%llu b=%llu\n", (unsigned long long)out_number(row, "a"), (unsigned long long)out_number(row, "b"));
+}
+
+static int tail_server(struct cli *c, long limit)
+{
+    struct http h;
+    json_t *j = NULL;
+    char query[32];
+    snprintf(query, sizeof query, "limit=%ld", limit);
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = http_call(&h, c->n_arg ? SQ_ROUTE_job_audit : SQ_ROUTE_me_audit, c->n_arg ? c->arg[0] : NULL, query, NULL, &j);
+    const json_t *list = json_object_get(j, "data");
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        for (size_t i = json_array_size(list); i-- > 0;) /* the server gives the newest first; a tail ends with it */
+            show_entry(json_array_get(list, i));
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}
+
+int cmd_audit_tail(struct cli *c)
+{
+    long limit;
+    int rc = cli_number(c, OPT_limit, 50, 1, c->opt[OPT_log] ? 1000000 : 100, &limit);
+    if (rc)
+        return rc;
+    if (c->opt[OPT_log] && c->n_arg)
+        return cli_misused(c, "a job or --log DIR, not both");
+    return c->opt[OPT_log] ? tail_local(c, (uint64_t)limit) : tail_server(c, limit);
+}
+
+/* ---- verify ---- */
+
+static void show_report(const struct cli *c, sq_err e, const struct sq_audit_report *r)
+{
+    char root[65], first[21], last[21];
+    json_t *findings = json_array();
+    sq_hex(r->root, sizeof r->root, root);
+    sq_clock_text(r->first_ms / 1000, first);
+    sq_clock_text(r->last_ms / 1000, last);
+    for (size_t i = 0; i < r->n_finding && i < SQ_AUDIT_MAX_FINDINGS; i++) {
+        struct sq_buf line;
+        sq_buf_init(&line, 4096);
+        if (!sq_audit_finding_print(&r->finding[i], &line)) {
+            if (!c->opt[OPT_json])
+                printf("%.*s\n", (int)line.n, (const char *)line.p);
+            json_array_append_new(findings, json_pack("{s:s, s:I, s:I, s:s#}", "damage", sq_audit_damage_name(r->finding[i].damage), "entry", (json_int_t)r->finding[i].entry,
+                                                      "last_entry", (json_int_t)r->finding[i].last_entry, "text", (const char *)line.p, (int)line.n));
+        }
+        sq_buf_done(&line);
+    }
+    json_t *j = json_pack("{s:b, s:I, s:I, s:I, s:I, s:s, s:I, s:O}", "success", e == SQ_OK, "entries", (json_int_t)r->n_entry, "signed", (json_int_t)r->signed_size, "checkpoints",
+                          (json_int_t)r->n_checkpoint, "torn_bytes", (json_int_t)r->n_torn_bytes, "root", e ? "" : root, "n_finding", (json_int_t)r->n_finding, "findings", findings);
+    if (c->opt[OPT_json]) {
+        out_json(j);
+    } else {
+        printf("%llu entries", (unsigned long long)r->n_entry);
+        if (r->n_entry)
+            printf(" from %s to %s", first, last);
+        printf(", %llu signed checkpoints, the last over %llu entries\n", (unsigned long long)r->n_checkpoint, (unsigned long long)r->signed_size);
+        if (r->n_torn_bytes)
+            printf("%llu bytes at the end were never acknowledged (a crash): no damage\n", (unsigned long long)r->n_torn_bytes);
+        if (e)
+            printf("NOT VERIFIED: %llu findings. Keep the log as it is and compare it with a copy kept elsewhere.\n", (unsigned long long)r->n_finding);
+        else
+            printf("root %s\nverified: nothing was changed, dropped, moved or cut off\n", root);
+    }
+    json_decref(j);
+    json_decref(findings);
+}
+
+int cmd_audit_verify(struct cli *c)
+{
+    char vkey[CLI_VKEY_BYTES];
+    int dir = -1;
+    struct sq_buf kept;
+    if (!c->opt[OPT_log] || !c->opt[OPT_vkey])
+        return cli_misused(c, "--log DIR and --vkey KEY are both needed: a key from the same machine as the log proves little");
+    sq_buf_init(&kept, SQ_NOTE_MAX_BYTES + 1);
+    int rc = cli_vkey(c, vkey);
+    if (!rc)
+        rc = open_log(c, &dir);
+    sq_err e = rc || !c->opt[OPT_checkpoint] ? SQ_OK : sq_file_read(AT_FDCWD, c->opt[OPT_checkpoint], &kept);
+    if (!e && kept.n)
+        e = sq_buf_add(&kept, "", 1);
+    if (e)
+        rc = out_error(c, SQ_EIO, "the checkpoint can't be read", c->opt[OPT_checkpoint]);
+    struct sq_audit_report *report = calloc(1, sizeof *report);
+    if (!rc && !report)
+        rc = out_error(c, SQ_ENOMEM, "out of memory", NULL);
+    if (!rc) {
+        e = sq_audit_verify(dir, vkey, c->opt[OPT_checkpoint] ? (const char *)kept.p : NULL, report);
+        if (!e || e == SQ_EAUDIT) {
+            show_report(c, e, report);
+            rc = e ? EXIT_DAMAGED : EXIT_DONE;
+        } else if (e == SQ_EFIELD) {
+            rc = cli_misused(c, "the key or the checkpoint is malformed");
+        } else {
+            rc = out_error(c, e, "the log can't be read", sq_err_text(e));
+        }
+    }
+    free(report);
+    sq_close(&dir);
+    sq_buf_done(&kept);
+    return rc;
+}
+
+int cmd_audit_key(struct cli *c)
+{
+    struct http h;
+    json_t *j = NULL;
+    int rc = http_open(c, false, &h);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_checkpoint, NULL, NULL, NULL, &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        printf("log key      %s\nreceipt key  %s\n\n%s", out_text(j, "vkey"), out_text(j, "receipt_vkey"), out_text(j, "checkpoint"));
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}

@@ -1,0 +1,141 @@
+/* sequester.ini: check one as parent would, and explain all keys. Both from core/config.def. */
+#include "cli/cli.h"
+
+#include "lib/core/config.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define MAX_KEYS 64
+
+struct checking {
+    const struct cli *c;
+    const char *path;
+    FILE *file;
+    int line;
+    json_t *findings;
+    char value[MAX_KEYS][SQ_CONFIG_MAX_VALUE];
+};
+
+/* libinih reads through this, so that we know which line a key stands in */
+static char *next_line(char *out, int size, void *ctx)
+{
+    struct checking *k = ctx;
+    k->line++;
+    return fgets(out, size, k->file);
+}
+
+static void find(struct checking *k, int line, const char *key, const char *what)
+{
+    if (line)
+        fprintf(stderr, "sequester: %s:%d: %s%s%s\n", k->path, line, key, *key ? " " : "", what);
+    else
+        fprintf(stderr, "sequester: %s: %s %s\n", k->path, key, what);
+    json_array_append_new(k->findings, json_pack("{s:i, s:s, s:s}", "line", line, "key", key, "what", what));
+}
+
+static int on_key(void *ctx, const char *section, const char *name, const char *value)
+{
+    (void)section;
+    struct checking *k = ctx;
+    struct sq_why why;
+    size_t n;
+    const struct sq_key_row *row = sq_key_row_of(name);
+    if (!row)
+        find(k, k->line, "", "unknown key; `sequester admin config explain` lists all keys");
+    else if (sq_key_check(row, value, &why))
+        find(k, k->line, row->name, why.detail);
+    else
+        snprintf(k->value[row - sq_key_rows(&n)], SQ_CONFIG_MAX_VALUE, "%s", value);
+    return 1;
+}
+
+static const char *value_of(struct checking *k, const char *key)
+{
+    size_t n;
+    return k->value[sq_key_row_of(key) - sq_key_rows(&n)];
+}
+
+static void check_file(struct checking *k, const char *key, bool is_private)
+{
+    struct stat st;
+    const char *path = value_of(k, key);
+    if (!*path || stat(path, &st) || !S_ISREG(st.st_mode))
+        find(k, 0, key, "names no file; `sequester init DIR` makes one for a first try");
+    else if (is_private && st.st_mode & 077)
+        find(k, 0, key, "may be read by others: chmod 600");
+}
+
+/* what one key alone can't show */
+static void check_whole(struct checking *k)
+{
+    const char *backend = value_of(k, "key_backend"), *listen = value_of(k, "listen"), *runtime = value_of(k, "runtime");
+    check_file(k, "tls_certificate", false);
+    check_file(k, "tls_key", true);
+    if (!strcmp(backend, "file"))
+        check_file(k, "key_file", true);
+    else if (strcmp(backend, "passphrase"))
+        find(k, 0, "key_backend", "must be passphrase or file");
+    if ((!strncmp(listen, "0.0.0.0", 7) || !strncmp(listen, "[::]", 4)) && strcmp(value_of(k, "allow_wildcard"), "yes"))
+        find(k, 0, "listen", "is a wildcard address: name one address, or say allow_wildcard = yes");
+    if (!strrchr(listen, ':'))
+        find(k, 0, "listen", "must be address:port");
+    if (strcmp(runtime, "auto") && strcmp(runtime, "crun") && strcmp(runtime, "runc"))
+        find(k, 0, "runtime", "must be auto, crun or runc");
+    if (strlen(value_of(k, "run_dir")) > 95)
+        find(k, 0, "run_dir", "is too long for a socket (95 bytes)");
+}
+
+int cmd_config_check(struct cli *c)
+{
+    struct checking *k = calloc(1, sizeof *k);
+    if (!k)
+        return out_error(c, SQ_ENOMEM, "out of memory", NULL);
+    *k = (struct checking){.c = c, .path = c->arg[0], .file = fopen(c->arg[0], "re")};
+    if (!k->file) {
+        free(k);
+        return out_error(c, SQ_EIO, "the configuration can't be read", strerror(errno));
+    }
+    size_t n;
+    const struct sq_key_row *rows = sq_key_rows(&n);
+    sq_assert(n <= MAX_KEYS);
+    for (size_t i = 0; i < n; i++)
+        snprintf(k->value[i], SQ_CONFIG_MAX_VALUE, "%s", rows[i].fallback);
+    k->findings = json_array();
+    int bad_line = ini_parse_stream(next_line, k, on_key, k);
+    fclose(k->file);
+    if (bad_line)
+        find(k, bad_line, "", "expected `key = value`");
+    check_whole(k);
+    size_t n_finding = json_array_size(k->findings);
+    if (c->opt[OPT_json]) {
+        json_t *j = json_pack("{s:b, s:O}", "success", n_finding == 0, "findings", k->findings);
+        out_json(j);
+        json_decref(j);
+    } else if (!n_finding) {
+        puts("the configuration is good");
+    }
+    json_decref(k->findings);
+    free(k);
+    return n_finding ? EXIT_REFUSED : EXIT_DONE;
+}
+
+int cmd_config_explain(struct cli *c)
+{
+    static const char *const types[] = {"text", "path", "number", "yes or no"};
+    size_t n;
+    const struct sq_key_row *rows = sq_key_rows(&n);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        if (!c->opt[OPT_json])
+            printf("%s = %s\n    %s (%s)\n", rows[i].name, rows[i].fallback, rows[i].text, types[rows[i].type]);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "key", rows[i].name, "type", types[rows[i].type], "default", rows[i].fallback, "text", rows[i].text));
+    }
+    json_t *j = json_pack("{s:o}", "data", list);
+    if (c->opt[OPT_json])
+        out_json(j);
+    json_decref(j);
+    return 0;
+}
