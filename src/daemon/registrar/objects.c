@@ -94,7 +94,7 @@ sq_err fields_seal(struct registrar *r, const uint8_t owner[ID], const struct sq
         e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
     size_t at = 0;
     for (size_t i = 0; i < n && !e; i++) {
-        struct sq_span s;
+        struct sq_span s = {0};
         e = batch_next(m.u.fields_is.batch, &at, &s);
         if (!e && s.n > SQ_DB_SEALED_MAX_BYTES)
             e = sq_fail(SQ_EPROTO);

@@ -474,7 +474,7 @@ static sq_err tx_imputed(struct tx *tx, struct over *o)
     return e ? e : tx_job_state(tx, job, SQ_DB_job_state_sealing, NULL);
 }
 
-static sq_err put_file(struct tx *tx, const struct sq_db_job *job, const char *format, const uint8_t *header, const uint8_t *body)
+static sq_err put_file(struct tx *tx, const struct sq_db_job *job, const char *suffix, const uint8_t *header, const uint8_t *body)
 {
     struct sq_db_result_file f;
     struct sq_db_object h = {.plain_bytes = 0}, b;
@@ -484,7 +484,7 @@ static sq_err put_file(struct tx *tx, const struct sq_db_job *job, const char *f
     sq_err e = sq_db_panel_get(tx->db, job->panel_id, &panel);
     if (e)
         return e;
-    snprintf(f.name, sizeof f.name, format, panel.chrom);
+    snprintf(f.name, sizeof f.name, "chr%s.%s", panel.chrom, suffix);
     memcpy(f.header_object_id, header, ID);
     memcpy(f.body_object_id, body, ID);
     if (!is_zero(header))
@@ -503,9 +503,9 @@ static sq_err tx_finished(struct tx *tx, struct over *o)
     struct find body = {.kind = SQ_DB_object_kind_body};
     sq_err e = sq_db_job_objects(tx->db, job->id, find_kind, &body);
     if (!e)
-        e = put_file(tx, job, "chr%s.dose.vcf.gz", port_object(o, "header"), body.id);
+        e = put_file(tx, job, "dose.vcf.gz", port_object(o, "header"), body.id);
     if (!e)
-        e = put_file(tx, job, "chr%s.dose.vcf.gz.tbi", no_id, port_object(o, "final_index"));
+        e = put_file(tx, job, "dose.vcf.gz.tbi", no_id, port_object(o, "final_index"));
     if (!e)
         e = put_file(tx, job, "quality-report.txt", no_id, job->report_object_id);
     if (!e)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <poll.h>
@@ -25,6 +26,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PARENT_FD 3
@@ -98,6 +100,8 @@ sq_err sq_proc_begin(const char *role)
         e = sq_fail(SQ_ESYS);
     if (e == SQ_OK)
         e = empty_environment();
+    mallopt(M_ARENA_MAX, 1); /* with more, malloc opens files: /sys to count cores, /proc/sys/vm before it shrinks one */
+    tzset();                 /* and the first gmtime_r opens /etc/localtime */
     umask(077);
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR && e == SQ_OK)
         e = sq_fail(SQ_ESYS);

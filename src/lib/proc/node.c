@@ -513,6 +513,16 @@ static void link_start_reader(struct link *l)
     sq_assert(!thread_start(reader_main, r));
 }
 
+static sq_err link_start_handlers(struct link *l)
+{
+    for (unsigned i = 0; i < l->n_thread; i++) {
+        sq_err e = thread_start(handler_main, l);
+        if (e)
+            return e;
+    }
+    return SQ_OK;
+}
+
 /* a new socket to @peer: the old one, if any, is shut down and its reader ends by itself */
 static void link_attach(struct sq_node *node, enum sq_role peer, int sock)
 {
@@ -520,6 +530,7 @@ static void link_attach(struct sq_node *node, enum sq_role peer, int sock)
     pthread_mutex_lock(&l->sending);
     pthread_mutex_lock(&l->lock);
     int old = l->sock;
+    bool is_first = !l->is_used;
     l->sock = sock;
     l->generation++;
     l->is_used = true;
@@ -535,8 +546,11 @@ static void link_attach(struct sq_node *node, enum sq_role peer, int sock)
         if (!node->is_started)
             close(old);
     }
-    if (node->is_started)
-        link_start_reader(l);
+    if (!node->is_started)
+        return;
+    if (is_first) /* a peer that parent started after us */
+        sq_assert(!link_start_handlers(l));
+    link_start_reader(l);
 }
 
 sq_err sq_node_call(struct sq_node *node, enum sq_role peer, const struct sq_msg *m, unsigned timeout_ms,
@@ -617,11 +631,9 @@ sq_err sq_node_start(struct sq_node *node, void *ctx)
         struct link *l = &node->link[r];
         if (!l->is_used)
             continue;
-        for (unsigned i = 0; i < l->n_thread; i++) {
-            sq_err e = thread_start(handler_main, l);
-            if (e)
-                return e;
-        }
+        sq_err e = link_start_handlers(l);
+        if (e)
+            return e;
         link_start_reader(l);
     }
     return SQ_OK;
