@@ -30,7 +30,7 @@
 #define SQ_HMM_MISMATCH 1e-4
 
 struct sq_hmm_params {
-    double ne;         /* recombination scale: P(jump) = 1 - exp(-0.04 * ne * d_cm / n_hap) */
+    double ne;         /* recombination scale: P(jump) = 1 - exp(-0.04 * ne * d_cm / n_hap), at least 1e-8 */
     double mismatch;   /* P(target allele differs from the copied haplotype's) */
     unsigned n_thread; /* 1..SQ_HMM_MAX_THREADS */
 };
