@@ -117,7 +117,7 @@ int cmd_admin_status(struct cli *c)
 int cmd_admin_unseal(struct cli *c)
 {
     struct secret passphrase = {NULL};
-    int rc = secret_ask(c, "Passphrase of the key service", false, &passphrase);
+    int rc = secret_ask(c, "Passphrase of the key service", c->opt[OPT_new] != NULL, &passphrase);
     json_t *args = rc ? NULL : json_pack("{s:s}", "passphrase", passphrase.text);
     secret_done(&passphrase);
     return rc ? rc : plain(c, "unseal", args, "unsealed");

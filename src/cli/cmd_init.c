@@ -124,7 +124,7 @@ int cmd_init(struct cli *c)
                "an account  sequester admin user add NAME --run-dir %s/run\n"
                "sign in     sequester login --cacert %s/tls/ca.crt --name NAME\n"
                "Keep %s/tls/ca.key elsewhere: it is needed only to make the next certificate (in %d days).\n",
-               path, path, is_file ? ", the key file" : "", path, is_file ? "" : "unseal      sequester admin unseal --run-dir ", is_file ? "" : path, is_file ? "" : "/run\n", path, path, path,
+               path, path, is_file ? ", the key file" : "", path, is_file ? "" : "unseal      sequester admin unseal --new --run-dir ", is_file ? "" : path, is_file ? "" : "/run\n", path, path, path,
                SERVER_DAYS);
     }
     return rc;
