@@ -3,6 +3,8 @@
 #include <htslib/hts_log.h>
 #include <stdlib.h>
 
+#define BLAME_MAX_BYTES ((size_t)256 << 20)
+
 static const char columns[] = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO";
 static const char vcf_magic[] = "##fileformat=VCFv4.";
 
@@ -243,13 +245,34 @@ void sq_genotypes_close(struct sq_genotypes *g)
     free(g);
 }
 
+/* A damaged packing shows first as a strange record. Read on a while: if the packing proves bad, that is what's wrong. */
+static sq_err blame_packing(struct sq_genotypes *g, sq_err e, struct sq_why *why)
+{
+    if (sq_source_packing(g->source) == SQ_PACKING_PLAIN || e == SQ_EIO || e == SQ_ENOMEM)
+        return e;
+    struct sq_span ready;
+    struct sq_why other = {0};
+    for (size_t n = 0; n < BLAME_MAX_BYTES; n += ready.n) {
+        sq_err packing = sq_source_fill(g->source, 1, &other, &ready);
+        if (packing == SQ_EGZIP || packing == SQ_ECUT || packing == SQ_EBOMB) {
+            if (why)
+                *why = other;
+            return packing;
+        }
+        if (packing || !ready.n)
+            break;
+        sq_source_skip(g->source, ready.n);
+    }
+    return e;
+}
+
 sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has)
 {
     struct sq_record r = {0};
     bool has = false;
     sq_err e = g->format == SQ_FORMAT_BCF ? bcf_next(g, why, &r, &has) : vcf_text_next(g, why, &r, &has);
     if (e)
-        return e;
+        return blame_packing(g, e, why);
     if (has) {
         g->n_record++;
         if (g->limits.max_variants && g->n_record > g->limits.max_variants)

@@ -1,0 +1,436 @@
+#!/usr/bin/env python3
+"""The worker's stages, each through real descriptors: bad input, names, quality control, results that other tools read.
+
+    stages_test.py WORKER DATA-DIRECTORY SCORE.py
+"""
+import gzip
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import stage_driver as driver  # noqa: E402
+
+WORKER, DATA, SCORE = sys.argv[1:4]
+ONLY = sys.argv[4:]
+TMP = tempfile.TemporaryDirectory()
+
+HEAD = ("##fileformat=VCFv4.2\n##contig=<ID=22,length=51304566>\n##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype\">\n"
+        "##FILTER=<ID=q10,Description=\"low\">\n##FILTER=<ID=DUPX,Description=\"twice\">\n##INFO=<ID=NOTE,Number=1,Type=String,Description=\"free\">\n")
+
+
+def columns(*names):
+    return "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t" + "\t".join(names) + "\n"
+
+
+def row(pos, ref, alt, *gt, chrom="22", rsid=".", filt="PASS", info=".", fmt="GT"):
+    return "\t".join([chrom, str(pos), rsid, ref, alt, ".", filt, info, fmt, *gt]) + "\n"
+
+
+def vcf(*rows, names=("a", "b")):
+    return (HEAD + columns(*names) + "".join(rows)).encode()
+
+
+GOOD = vcf(row(10, "A", "C", "0|1", "1|1", rsid="rs1"), row(20, "G", "T", "0|0", "1|0"))
+
+
+def tool(*args, data=None):
+    return subprocess.run(args, input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True).stdout
+
+
+def bgzip(data):
+    return tool("bgzip", "-c", data=data)
+
+
+def bcf(data):
+    return tool("bcftools", "view", "--no-version", "-Ob", "-", data=data)
+
+
+def path(name, data):
+    p = os.path.join(TMP.name, name)
+    with open(p, "wb") as f:
+        f.write(data)
+    return p
+
+
+def data_file(name):
+    with open(os.path.join(DATA, "chr22-1kgp3-b37", name), "rb") as f:
+        return f.read()
+
+
+def equal(got, want, what):
+    if got != want:
+        raise AssertionError("%s: %r, expected %r" % (what, got, want))
+
+
+def ingest(data, **limits):
+    return driver.run(WORKER, "ingest", {"upload": data}, **limits)
+
+
+# ---- ingest -------------------------------------------------------------------------------------------------------
+
+
+def check_good_uploads():
+    for name, data, fmt in [("vcf", GOOD, 1), ("bgzip", bgzip(GOOD), 2), ("gzip", gzip.compress(GOOD), 2), ("bcf", bcf(GOOD), 3),
+                            ("two members", gzip.compress(GOOD[:200]) + gzip.compress(GOOD[200:]), 2),
+                            ("crlf", GOOD.replace(b"\n", b"\r\n"), 1), ("bcf, not packed", gzip.decompress(bcf(GOOD)), 3)]:
+        r = ingest(data)
+        equal((r.error, r.exit), ("OK", 0), name)
+        c = r.counts
+        equal((c.format, c.is_phased, c.chrom, c.n_sample, c.n_variant, c.first_bp, c.last_bp), (fmt, 1, "22", 2, 2, 10, 20), name)
+        equal(r.out["ids"], b"sequester-ids/v1 2\na\nb\n", name)
+        text = tool("bcftools", "view", "-H", "-", data=r.out["genotypes"]).decode()
+        equal(text, "22\t10\trs1\tA\tC\t.\tPASS\t.\tGT\t0|1\t1|1\n22\t20\t.\tG\tT\t.\tPASS\t.\tGT\t0|0\t1|0\n", name)
+
+
+def check_bad_uploads():
+    body = row(10, "A", "C", "0|1", "1|1")
+    big = GOOD + b"".join(row(30 + i, "A", "C", "0|1", "0|0").encode() for i in range(40000))
+    packed = bgzip(big)
+    unphased = vcf(row(10, "A", "C", "0/1", "1|1"))
+    cases = [
+        ("empty", b"", "EEMPTY", 0),
+        ("empty gzip", gzip.compress(b""), "EEMPTY", 0),
+        ("text", b"hello\n" * 100, "EFORMAT", 1),
+        ("rubbish", bytes(random.Random(1).randbytes(5000)), "EFORMAT", 1),
+        ("packed text", bgzip(b"sample,genotype\n" * 50), "EFORMAT", 1),
+        ("zip", b"PK\3\4" + bytes(100), "EGZIP", 0),
+        ("xz", b"\xfd7zXZ\0" + bytes(100), "EGZIP", 0),
+        ("bzip2", b"BZh91AY&SY" + bytes(100), "EGZIP", 0),
+        ("bomb", gzip.compress(bytes(64 << 20)), "EBOMB", 0),
+        ("bomb with a header", gzip.compress(GOOD + b"22\t30\t.\tA\tC\t.\t.\t" + b"N" * (64 << 20)), "EBOMB", None),
+        ("no end block", packed[:-28], "ECUT", None),
+        ("cut block", packed[:len(packed) // 2], "ECUT", None),
+        ("cut gzip", gzip.compress(big)[:-2000], "ECUT", None),
+        ("cut bcf", bcf(big)[:-3000], "ECUT", None),
+        ("cut bcf, not packed", gzip.decompress(bcf(big))[:-7], "ECUT", None),
+        ("cut text", GOOD[:-1], "ECUT", 9),
+        ("cut header", GOOD[:150], "ECUT", None),
+        ("header without columns", HEAD.encode(), "ECUT", 6),
+        ("damaged block", packed[:200] + b"\x55\xaa" + packed[202:], "EGZIP", None),
+        ("damaged gzip", gzip.compress(big)[:3000] + bytes(50) + gzip.compress(big)[3050:], "EGZIP", None),
+        ("rubbish behind the end", packed + b"more rubbish behind the end", "EGZIP", None),
+        ("header line", (HEAD + "##nothing\n" + columns("a") + row(10, "A", "C", "0|1")).encode(), "EHEADER", 7),
+        ("second fileformat", (HEAD + "##fileformat=VCFv4.2\n" + columns("a")).encode(), "EHEADER", 7),
+        ("columns with blanks", (HEAD + columns("a").replace("\t", " ") + body).encode(), "EHEADER", 7),
+        ("control character in a name", vcf(body, names=("a", "b\x01")), "EHEADER", 7),
+        ("empty name", vcf(body, names=("a", "")), "EHEADER", 7),
+        ("no samples", (HEAD + "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n").encode(), "ENOSAMPLE", 7),
+        ("no samples behind FORMAT", (HEAD + columns()[:-2] + "\n").encode(), "ENOSAMPLE", 7),
+        ("duplicate sample", vcf(body, names=("a", "a")), "EDUPSAMPLE", 7),
+        ("no variants", vcf(), "ENOVARIANT", 0),
+        ("no variants in bcf", bcf(vcf()), "ENOVARIANT", 0),
+        ("no GT", vcf(row(10, "A", "C", "0.1", "0.2", fmt="DS")), "ENOGT", 8),
+        ("two chromosomes", vcf(body, row(5, "A", "C", "0|1", "0|1", chrom="21")), "EMULTICHROM", 9),
+        ("unsorted", vcf(body, row(9, "A", "C", "0|1", "0|1")), "EUNSORTED", 9),
+        ("unsorted bcf", bcf(vcf(body, row(9, "A", "C", "0|1", "0|1"))), "EUNSORTED", 2),
+        ("too few genotypes", vcf(row(10, "A", "C", "0|1")), "ERECORD", 8),
+        ("too many genotypes", vcf(row(10, "A", "C", "0|1", "0|1", "0|1")), "ERECORD", 8),
+        ("few columns", vcf("22\t10\t.\tA\n"), "ERECORD", 8),
+        ("position 0", vcf(row(0, "A", "C", "0|1", "0|1")), "ERECORD", 8),
+        ("position too large", vcf(row(536870912, "A", "C", "0|1", "0|1")), "ERECORD", 8),
+        ("position with letters", vcf(row("1e3", "A", "C", "0|1", "0|1")), "ERECORD", 8),
+        ("allele that isn't there", vcf(row(10, "A", "C", "0|2", "0|1")), "ERECORD", 8),
+        ("genotype of letters", vcf(row(10, "A", "C", "x|1", "0|1")), "ERECORD", 8),
+        ("half a genotype", vcf(row(10, "A", "C", "0|", "0|1")), "ERECORD", 8),
+        ("triploid", vcf(row(10, "A", "C", "0|1|1", "0|1")), "EPLOIDY", 8),
+        ("empty REF", vcf(row(10, "", "C", "0|1", "0|1")), "ERECORD", 8),
+        ("chromosome with a blank", vcf(row(10, "A", "C", "0|1", "0|1", chrom="2 2")), "ERECORD", 8),
+        ("unphased is ingest's to count", unphased, "OK", None),
+    ]
+    for name, data, want, line in cases:
+        r = ingest(data)
+        equal(r.error, want, name)
+        equal(r.exit, 0 if want == "OK" else 1, name)
+        equal(r.stderr, b"", name)
+        if line is not None and want != "OK":
+            equal(r.why.line, line, name + ": line")
+    equal(ingest(unphased).counts.is_phased, 0, "is_phased")
+    equal(ingest(GOOD, max_samples=1).error, "ELIMIT", "max_samples")
+    equal(ingest(GOOD, max_variants=1).error, "ELIMIT", "max_variants")
+
+
+def check_names_stay_behind():
+    names = ["PLANTED-NAME-%d" % i for i in range(3)]
+    marked = HEAD + "##commandline=PLANTED-COMMAND\n##SAMPLE=<ID=PLANTED-NAME-0>\n" + columns(*names)
+    marked += row(10, "A", "C", "0|1", "1|1", ".|.", rsid="PLANTED-ID", info="NOTE=PLANTED-INFO") + \
+        row(20, "A", "C", "0|1:9", "1:9", "0/1:9", rsid="rs77;PLANTED", filt="q10", fmt="GT:XX")
+    for data in (marked.encode(), bgzip(marked.encode())):
+        r = ingest(data)
+        equal(r.error, "OK", "ingest")
+        raw = gzip.decompress(r.out["genotypes"])
+        if b"PLANTED" in raw or b"PLANTED" in r.out["genotypes"]:
+            raise AssertionError("something of the upload went through")
+        for s in (b"S000001", b"S000003"):
+            if s not in raw:
+                raise AssertionError("no %r" % s)
+        equal([x.decode() for x in r.out["ids"].split()[2:]], names, "ids")
+        text = tool("bcftools", "view", "-H", "-", data=r.out["genotypes"]).decode()
+        equal(text, "22\t10\t.\tA\tC\t.\tPASS\t.\tGT\t0|1\t1|1\t.|.\n22\t20\t.\tA\tC\t.\tOTHER\t.\tGT\t0|1\t1\t0/1\n", "records")
+
+
+def check_confined():
+    seen = {}
+
+    def look(child):
+        for _ in range(200):
+            text = open("/proc/%d/status" % child.pid).read()
+            seen["seccomp"], seen["nnp"] = re.search(r"Seccomp:\t(\d)", text)[1], re.search(r"NoNewPrivs:\t(\d)", text)[1]
+            if seen["seccomp"] == "2":
+                return
+    r = driver.run(WORKER, "ingest", {"upload": bgzip(GOOD) * 1}, while_running=look)
+    equal((seen.get("seccomp"), seen.get("nnp"), r.error), ("2", "1", "OK"), "confined")
+
+
+def check_mutations_never_crash():
+    """Damaged inputs end in an error code, never in a signal."""
+    dice = random.Random(20)
+    text = vcf(*[row(10 + i, "ACGT"[i % 4], "CGTA"[i % 4], "0|1", "1|0", rsid="rs%d" % i) for i in range(60)])
+    plain_bcf = gzip.decompress(bcf(text))
+    for i in range(240):
+        data = bytearray([text, plain_bcf, bgzip(text)][i % 3])
+        for _ in range(dice.choice([1, 1, 2, 5])):
+            data[dice.randrange(len(data))] = dice.choice([0, 0xff, 0x7f, 0x80, dice.randrange(256)])
+        if dice.random() < 0.3:
+            del data[dice.randrange(len(data)):]
+        r = ingest(bytes(data))
+        if r.exit not in (0, 1) or (r.error != "OK" and r.error not in driver.ERRORS.values()):
+            raise AssertionError("mutation %d: %s" % (i, r.error))
+
+
+# ---- qc -----------------------------------------------------------------------------------------------------------
+
+PANEL = vcf(*[row(p, r, a, "0|1", "1|0", "0|0", "0|1") for p, r, a in
+              [(10, "A", "C"), (20, "G", "T"), (30, "A", "G"), (30, "A", "T"), (40, "C", "A"), (50, "A", "G"), (60, "C", "G"), (70, "ACG", "A"),
+               (80, "T", "C"), (90, "T", "C"), (100, "G", "C"), (110, "A", "C")]], names=("p1", "p2", "p3", "p4"))
+FLAT_MAP = b"pos chr cM\n1 22 0\n1000000 22 1\n"
+
+
+def qc(target, panel=PANEL):
+    r = ingest(target)
+    equal(r.error, "OK", "ingest before qc")
+    return driver.run(WORKER, "qc", {"genotypes": r.out["genotypes"], "panel": panel})
+
+
+def report_of(r):
+    lines = r.out["report"].decode().splitlines()
+    at = lines.index("POS\tREF\tALT\tREASON")
+    return {k[1:]: int(v) for k, v in (x.split("\t") for x in lines[1:at])}, [tuple(x.split("\t")) for x in lines[at + 1:]]
+
+
+def check_qc_verdicts():
+    g = ("0|1", "1|1")
+    target = vcf(row(5, "A", "C", *g), row(10, "A", "C", *g), row(10, "A", "C", *g), row(20, "T", "G", *g), row(30, "A", "T", *g), row(30, "A", "G", *g),
+                 row(40, "G", "T", *g), row(45, "A", "C", *g), row(50, "C", "T", *g), row(60, "C", "G,T", "0|1", "2|1"), row(70, "ACG", "A", *g),
+                 row(75, "A", "<DEL>", *g), row(76, "A", ".", "0|0", "0|0"), row(80, "T", "C", *g, filt="q10"), row(85, "T", "C", *g, filt="DUPX"),
+                 row(90, "T", "C", ".|.", "0|1"), row(100, "G", "A", *g), row(110, "A", "C", "1|1", "1|1"), row(500, "A", "C", *g))
+    r = qc(target)
+    equal(r.error, "OK", "qc")
+    counts, listed = report_of(r)
+    want = dict(samples=2, records=19, in_panel=5, typed_only=3, multiallelic=1, no_alternative=1, invalid_alleles=1, filter_duplicate=1,
+                filter_other=1, duplicate=1, low_call_rate=1, allele_switch=1, strand_flip=1, strand_flip_and_allele_switch=1,
+                allele_mismatch=1, outside_panel=2, kept_monomorphic=1, kept_strand_ambiguous=1, kept_alt_is_common=8, list_is_cut=0)
+    equal(counts, want, "counts")
+    equal([x for x in listed if x[0] in ("5", "20", "40", "75", "90")],
+          [("5", "A", "C", "Typed only"), ("20", "T", "G", "Allele switch"), ("40", "G", "T", "Strand flip"), ("75", "-", "-", "Invalid alleles"),
+           ("90", "T", "C", "Low call rate")], "list")
+    c = r.counts
+    equal((c.n_sample, c.n_variant, c.n_kept, c.n_in_panel, c.n_excluded), (2, 19, 8, 5, 11), "work_counts")
+    kept = [int(x.split("\t")[1]) for x in tool("bcftools", "view", "-H", "-", data=r.out["kept"]).decode().splitlines()]
+    equal(kept, [5, 10, 30, 30, 45, 70, 110, 500], "kept")
+
+
+def check_qc_refusals():
+    good = [row(p, r, a, "0|1", "0|0") for p, r, a in [(10, "A", "C"), (20, "G", "T"), (30, "A", "G"), (40, "C", "A")]]
+    equal(qc(vcf(*good)).error, "OK", "good")
+    r = qc(vcf(good[0], row(20, "G", "T", "0|0", "0/1")))
+    equal((r.error, r.why.line), ("EUNPHASED", 2), "unphased")
+    chr_named = vcf(*good).replace(b"\n22\t", b"\nchr22\t").replace(b"ID=22,", b"ID=chr22,")
+    equal(qc(chr_named).error, "EBUILD", "chr in front")
+    equal(qc(vcf(*good).replace(b"\n22\t", b"\n21\t")).error, "EBUILD", "other chromosome")
+    equal(qc(vcf(*good).replace(b"51304566", b"50818468")).error, "EBUILD", "length of another build")
+    equal(qc(vcf(*good[:2])).error, "ENOOVERLAP", "two sites")
+    far = [row(11 + i, "A", "C", "0|1", "0|0") for i in range(6)]
+    r = qc(vcf(good[0], *far, *good[1:]))
+    equal(r.error, "ENOOVERLAP", "most sites elsewhere")
+    equal(report_of(r)[0]["typed_only"], 6, "the report is there when qc fails")
+    gone = [row(p, "A", "C", ".|.", ".|.") for p in (10, 20, 30)]
+    equal(qc(vcf(*gone)).error, "ECALLRATE", "missing")
+
+
+# ---- panel and maps -----------------------------------------------------------------------------------------------
+
+
+def check_panels():
+    ok = driver.run(WORKER, "panel", {"panel": bcf(PANEL), "map": FLAT_MAP})
+    equal(ok.error, "OK", "panel")
+    c = ok.counts
+    equal((c.n_haplotype, c.n_site, c.chrom, c.first_bp, c.last_bp), (8, 12, "22", 10, 110), "counts")
+    bad = [("unphased", PANEL.replace(b"1|0", b"1/0", 1)), ("missing", PANEL.replace(b"1|0", b".|.", 1)), ("empty", b""),
+           ("multiallelic", PANEL.replace(b"\tA\tC\t", b"\tA\tC,G\t", 1)), ("cut", bgzip(PANEL)[:-28]), ("not vcf", b"hello\n"),
+           ("unsorted", PANEL.replace(b"22\t20\t", b"22\t200\t", 1)), ("no records", vcf(names=("p",))),
+           ("ploidy", PANEL[:-4] + b"0\n")]
+    for name, data in bad:
+        equal(driver.run(WORKER, "panel", {"panel": data, "map": FLAT_MAP}).error, "EPANEL", name)
+    maps = [
+        ("shapeit", b"pos\tchr\tcM\n1\t22\t0\n5\t22\t0.1\n", "OK"), ("packed", bgzip(FLAT_MAP), "OK"), ("chr in front", FLAT_MAP.replace(b" 22 ", b" chr22 "), "OK"),
+        ("eagle", b"chr position COMBINED_rate(cM/Mb) Genetic_Map(cM)\n22 1 0 0\n22 9 1 0.1\n", "OK"), ("plink", b"22 . 0 1\n22 . 0.1 9\n", "OK"),
+        ("plink of all chromosomes", b"21 . 0 1\n21 . 1 9\n22 . 0 1\n22 . 0.1 9\n", "OK"),
+        ("empty", b"", "EMAP"), ("other chromosome", b"pos chr cM\n1 21 0\n5 21 1\n", "EMAP"), ("one row", b"pos chr cM\n1 22 0\n", "EMAP"),
+        ("falling cM", b"pos chr cM\n1 22 1\n5 22 0.5\n", "EMAP"), ("falling position", b"pos chr cM\n5 22 1\n1 22 2\n", "EMAP"),
+        ("same position", b"pos chr cM\n5 22 1\n5 22 2\n", "EMAP"), ("words", b"pos chr cM\n5 22 one\n6 22 two\n", "EMAP"), ("nan", b"22 . 0 1\n22 . nan 9\n", "EMAP"),
+        ("columns", b"pos chr cM\n5 22 1 7\n", "EMAP"), ("unknown header", b"pposition rrate gposition\n1 2 3\n", "EMAP"), ("html", b"<html>\n", "EMAP"), ("cut", bgzip(FLAT_MAP)[:-28], "EMAP"),
+    ]
+    for name, data, want in maps:
+        equal(driver.run(WORKER, "panel", {"panel": PANEL, "map": data}).error, want, "map: " + name)
+    equal(driver.run(WORKER, "panel", {"panel": PANEL, "map": b""}, flags=driver.NO_MAP).error, "OK", "no map wanted")
+
+
+# ---- impute and finish ----------------------------------------------------------------------------------------------
+
+
+def clean(*args):
+    """Output of a tool that must not complain."""
+    r = subprocess.run(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+    equal(r.stderr, b"", " ".join(args[:3]))
+    return r.stdout
+
+
+def check_small_result():
+    """Missing calls, records of the target alone, haploid samples, two panel records at one position."""
+    target = vcf(row(5, "A", "C", "0|1", "1", rsid="rs5"), row(10, "A", "C", "0|1", "1"), row(20, "G", "T", ".|.", "0"),
+                 row(30, "A", "T", "1|0", "1"), row(45, "A", "C", ".|.", "."), row(80, "T", "C", "0|0", "0"), row(500, "A", "C", "1|1", "0"),
+                 names=("Anna Ö", "Bo"))
+    ids_qc_keeps = target
+    r = ingest(ids_qc_keeps)
+    impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": PANEL, "map": FLAT_MAP})
+    equal(impute.error, "OK", "impute")
+    finish = driver.run(WORKER, "finish", {"ids": r.out["ids"], "index": impute.out["index"], "meta": impute.out["meta"]})
+    equal(finish.error, "OK", "finish")
+    out = path("small.vcf.gz", finish.out["header"] + impute.out["body"])
+    path("small.vcf.gz.tbi", finish.out["final_index"])
+    rows = [x.split("\t") for x in clean("bcftools", "view", "-H", out).decode().splitlines()]
+    equal([int(x[1]) for x in rows], [5, 10, 20, 30, 30, 40, 45, 50, 60, 70, 80, 90, 100, 110, 500], "positions")
+    by = {(x[1], x[4]): x for x in rows}
+    equal(clean("bcftools", "query", "-l", out).decode().split("\n")[:2], ["Anna Ö", "Bo"], "names")
+    equal(by["5", "C"][7].split(";")[-1] + by["5", "C"][2] + by["5", "C"][9] + " " + by["5", "C"][10], "TYPED_ONLYrs50|1:1:0,1:0,1,0 1:1:1:0,1", "typed only")
+    equal(by["10", "C"][7].split(";")[-1] + by["10", "C"][9] + " " + by["10", "C"][10], "TYPED0|1:1:0,1:0,1,0 1:1:1:0,1", "typed")
+    equal((by["30", "T"][7].split(";")[-1], by["30", "G"][7].split(";")[-1]), ("TYPED", "IMPUTED"), "two at one position")
+    equal(by["45", "C"][9:], [".|.:.:.,.:.,.,.", ".:.:.:.,."], "missing and typed only")
+    if by["20", "T"][9].startswith(".") or not by["20", "T"][7].endswith("TYPED"):
+        raise AssertionError("a missing typed call is imputed: %r" % by["20", "T"][9])
+    for x in rows:
+        for sample, n_hap in ((x[9], 2), (x[10], 1)):
+            gt, ds, hds, gp = sample.split(":")
+            if "." in gt:
+                continue
+            h = [float(v) for v in hds.split(",")]
+            equal((len(h), round(sum(h), 3), round(sum(map(float, gp.split(","))), 3), len(gp.split(","))),
+                  (n_hap, float(ds), 1.0, n_hap + 1), "sums of %r" % sample)
+
+
+def check_real_data():
+    """chr22: accuracy, and a result and an index that bcftools and tabix take for their own."""
+    panel, target, gmap = data_file("ref.bcf"), data_file("target.array.phased.vcf.gz"), data_file("chr22.b37.gmap.gz")
+    vcf_gz, tbi, by = driver.pipeline(WORKER, target, panel, gmap)
+    names = tool("bcftools", "query", "-l", os.path.join(DATA, "chr22-1kgp3-b37", "target.array.phased.vcf.gz")).split()
+    for stage, port in (("ingest", "genotypes"), ("qc", "kept"), ("qc", "report"), ("impute", "body"), ("impute", "index"), ("impute", "meta")):
+        raw = by[stage].out[port]
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        if any(n in raw for n in names):
+            raise AssertionError("a sample name in %s of %s" % (port, stage))
+    c = by["impute"].counts
+    equal((c.n_sample, c.n_haplotype, c.n_site, c.n_variant), (200, 3600, 28463, 145), "counts")
+    if not by["impute"].progress or any(done > total or not total for done, total in by["impute"].progress):
+        raise AssertionError("progress: %r" % by["impute"].progress)
+    ours = path("ours.vcf.gz", vcf_gz)
+    path("ours.vcf.gz.tbi", tbi)
+    theirs = path("theirs.vcf.gz", vcf_gz)
+    clean("bcftools", "index", "-t", theirs)
+    clean("tabix", "-l", ours)
+    equal(clean("bcftools", "index", "--nrecords", ours), b"28463\n", "records in the index")
+    equal(clean("bcftools", "index", "--stats", ours), clean("bcftools", "index", "--stats", theirs), "statistics of the index")
+    dice = random.Random(3)
+    regions = ["22", "22:1-50244251", "22:50244251-50244251", "22:51244237", "22:51244238-"]
+    regions += ["22:%d-%d" % (a, a + dice.choice([0, 10, 1000, 50000])) for a in (dice.randrange(50240000, 51245000) for _ in range(40))]
+    for region in regions:
+        equal(clean("tabix", ours, region), clean("tabix", theirs, region), region)
+        equal(clean("bcftools", "view", "-H", "-r", region, ours), clean("bcftools", "view", "-H", "-r", region, theirs), region)
+    typed = clean("bcftools", "query", "-i", "TYPED=1", "-f", "%POS[\t%GT]\n", ours)
+    truth = clean("bcftools", "query", "-f", "%POS[\t%GT]\n", os.path.join(DATA, "chr22-1kgp3-b37", "target.array.phased.vcf.gz"))
+    equal(typed, truth, "typed genotypes are kept")
+    d = os.path.join(DATA, "chr22-1kgp3-b37")
+    table = clean(sys.executable, SCORE, "--truth", d + "/truth.vcf.gz", "--imputed", ours, "--panel", d + "/ref.bcf", "--min-agg", "0.89",
+                  "--min-site", "0.67").decode()
+    print("# " + table.replace("\n", "\n# "))
+
+
+def check_finish_trusts_nobody():
+    r = ingest(GOOD)
+    impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": PANEL, "map": FLAT_MAP})
+    good = {"ids": r.out["ids"], "index": impute.out["index"], "meta": impute.out["meta"]}
+    equal(driver.run(WORKER, "finish", good).error, "OK", "good")
+    index, meta, ids = good["index"], good["meta"], good["ids"]
+    bad = [("index", b""), ("index", b"sqindex1"), ("index", index[:-1]), ("index", index + b"x"), ("index", index[:8] + struct.pack("<Q", 3) + index[16:]),
+           ("index", index[:20] + struct.pack("<I", 7) + index[24:]), ("meta", b""), ("meta", meta + b"#CHROM\tevil\n"), ("meta", meta[:-1]),
+           ("meta", meta.replace(b"##source", b"##so\trce")), ("ids", b""), ("ids", ids + b"c\n"), ("ids", ids[:-2]), ("ids", ids.replace(b"b", b"b\tc")),
+           ("ids", ids.replace(b"b", b"")), ("ids", ids.replace(b"1 2", b"1 9999999999"))]
+    for port, data in bad:
+        equal(driver.run(WORKER, "finish", dict(good, **{port: data})).error, "EPROTO", "%s %r" % (port, data[:30]))
+    dice = random.Random(5)
+    for i in range(60):
+        data = bytearray(index)
+        data[dice.randrange(16, len(data))] = dice.randrange(256)
+        if driver.run(WORKER, "finish", dict(good, index=bytes(data))).exit not in (0, 1):
+            raise AssertionError("index mutation %d" % i)
+
+
+# ---- without a server ---------------------------------------------------------------------------------------------------
+
+
+def local(*args, want=0):
+    r = subprocess.run([WORKER, "--local", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    equal(r.returncode, want, "%r: %r" % (args, r.stderr))
+    return r
+
+
+def check_local():
+    d = os.path.join(DATA, "chr22-1kgp3-b37")
+    results = []
+    for n in (1, 2, 5):
+        out = os.path.join(TMP.name, "local%d.vcf.gz" % n)
+        local("impute", "--panel", d + "/ref.bcf", "--target", d + "/target.array.phased.vcf.gz", "--map", d + "/chr22.b37.gmap.gz", "-o", out, "--threads", str(n))
+        results.append((open(out, "rb").read(), open(out + ".tbi", "rb").read()))
+    if results[0] != results[1] or results[0] != results[2]:
+        raise AssertionError("the number of threads shows in the result")
+    clean("bcftools", "view", "-H", "-r", "22:50300000-50300100", out)
+    r = local("impute", "--panel", d + "/ref.bcf", "--target", d + "/target.array.unphased.vcf.gz", "-o", os.path.join(TMP.name, "no.vcf.gz"), want=1)
+    if b"not phased" not in r.stderr or b"record" not in r.stderr or os.path.exists(os.path.join(TMP.name, "no.vcf.gz")):
+        raise AssertionError("unphased: %r" % r.stderr)
+    local("panel", "check", "--panel", d + "/ref.bcf", "--map", d + "/chr22.b37.gmap.gz")
+    local("impute", "--panel", d + "/ref.bcf", want=2)
+    r = local("impute", "--panel", d + "/absent", "--target", "x", "-o", "y", want=1)
+    if b"absent" not in r.stderr:
+        raise AssertionError("%r" % r.stderr)
+
+
+def main():
+    checks = [(k[6:], v) for k, v in list(globals().items()) if k.startswith("check_") and (not ONLY or k[6:] in ONLY)]
+    print("1..%d" % len(checks))
+    n_failed = 0
+    for i, (name, check) in enumerate(checks, 1):
+        try:
+            check()
+            print("ok %d %s" % (i, name), flush=True)
+        except Exception as e:  # noqa: BLE001 - whatever it is, the test failed
+            n_failed += 1
+            print("not ok %d %s\n# %s: %s" % (i, name, type(e).__name__, str(e).replace("\n", "\n# ")), flush=True)
+    return 1 if n_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
