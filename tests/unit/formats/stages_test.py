@@ -4,6 +4,7 @@
     stages_test.py WORKER DATA-DIRECTORY SCORE.py
 """
 import gzip
+import math
 import os
 import random
 import re
@@ -331,6 +332,83 @@ def check_small_result():
             h = [float(v) for v in hds.split(",")]
             equal((len(h), round(sum(h), 3), round(sum(map(float, gp.split(","))), 3), len(gp.split(","))),
                   (n_hap, float(ds), 1.0, n_hap + 1), "sums of %r" % sample)
+
+
+def dense_dosages(panel, typed, target, cm, ne, mismatch=1e-4):
+    """Li and Stephens as in the paper, in plain Python: dosages of one target haplotype at every site.
+    @panel[site][hap], @typed: site numbers, @target: allele by typed site, @cm by site."""
+    n = len(panel[0])
+
+    def emit(s, h):
+        return 1.0 if target[s] is None else 1 - mismatch if panel[s][h] == target[s] else mismatch
+
+    def jump(a, b):
+        return max(1e-8, 1 - math.exp(-0.04 * ne * (cm[b] - cm[a]) / n))
+
+    def scaled(v):
+        total = sum(v)
+        return [x / total for x in v]
+    forward, backward = {}, {}
+    for k, s in enumerate(typed):
+        before = forward[typed[k - 1]] if k else [1 / n] * n
+        r = jump(typed[k - 1], s) if k else 0
+        forward[s] = scaled([((1 - r) * before[h] + r / n) * emit(s, h) for h in range(n)])
+    for k in range(len(typed) - 1, -1, -1):
+        s = typed[k]
+        if k + 1 == len(typed):
+            backward[s] = [1.0] * n
+            continue
+        after = scaled([backward[typed[k + 1]][h] * emit(typed[k + 1], h) for h in range(n)])
+        r = jump(s, typed[k + 1])
+        backward[s] = [(1 - r) * after[h] + r / n for h in range(n)]
+    posterior = {s: scaled([f * b for f, b in zip(forward[s], backward[s])]) for s in typed}
+    out = []
+    for i in range(len(panel)):
+        left = max([s for s in typed if cm[s] < cm[i]], default=None)
+        right = min([s for s in typed if cm[s] >= cm[i]], default=None)
+        at = [sum(p for p, a in zip(posterior[s], panel[i]) if a) if s is not None else None for s in (left, right)]
+        if None in at:
+            out.append(at[0] if at[1] is None else at[1])
+        else:
+            share = (cm[i] - cm[left]) / (cm[right] - cm[left])
+            out.append((1 - share) * at[0] + share * at[1])
+    return out
+
+
+def check_windows():
+    """60 cM in many windows, with a hole of 25 cM and records of the target alone on either side: against one dense piece."""
+    dice = random.Random(9)
+    n_sample, n_target = 12, 3
+    pos = sorted(dice.sample(range(2_000_000, 30_000_000), 260) + dice.sample(range(55_000_000, 62_000_000), 90))
+    panel = [[dice.random() < dice.choice([0.1, 0.5, 0.8]) for _ in range(2 * n_sample)] for _ in pos]
+    typed = sorted(dice.sample(range(len(pos)), 170))
+    targets = []
+    for _ in range(2 * n_target):
+        h, alleles = dice.randrange(2 * n_sample), {}
+        for s in typed:
+            h = dice.randrange(2 * n_sample) if dice.random() < 0.05 else h
+            alleles[s] = int(panel[s][h])
+        targets.append(alleles)
+
+    def calls(site):
+        return ["%d|%d" % (site[2 * i], site[2 * i + 1]) for i in range(len(site) // 2)]
+    ref = vcf(*[row(p, "A", "C", *calls(a)) for p, a in zip(pos, panel)], names=["p%d" % i for i in range(n_sample)])
+    lonely = [row(p, "G", "T", *["0|1"] * n_target) for p in (1000, 70_000_000)]
+    up = vcf(lonely[0], *[row(pos[s], "A", "C", *calls([t[s] for t in targets])) for s in typed], lonely[1], names=["t%d" % i for i in range(n_target)])
+    body, _, by = driver.pipeline(WORKER, up, ref, b"pos chr cM\n1 22 0\n100000000 22 100\n")
+    rows = [x.split("\t") for x in clean("bcftools", "view", "-H", path("windows.vcf.gz", body)).decode().splitlines()]
+    equal([int(x[1]) for x in rows], [1000] + pos + [70_000_000], "positions")
+    ne = float(re.search(rb"recombination_scale=(\S+)", by["impute"].out["meta"])[1])
+    cm = [(p - 1) * 1e-6 * 100 / 99.999999 for p in pos]
+    worst = 0.0
+    for t, alleles in enumerate(targets):
+        want = dense_dosages(panel, typed, alleles, cm, ne)
+        for i, x in enumerate(rows[1:-1]):
+            if i not in alleles:
+                worst = max(worst, abs(want[i] - float(x[9 + t // 2].split(":")[2].split(",")[t % 2])))
+    print("# worst difference from one dense piece: %.4f" % worst)
+    if worst > 0.002:
+        raise AssertionError("windows differ from one piece by %.4f" % worst)
 
 
 def check_real_data():

@@ -1,0 +1,220 @@
+/* The pieces of lib/formats that work on numbers: dosages as text, genetic maps, indexes, BGZF. */
+#include "lib/core/file.h"
+#include "lib/formats/bgzf_out.h"
+#include "lib/formats/dosage.h"
+#include "lib/formats/gmap.h"
+#include "lib/formats/source.h"
+#include "lib/formats/tbi.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void every_number_reads_back(void **state)
+{
+    for (unsigned v = 0; v <= 2000; v++) {
+        char text[16] = {0}, *end;
+        size_t n = sq_dosage_number(v, text);
+        text[n] = 0;
+        assert_true(n >= 1 && n <= 5);
+        assert_int_equal(lround(strtod(text, &end) * 1000), v);
+        assert_ptr_equal(end, text + n);
+        if (strchr(text, '.'))
+            assert_int_not_equal(text[n - 1], '0'); /* no trailing zeros */
+    }
+    char text[16] = {0};
+    sq_dosage_number(1050, text);
+    assert_string_equal(text, "1.05");
+    assert_int_equal(sq_dosage_milli(0.0004F), 0);
+    assert_int_equal(sq_dosage_milli(0.0006F), 1);
+    assert_int_equal(sq_dosage_milli(1.0F), 1000);
+}
+
+static long milli_of(double v)
+{
+    return lround(v * 1000);
+}
+
+static void every_pair_of_dosages_adds_up(void **state)
+{
+    for (unsigned a = 0; a <= 1000; a += a < 20 || a > 980 || (a > 490 && a < 510) ? 1 : 7)
+        for (unsigned b = 0; b <= 1000; b += b < 20 || b > 980 || (b > 490 && b < 510) ? 1 : 11) {
+            char text[SQ_DOSAGE_MAX_TEXT + 1], g1, g2;
+            size_t n = sq_dosage_diploid(SQ_DOSAGE_NO_ALLELE, SQ_DOSAGE_NO_ALLELE, a, b, text);
+            assert_true(n < SQ_DOSAGE_MAX_TEXT);
+            text[n] = 0;
+            double ds, h1, h2, p0, p1, p2;
+            assert_int_equal(sscanf(text, "%c|%c:%lf:%lf,%lf:%lf,%lf,%lf", &g1, &g2, &ds, &h1, &h2, &p0, &p1, &p2), 8);
+            assert_int_equal(g1, a > 500 ? '1' : '0');
+            assert_int_equal(g2, b > 500 ? '1' : '0');
+            assert_int_equal(milli_of(h1), a);
+            assert_int_equal(milli_of(h2), b);
+            assert_int_equal(milli_of(ds), a + b);
+            assert_int_equal(milli_of(p0) + milli_of(p1) + milli_of(p2), 1000);
+            assert_true(fabs(p2 - h1 * h2) <= 0.001 && fabs(p0 - (1 - h1) * (1 - h2)) <= 0.001 && p1 >= 0);
+        }
+}
+
+static void observed_alleles_are_kept(void **state)
+{
+    char text[SQ_DOSAGE_MAX_TEXT + 1] = {0};
+    sq_dosage_diploid(1, 0, 1000, 0, text);
+    assert_string_equal(text, "1|0:1:1,0:0,1,0");
+    memset(text, 0, sizeof text);
+    sq_dosage_diploid(0, SQ_DOSAGE_NO_ALLELE, 0, 600, text);
+    assert_string_equal(text, "0|1:0.6:0,0.6:0.4,0.6,0");
+    memset(text, 0, sizeof text);
+    sq_dosage_haploid(SQ_DOSAGE_NO_ALLELE, 250, text);
+    assert_string_equal(text, "0:0.25:0.25:0.75,0.25");
+}
+
+static int file_of(const void *p, size_t n)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(sq_write_all(fd, p, n), SQ_OK);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    return fd;
+}
+
+static void map_is_linear_between_rows(void **state)
+{
+    static const char text[] = "pos chr cM\n1000000 22 2.0\n1500000 22 2.5\n1500000 22 2.5\n3000000 22 2.5\n4000000 22 7.5\n";
+    struct sq_gmap m = {0};
+    struct sq_why why = {0};
+    int fd = file_of(text, sizeof text - 1);
+    assert_int_equal(sq_gmap_read(fd, "chr22", &why, &m), SQ_OK);
+    close(fd);
+    assert_int_equal(m.n, 4);
+    const struct {
+        int64_t pos;
+        double cm;
+    } want[] = {{1000000, 2}, {1250000, 2.25}, {1500000, 2.5}, {2000000, 2.5}, {3500000, 5}, {4000000, 7.5}, {4500000, 8}, {500000, 1.5}};
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        assert_true(fabs(sq_gmap_cm(&m, want[i].pos) - want[i].cm) < 1e-9);
+    double last = -1e9;
+    for (int64_t pos = 1; pos < 6000000; pos += 997) {
+        double cm = sq_gmap_cm(&m, pos);
+        assert_true(cm >= last);
+        last = cm;
+    }
+    sq_gmap_done(&m);
+    assert_true(fabs(sq_gmap_cm(&m, 2000000) - 2) < 1e-9); /* no map: 1 cM/Mb */
+    assert_true(sq_chrom_same("X", "chr23") && sq_chrom_same("MT", "chrM") && !sq_chrom_same("2", "22"));
+}
+
+static void map_errors_name_the_line(void **state)
+{
+    static const char text[] = "22 . 0.0 100\n22 . 0.5 200\n22 . 0.4 300\n";
+    struct sq_gmap m = {0};
+    struct sq_why why = {0};
+    int fd = file_of(text, sizeof text - 1);
+    assert_int_equal(sq_gmap_read(fd, "22", &why, &m), SQ_EMAP);
+    close(fd);
+    assert_int_equal(why.line, 3);
+    assert_string_equal(why.detail, "the cM column falls");
+    assert_null(m.pos_bp); /* untouched */
+}
+
+static void index_shifts_and_refuses(void **state)
+{
+    struct sq_tbi *t = NULL;
+    assert_int_equal(sq_tbi_new("22", &t), SQ_OK);
+    assert_int_equal(sq_tbi_add(t, 100, 101, 0, 50), SQ_OK);
+    assert_int_equal(sq_tbi_add(t, 40000, 90000, 50, 7ULL << 16), SQ_OK);
+    assert_int_equal(sq_tbi_add(t, 39999, 40000, 7ULL << 16, 8ULL << 16), SQ_ERANGE); /* backwards */
+    assert_int_equal(sq_tbi_add(t, (1LL << 29) - 1, (1LL << 29) + 1, 0, 1), SQ_ERANGE);
+    struct sq_buf a, b;
+    sq_buf_init(&a, 0);
+    sq_buf_init(&b, 0);
+    assert_int_equal(sq_tbi_write(t, &a), SQ_OK);
+    assert_int_equal(sq_tbi_write(t, &b), SQ_OK);
+    assert_int_equal(sq_tbi_shift(b.p, b.n, 1000), SQ_OK);
+    assert_memory_not_equal(a.p, b.p, a.n);
+    assert_int_equal(sq_tbi_shift(b.p, b.n, UINT64_MAX), SQ_EFORMAT);
+    for (size_t n = 0; n < a.n; n++) { /* every cut is noticed, and nothing behind the cut is touched */
+        uint8_t *cut = malloc(n + 1);
+        memcpy(cut, a.p, n);
+        assert_int_equal(sq_tbi_shift(cut, n, 1), SQ_EFORMAT);
+        free(cut);
+    }
+    sq_buf_done(&a);
+    sq_buf_done(&b);
+    sq_tbi_free(t);
+}
+
+static void bgzf_reads_back(void **state)
+{
+    size_t n = 300000;
+    uint8_t *data = malloc(n), *back = malloc(n + 1);
+    for (size_t i = 0; i < n; i++)
+        data[i] = i < 100000 ? (uint8_t)(i * i >> 3) : (uint8_t)"0|0:0:0,0"[i % 9]; /* some that doesn't pack, some that does */
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    struct sq_bgzf_out *out = NULL;
+    assert_int_equal(sq_bgzf_out_open(fd, &out), SQ_OK);
+    for (size_t at = 0, step; at < n; at += step) {
+        step = at % 7919 + 1 < n - at ? at % 7919 + 1 : n - at;
+        assert_int_equal(sq_bgzf_out_put(out, data + at, step), SQ_OK);
+        assert_int_equal(sq_bgzf_out_tell(out) & 0xffff, (at + step) % 0xff00);
+    }
+    uint64_t n_packed = 0;
+    assert_int_equal(sq_bgzf_out_close(out, true, &n_packed), SQ_OK);
+    assert_int_equal(lseek(fd, 0, SEEK_END), n_packed);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    struct sq_source *s = NULL;
+    struct sq_source_limits limits = {0};
+    assert_int_equal(sq_source_open(fd, &limits, NULL, &s), SQ_OK);
+    assert_int_equal(sq_source_packing(s), SQ_PACKING_BGZF);
+    size_t got = 0;
+    assert_int_equal(sq_source_read(s, back, n + 1, NULL, &got), SQ_OK);
+    assert_int_equal(got, n);
+    assert_memory_equal(data, back, n);
+    sq_source_close(s);
+    close(fd);
+    free(data);
+    free(back);
+}
+
+static void source_counts_what_it_unpacks(void **state)
+{
+    static const char text[] = "line one\nline two\r\n\nlast\n";
+    struct sq_source_limits small = {.max_bytes = 10}, none = {0};
+    struct sq_why why = {0};
+    struct sq_span line;
+    bool has;
+    struct sq_source *s = NULL;
+    int fd = file_of(text, sizeof text - 1);
+    assert_int_equal(sq_source_open(fd, &small, &why, &s), SQ_OK);
+    assert_int_equal(sq_source_line(s, &why, &line, &has), SQ_EBOMB);
+    sq_source_close(s);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_int_equal(sq_source_open(fd, &none, &why, &s), SQ_OK);
+    const char *want[] = {"line one", "line two", "", "last"};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(sq_source_line(s, &why, &line, &has), SQ_OK);
+        assert_true(has && sq_span_eq(line, sq_span_str(want[i])));
+        assert_int_equal(sq_source_line_no(s), i + 1);
+    }
+    assert_int_equal(sq_source_line(s, &why, &line, &has), SQ_OK);
+    assert_false(has);
+    sq_source_close(s);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_number_reads_back), cmocka_unit_test(every_pair_of_dosages_adds_up),
+        cmocka_unit_test(observed_alleles_are_kept), cmocka_unit_test(map_is_linear_between_rows),
+        cmocka_unit_test(map_errors_name_the_line), cmocka_unit_test(index_shifts_and_refuses),
+        cmocka_unit_test(bgzf_reads_back), cmocka_unit_test(source_counts_what_it_unpacks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
