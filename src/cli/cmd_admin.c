@@ -11,6 +11,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define HELLO_S 15
+
 static int join(const struct cli *c, int *out_sock)
 {
     const char *dir = c->opt[OPT_run_dir] ? c->opt[OPT_run_dir] : sq_key_row_of("run_dir")->fallback;
@@ -20,10 +22,17 @@ static int join(const struct cli *c, int *out_sock)
         return cli_misused(c, "--run-dir is too long");
     *out_sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (*out_sock >= 0 && !connect(*out_sock, (struct sockaddr *)&at, sizeof at)) {
+        /* parent holds the socket: it takes us also while registrar, who answers, is down */
+        struct timeval limit = {.tv_sec = HELLO_S}, none = {.tv_sec = 0};
+        setsockopt(*out_sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
         sq_err e = sq_wire_hello(*out_sock, SQ_ROLE_ADMIN, SQ_ROLE_REGISTRAR);
+        setsockopt(*out_sock, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none); /* a panel can take an hour */
         if (!e)
             return 0;
-        out_error(c, SQ_EDOWN, "the server doesn't speak our language", "program and server must be of the same version");
+        if (e == SQ_EPROTO)
+            out_error(c, SQ_EDOWN, "the server doesn't speak our language", "program and server must be of the same version");
+        else
+            out_error(c, SQ_EDOWN, "the server doesn't answer", "it is starting, or fails to: look at its log");
     } else {
         snprintf(detail, sizeof detail, "%s: %s", at.sun_path, strerror(errno));
         out_error(c, SQ_EDOWN, errno == EACCES ? "the operator's socket is not for you" : "the server isn't running here", detail);
