@@ -82,7 +82,7 @@ static sq_err open_dirs(struct parent *p)
     if (mkdir(state, 0711) < 0 && errno != EEXIST)
         return complain("state_dir", state, "Create its parent directory.");
     int dir = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
+    if (dir < 0 || fchmod(dir, 0711) < 0) /* each process must pass to its own directory; none can list it */
         return complain("state_dir", state, "It must be a directory of ours.");
     uid_t base = (uid_t)config_number(&p->config, "uid_base");
     for (size_t i = 0; i < N_CHILD; i++) {

@@ -9,7 +9,7 @@ sq_err sq_file_check(int fd, enum sq_file_use use)
     if (fstat(fd, &st) || !S_ISREG(st.st_mode))
         return sq_fail(SQ_EPROTO);
     int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || (flags & (O_PATH | O_APPEND)))
+    if (flags < 0 || (flags & O_PATH)) /* storer hands out append-only files for writing: the better */
         return sq_fail(SQ_EPROTO);
     int mode = flags & O_ACCMODE;
     bool is_right = use == SQ_FILE_READ ? mode == O_RDONLY : mode == O_WRONLY || mode == O_RDWR;
