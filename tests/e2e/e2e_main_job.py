@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""The main job, end to end, through the API: upload, impute, claim, download, open, confirm, erase, receipts, audit."""
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import hub  # noqa: E402
+
+
+def test_main_job():
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        up = ada.upload()
+        assert up["samples"] == 200 and up["format"] == "vcf.gz" and up["variants"] == 145, up
+        job = ada.run_job(up["id"], name="my first job")
+        assert job["name"] == "my first job" and [x["state"] for x in job["lifecycle"]] == ["queued", "checking", "running", "sealing", "done"], job
+        names = {f["name"] for f in job["files"]}
+        assert names == {"chr22.dose.vcf.gz", "chr22.dose.vcf.gz.tbi", "chr22.quality-report.txt"}, names
+        # the upload is gone before the job is
+        assert ada.get("/api/v1/uploads/" + up["id"])["state"] == "erased"
+        password = ada.claim(job["id"])
+        package = ada.package(job["id"])
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "p.zip")
+            open(path, "wb").write(package)
+            p = subprocess.run(["7z", "x", "-p" + password, "-o" + d, path], capture_output=True, text=True)
+            assert p.returncode == 0, p.stdout + p.stderr
+            wrong = subprocess.run(["7z", "t", "-pWrong-Password-1234", path], capture_output=True, text=True)
+            assert wrong.returncode != 0
+            assert "AES-256" in subprocess.run(["7z", "l", "-slt", path], capture_output=True, text=True).stdout
+            out = os.path.join(d, "chr22.dose.vcf.gz")
+            n = subprocess.run(["bcftools", "query", "-l", out], capture_output=True, text=True)
+            want = subprocess.run(["bcftools", "query", "-l", hub.TARGET], capture_output=True, text=True)
+            assert n.stdout == want.stdout and n.stderr == "", n.stderr  # the ids are back, in order
+            region = subprocess.run(["tabix", out, "22:50500000-50600000"], capture_output=True, text=True)
+            assert region.returncode == 0 and region.stderr == "" and len(region.stdout) > 1000
+            check = open(os.path.join(d, "sequester-check.txt")).read()
+        # before the confirmation a second claim works, and makes the first password void
+        again = ada.claim(job["id"])
+        assert again != password
+        ada.call("POST", "/api/v1/jobs/%s/claim/confirm" % job["id"], {"check": check}, status=400)
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "p.zip")
+            open(path, "wb").write(ada.package(job["id"]))
+            assert subprocess.run(["7z", "t", "-p" + password, path], capture_output=True).returncode != 0
+            check = subprocess.run(["7z", "x", "-so", "-p" + again, path, "sequester-check.txt"], capture_output=True, text=True).stdout
+        ada.call("POST", "/api/v1/jobs/%s/claim/confirm" % job["id"], {"check": check}, status=200)
+        ada.call("POST", "/api/v1/jobs/%s/claim" % job["id"], {"password": ada.password}, status=410)
+        assert ada.package(job["id"])  # the package itself stays until its days are over
+        ada.call("DELETE", "/api/v1/jobs/" + job["id"], status=202)
+        ada.wait_job(job["id"], ("erased",))
+        ada.call("GET", "/api/v1/jobs/%s/package" % job["id"], status=410)
+        receipts = hub.wait_for("all receipts", lambda: (lambda r: r if r["complete"] else None)(ada.get("/api/v1/jobs/%s/receipt" % job["id"])), 30)
+        assert len(receipts["receipts"]) >= 8, len(receipts["receipts"])
+        kinds = {line.split()[-1] for r in receipts["receipts"] for line in r.splitlines() if line.startswith("kind")}
+        assert {"upload", "genotypes", "ids", "header", "body", "package"} <= kinds, kinds
+        vkey = h.vkeys()["receipt_vkey"]
+        with tempfile.TemporaryDirectory() as d:
+            for i, r in enumerate(receipts["receipts"]):
+                f = os.path.join(d, "r%d" % i)
+                open(f, "w").write(r)
+                p = subprocess.run([hub.CLI, "receipt", "verify", f, "--vkey", vkey], capture_output=True, text=True)
+                assert p.returncode == 0, p.stdout + p.stderr
+        events = [e["event"] for e in ada.get("/api/v1/jobs/%s/audit?limit=100" % job["id"])["data"]]
+        for e in ("job_submitted", "result_claimed", "claim_confirmed", "download_started", "job_erased"):
+            assert e in events, (e, events)
+        # nothing is left but the panel and its map
+        assert len(h.objects()) == 2, h.objects()
+        h.verify_log()
+
+
+def test_qc_only():
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        job = ada.run_job(ada.upload()["id"], mode="qconly")
+        report = ada.call("GET", "/api/v1/jobs/%s/report" % job["id"], status=200)
+        assert b"145" in report.body
+        ada.call("POST", "/api/v1/jobs/%s/claim" % job["id"], {"password": ada.password}, status=409)
+
+
+if __name__ == "__main__":
+    hub.main([test_main_job, test_qc_only])

@@ -1,0 +1,337 @@
+"""A whole hub for a test: a private instance of the test build in a directory of its own, started as an operator would.
+
+    with hub.Hub() as h:
+        ada = h.user("ada")                     # an account and its token
+        h.panel()                               # the panel of tests/data
+        up = ada.upload(hub.TARGET)             # dicts, as the API answers them
+        job = ada.run_job(up["id"])             # submit and wait
+
+Needs root (own uids, sandboxes). Everything is real: the daemons, TLS, crun, the disk.
+"""
+import contextlib
+import http.client
+import json
+import mmap
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("SEQUESTER_TEST_BUILD", os.path.join(ROOT, "build-test"))
+CLI = os.path.join(BUILD, "sequester")
+DATA = os.path.join(ROOT, "tests", "data", "chr22-1kgp3-b37")
+TARGET = os.path.join(DATA, "target.array.phased.vcf.gz")
+UNPHASED = os.path.join(DATA, "target.array.unphased.vcf.gz")
+PANEL = os.path.join(DATA, "ref.bcf")
+MAP = os.path.join(DATA, "chr22.b37.gmap.gz")
+PASSWORD = "correct-Horse-battery-42-%s"
+ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer"]
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+import wire  # noqa: E402
+
+WIRE = wire.Table(os.path.join(ROOT, "src/lib/wire/messages.def"))
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, condition, seconds=30.0):
+    """The value of condition() once it is true; an AssertionError that names `what` after `seconds`."""
+    until = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < until, "waited %g s for: %s" % (seconds, what)
+        time.sleep(0.05)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return "<%d %s>" % (self.status, self.body[:300])
+
+
+class Hub:
+    def __init__(self, key_backend="file", settings=None, keep=False):
+        self.dir = tempfile.mkdtemp(prefix="sequester-test-")
+        os.chmod(self.dir, 0o755)
+        self.key_backend, self.keep, self.parent = key_backend, keep, None
+        self.port = free_port()
+        subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
+                        "--hosts", "localhost,127.0.0.1,imputationserver.com,api.imputationserver.com",
+                        "--key-backend", key_backend], check=True, stdout=subprocess.DEVNULL)
+        self.base = os.path.join(self.dir, "hub")
+        self.ini, self.state = os.path.join(self.base, "sequester.ini"), os.path.join(self.base, "state")
+        self.ca = os.path.join(self.base, "tls", "ca.crt")
+        self.admin_path = os.path.join(self.base, "run", "admin.sock")
+        self.log_path = os.path.join(self.base, "log")
+        with open(self.ini, "a") as f:
+            for k, v in (settings or {}).items():
+                f.write("%s = %s\n" % (k, v))
+        self.tls = ssl.create_default_context(cafile=self.ca)
+
+    # ---- life ----
+    def start(self, wait_up=True):
+        log = open(self.log_path, "ab")
+        self.parent = subprocess.Popen([os.path.join(BUILD, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
+                                       stdout=log, stderr=log, start_new_session=True)
+        log.close()
+        if wait_up:
+            self.wait_up()
+        return self
+
+    def is_up(self):
+        try:
+            return self.request("GET", "/healthz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def wait_up(self, seconds=60):
+        wait_for("the hub to be up", self.is_up, seconds)
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.parent:
+            self.parent.send_signal(sig)
+            self.parent.wait(30)
+            self.parent = None
+            wait_for("all processes to end", lambda: not any(self.pids(r) for r in ROLES), 20)
+
+    def __enter__(self):
+        return self.start(wait_up=self.key_backend == "file")
+
+    def __exit__(self, kind, *_):
+        with contextlib.suppress(Exception):
+            self.stop()
+        if kind:
+            sys.stderr.write("---- the hub's log, last lines ----\n%s\n" % self.log()[-6000:])
+        if not self.keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def log(self):
+        return open(self.log_path, errors="replace").read() if os.path.exists(self.log_path) else ""
+
+    def pids(self, role):
+        """Process ids of `role` in this hub: children of its parent, newest last."""
+        found = []
+        for line in re.findall(r"event=child_started child=%s pid=(\d+)" % role, self.log()):
+            with contextlib.suppress(OSError):
+                if open("/proc/%s/stat" % line).read().split()[2] != "Z" and \
+                        os.path.basename(os.readlink("/proc/%s/exe" % line)).startswith("sequester-" + role):
+                    found.append(int(line))
+        return found
+
+    def kill(self, role, sig=signal.SIGKILL):
+        """kill -9 the process of this role; the parent starts another."""
+        pid = self.pids(role)[-1]
+        os.kill(pid, sig)
+        wait_for("%s to be gone" % role, lambda: pid not in self.pids(role), 10)
+        return pid
+
+    # ---- hooks of the test build: the clock, one armed fault (src/lib/core/fault.h) ----
+    def _hooks(self):
+        f = os.open(os.path.join(self.state, "hooks"), os.O_RDWR)
+        try:
+            return mmap.mmap(f, 4096)
+        finally:
+            os.close(f)
+
+    def move_clock(self, seconds):
+        with contextlib.closing(self._hooks()) as m:
+            (now,) = struct.unpack_from("<q", m, 0)
+            struct.pack_into("<q", m, 0, now + int(seconds))
+
+    def arm(self, name, code=None):
+        """The next process that comes to fault `name` dies there (or gets error number `code`)."""
+        with contextlib.closing(self._hooks()) as m:
+            struct.pack_into("<i", m, 8, 0)
+            m[16:64] = name.encode().ljust(48, b"\0")
+            struct.pack_into("<i", m, 12, code or 0)
+            struct.pack_into("<i", m, 8, 2 if code else 1)
+
+    def fault_hits(self):
+        with contextlib.closing(self._hooks()) as m:
+            return struct.unpack_from("<Q", m, 64)[0]
+
+    # ---- the operator ----
+    def admin(self, verb, args=None, files=()):
+        """(code name number, answer) of `sequester admin VERB`."""
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.settimeout(120)
+        s.connect(self.admin_path)
+        link = wire.Link(WIRE, s, me="admin", peer="registrar")
+        link.hello()
+        fds = [os.open(p, os.O_RDONLY) for p in files]
+        try:
+            link.send("admin", verb=verb, args=json.dumps(args or {}).encode(), files=fds)
+            m = link.recv()
+        finally:
+            for fd in fds:
+                os.close(fd)
+            s.close()
+        return m.fields["code"], json.loads(m.fields["body"])
+
+    def admin_ok(self, verb, args=None, files=()):
+        code, answer = self.admin(verb, args, files)
+        assert code == 0, (verb, code, answer)
+        return answer
+
+    def user(self, name, role="user"):
+        self.admin_ok("user-add", {"name": name, "role": role, "password": PASSWORD % name})
+        return User(self, name)
+
+    def panel(self, ident="1kgp3-chr22"):
+        return self.admin_ok("panel-add", {"id": ident, "name": "1000 Genomes phase 3, chr22", "build": "hg19", "populations": "all,eur"}, [PANEL, MAP])
+
+    # ---- HTTPS ----
+    def request(self, method, path, body=None, token=None, headers=None, timeout=60):
+        c = http.client.HTTPSConnection("localhost", self.port, context=self.tls, timeout=timeout)
+        try:
+            h = dict(headers or {})
+            if token:
+                h.setdefault("Authorization", "Bearer " + token)
+            if isinstance(body, (dict, list)):
+                body = json.dumps(body)
+                h.setdefault("Content-Type", "application/json")
+            c.request(method, path, body=body, headers=h)
+            r = c.getresponse()
+            return Answer(r.status, r.headers, r.read())
+        finally:
+            c.close()
+
+    def curl(self, *args, token=None):
+        """curl with this hub's CA; the documented host names lead here. Returns (exit code, stdout bytes)."""
+        cmd = ["curl", "-sS", "--cacert", self.ca]
+        for host in ("imputationserver.com", "api.imputationserver.com"):
+            cmd += ["--connect-to", "%s:443:127.0.0.1:%d" % (host, self.port)]
+        if token:
+            cmd += ["-H", "Authorization: Bearer " + token]
+        p = subprocess.run(cmd + list(args), capture_output=True, timeout=120)
+        return p.returncode, p.stdout
+
+    # ---- what lies on the disk ----
+    def vkeys(self):
+        return self.request("GET", "/api/v1/audit/checkpoint").json
+
+    def log_dir(self):
+        return os.path.join(self.state, "registrar", "log")
+
+    def objects(self):
+        """Paths of all sealed files."""
+        top = os.path.join(self.state, "storer", "objects")
+        return sorted(os.path.join(d, f) for d, _, files in os.walk(top) for f in files)
+
+    def verify_log(self):
+        """Both verifiers: ours and the independent one. Waits until everything is signed."""
+        def signed():
+            s = self.admin_ok("status")
+            return s["audit"]["signed"] >= s["audit"]["entries"] - 2
+        wait_for("a checkpoint", signed, 20)
+        vkey = self.vkeys()["vkey"]
+        ours = subprocess.run([CLI, "audit", "verify", "--log", self.log_dir(), "--vkey", vkey], capture_output=True, text=True)
+        other = subprocess.run([sys.executable, os.path.join(ROOT, "tests/oracle/audit.py"), self.log_dir(), vkey], capture_output=True, text=True)
+        assert ours.returncode == 0, ours.stdout + ours.stderr
+        assert other.returncode == 0, other.stdout + other.stderr
+
+
+class User:
+    def __init__(self, h, name):
+        self.hub, self.name, self.password = h, name, PASSWORD % name
+        self.token = None
+        self.login()
+
+    def login(self):
+        a = self.hub.request("POST", "/api/v1/login", {"name": self.name, "password": self.password})
+        assert a.status == 200, a
+        self.token = a.json["token"]
+        return self.token
+
+    def call(self, method, path, body=None, status=None, **kw):
+        a = self.hub.request(method, path, body, token=self.token, **kw)
+        if status is not None:
+            assert a.status == status, (method, path, a)
+        return a
+
+    def get(self, path, status=200):
+        return self.call("GET", path, status=status).json
+
+    def upload_raw(self, data, name="data.vcf"):
+        """Answer of POST /api/upload for these bytes."""
+        mark = "----sequester-test"
+        body = ("--%s\r\nContent-Disposition: form-data; name=\"file\"; filename=\"%s\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+                % (mark, name)).encode() + data + ("\r\n--%s--\r\n" % mark).encode()
+        return self.call("POST", "/api/upload", body, headers={"Content-Type": "multipart/form-data; boundary=" + mark})
+
+    def upload(self, path=TARGET):
+        a = self.upload_raw(open(path, "rb").read(), os.path.basename(path))
+        assert a.status == 201, a
+        return a.json
+
+    def submit(self, upload, panel="1kgp3-chr22", **more):
+        a = self.call("POST", "/api/v1/jobs", dict({"upload": upload, "panel": panel}, **more), status=201)
+        return a.json["id"]
+
+    def wait_job(self, job, states=("done", "failed", "cancelled", "erased"), seconds=120):
+        return wait_for("job %s" % "/".join(states), lambda: (lambda j: j if j["state"] in states else None)(self.get("/api/v1/jobs/" + job)), seconds)
+
+    def run_job(self, upload, **more):
+        j = self.wait_job(self.submit(upload, **more))
+        assert j["state"] == "done", j
+        return j
+
+    def claim(self, job):
+        """The one-time password, once the package is ready."""
+        password = self.call("POST", "/api/v1/jobs/%s/claim" % job, {"password": self.password}, status=200).json["password"]
+        wait_for("the package", lambda: ((self.get("/api/v1/jobs/" + job)["claim"] or {}).get("package") or {}).get("state") == "ready", 60)
+        return password
+
+    def package(self, job):
+        return self.call("GET", "/api/v1/jobs/%s/package" % job, status=200).body
+
+    def cli(self, *args, password=None, check=True):
+        """`sequester ARGS` as this user, with a session file of his own."""
+        session = os.path.join(self.hub.dir, "session-%s.json" % self.name)
+        if not os.path.exists(session):
+            p = subprocess.run([CLI, "login", "--server", "https://127.0.0.1:%d" % self.hub.port, "--cacert", self.hub.ca, "--name", self.name, "--password-stdin",
+                                "--session", session], input=self.password + "\n", text=True, capture_output=True)
+            assert p.returncode == 0, p.stdout + p.stderr
+        p = subprocess.run([CLI, *args, "--session", session], input=password, text=True, capture_output=True, timeout=300)
+        if check:
+            assert p.returncode == 0, p.stdout + p.stderr
+        return p
+
+
+def main(tests):
+    """Run test functions; TAP on standard output."""
+    if os.geteuid() != 0:
+        print("1..0 # SKIP needs root: own uids and sandboxes")
+        return
+    print("1..%d" % len(tests), flush=True)
+    failed = 0
+    for i, t in enumerate(tests, 1):
+        try:
+            t()
+            print("ok %d - %s" % (i, t.__name__), flush=True)
+        except Exception:  # a test that broke in any way has failed
+            import traceback
+            traceback.print_exc()
+            failed += 1
+            print("not ok %d - %s" % (i, t.__name__), flush=True)
+    sys.exit(1 if failed else 0)
