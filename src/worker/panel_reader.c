@@ -95,9 +95,12 @@ static sq_err collect(struct panel_reader *p, const struct sq_record *r, struct 
 sq_err panel_reader_next(struct panel_reader *p, struct sq_why *why, struct panel_record *out, bool *out_has)
 {
     struct panel_record r = {0};
-    sq_err e = as_panel_error(sq_genotypes_next(p->g, why, &r.site, out_has), why);
-    if (e || !*out_has)
-        return e;
+    sq_err e;
+    do { /* a site without an alternative allele has nothing to impute */
+        e = as_panel_error(sq_genotypes_next(p->g, why, &r.site, out_has), why);
+        if (e || !*out_has)
+            return e;
+    } while (r.site.n_alt == 0);
     if (r.site.n_alt != 1)
         return sq_why_set(why, sq_fail(SQ_EPANEL), r.site.line, 5, "ALT",
                           "a panel record must have one alternative allele; split it: bcftools norm -m -any");

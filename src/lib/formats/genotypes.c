@@ -2,6 +2,7 @@
 
 #include <htslib/hts_log.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define BLAME_MAX_BYTES ((size_t)256 << 20)
 
@@ -104,7 +105,9 @@ static sq_err header_line(struct sq_buf *text, struct sq_span line, uint64_t lin
                           struct sq_why *why, bool *out_last)
 {
     *out_last = false;
-    if (line_no == 1 ? !has_prefix(line, vcf_magic) : has_prefix(line, "##fileformat"))
+    /* any case: panels made by haps2vcf say ##fileFormat */
+    bool names_format = line.n >= sizeof vcf_magic - 1 && !strncasecmp((const char *)line.p, vcf_magic, sizeof vcf_magic - 1);
+    if (names_format != (line_no == 1))
         return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "fileformat", "##fileformat=VCFv4 must be the first line, once");
     if (has_prefix(line, "#CHROM")) {
         sq_err e = check_columns(line, line_no, max_samples, why);
