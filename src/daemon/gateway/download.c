@@ -38,6 +38,7 @@ static sq_err open_download(struct request *r, uint8_t what, uint64_t first, uin
     if (what != LOOK) {
         memcpy(r->ticket, out->is.ticket, sizeof r->ticket);
         r->has_ticket = true;
+        r->n_promised = f->is.n_bytes;
     }
     return SQ_OK;
 }
@@ -121,7 +122,8 @@ void download_drop(struct request *r)
 {
     if (!r->has_ticket)
         return;
-    struct sq_msg m = sq_msg_of(download_end, .n_sent = r->http->status / 100 == 2 ? r->http->n_out : 0);
+    uint64_t n_sent = r->http->status / 100 == 2 ? r->http->n_out : 0;
+    struct sq_msg m = sq_msg_of(download_end, .n_sent = n_sent, .is_complete = n_sent == r->n_promised);
     memcpy(m.u.download_end.ticket, r->ticket, sizeof r->ticket);
     sq_err e = sq_node_do(r->gw->node, SQ_ROLE_REGISTRAR, &m, GATEWAY_CALL_MS);
     (void)e; /* registrar ends by itself what nobody ended */

@@ -37,6 +37,7 @@ struct request {
     struct upload *upload; /* UPLOAD only */
     uint8_t ticket[16];    /* DOWNLOAD: what download_end will name */
     bool has_ticket;
+    uint64_t n_promised;   /* DOWNLOAD: bytes that belong to that ticket */
     bool is_refused; /* an error was answered: nothing of this request goes any further */
 };
 

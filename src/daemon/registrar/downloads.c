@@ -102,7 +102,7 @@ static sq_err start_stream(struct registrar *r, struct reveal *v)
 struct ended {
     uint8_t task[ID];
     uint64_t n_sent;
-    bool is_crash, is_found;
+    bool is_complete, is_crash, is_found;
 };
 
 static sq_err tx_ended(struct tx *tx, void *ctx)
@@ -123,15 +123,14 @@ static sq_err tx_ended(struct tx *tx, void *ctx)
     job_audit_id(job.id, id);
     x->is_found = true;
     return x->is_crash ? tx_event(tx, &(struct event){.no = SQ_AUDIT_reveal_ended, .subject = job.owner_id, .object = id, .b = 1})
-                       : tx_event(tx, &(struct event){.no = SQ_AUDIT_download_ended, .subject = job.owner_id, .object = id, .a = x->n_sent});
+                       : tx_event(tx, &(struct event){.no = SQ_AUDIT_download_ended, .subject = job.owner_id, .object = id, .a = x->n_sent, .b = x->is_complete});
 }
 
-static sq_err end_stream(struct registrar *r, const uint8_t task[ID], uint64_t n_sent, bool is_crash)
+static sq_err end_stream(struct registrar *r, const uint8_t task[ID], struct ended *x)
 {
-    struct ended x = {.n_sent = n_sent, .is_crash = is_crash};
-    memcpy(x.task, task, ID);
-    sq_err e = commit(r, tx_ended, &x);
-    if (x.is_found)
+    memcpy(x->task, task, ID);
+    sq_err e = commit(r, tx_ended, x);
+    if (x->is_found)
         grant_end(r, task);
     return e;
 }
@@ -160,7 +159,7 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
         e = start_stream(r, &v);
     if (e) {
         if (v.fence) {
-            sq_err done = end_stream(r, v.task, 0, false);
+            sq_err done = end_stream(r, v.task, &(struct ended){.n_sent = 0});
             (void)done;
         }
         sq_ask_fail(ask, e);
@@ -178,7 +177,8 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
 
 void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
-    sq_err e = end_stream(ctx, m->u.download_end.ticket, m->u.download_end.n_sent, false);
+    struct ended x = {.n_sent = m->u.download_end.n_sent, .is_complete = m->u.download_end.is_complete == 1};
+    sq_err e = end_stream(ctx, m->u.download_end.ticket, &x);
     if (e)
         sq_ask_fail(ask, e);
     else
@@ -206,6 +206,6 @@ void streams_of_dead_gateway(struct registrar *r)
     sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 10000, take_stream, s);
     db_unlock(r);
     for (size_t i = 0; i < s->n && !e; i++)
-        e = end_stream(r, s->id[i], 0, true);
+        e = end_stream(r, s->id[i], &(struct ended){.is_crash = true});
     free(s);
 }

@@ -468,7 +468,8 @@ static sq_err tx_imputed(struct tx *tx, struct over *o)
     if (!e)
         e = tx_object_erase(tx, port_object(o, "kept"), NULL);
     if (!e)
-        e = sq_db_job_set_counts(tx->db, job->id, job->samples, job->variants_in, job->variants_kept, job->variants_overlap, o->t->n_variant);
+        e = sq_db_job_set_counts(tx->db, job->id, job->samples, job->variants_in, job->variants_kept, job->variants_overlap,
+                                 o->t->n_site + job->variants_kept - job->variants_overlap);
     if (!e)
         e = tx_task_add(tx, job->id, NULL, SQ_STAGE_finish, task);
     return e ? e : tx_job_state(tx, job, SQ_DB_job_state_sealing, NULL);
