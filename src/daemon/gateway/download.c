@@ -38,7 +38,7 @@ static sq_err open_download(struct request *r, uint8_t what, uint64_t first, uin
     if (what != LOOK) {
         memcpy(r->ticket, out->is.ticket, sizeof r->ticket);
         r->has_ticket = true;
-        r->n_promised = f->is.n_bytes;
+        r->n_promised = out->is.n_bytes;
     }
     return SQ_OK;
 }
