@@ -22,7 +22,8 @@ static const int allowed[] = {
     SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_yield), SCMP_SYS(gettid), SCMP_SYS(getpid),
     SCMP_SYS(tgkill), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack),
     SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
-    SCMP_SYS(sysinfo), /* qsort asks how much memory there is */
+    /* qsort asks how much memory there is; malloc, when threads meet, how many processors */
+    SCMP_SYS(sysinfo), SCMP_SYS(sched_getaffinity),
     /* time, and the randomness malloc asks for */
     SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(nanosleep), SCMP_SYS(clock_nanosleep), SCMP_SYS(getrandom),
 };
