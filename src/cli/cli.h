@@ -14,7 +14,12 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum cli_exit { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3, EXIT_SIGNED_OUT = 4, EXIT_DAMAGED = 5 };
+enum cli_exit { EXIT_DONE = 0,
+                EXIT_REFUSED = 1,
+                EXIT_USAGE = 2,
+                EXIT_UNREACHABLE = 3,
+                EXIT_SIGNED_OUT = 4,
+                EXIT_DAMAGED = 5 };
 
 enum cli_opt {
 #define SQ_OPT(name, letter, value, text) OPT_##name,
@@ -38,7 +43,7 @@ struct cli {
     const char *opt[OPT_COUNT]; /* NULL: not given; a switch: "" */
     const char *arg[CLI_MAX_ARGS];
     int n_arg;
-    int argc;    /* as they came, for what is passed on */
+    int argc; /* as they came, for what is passed on */
     char **argv;
 };
 

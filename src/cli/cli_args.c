@@ -24,8 +24,12 @@ static const struct option_row options[OPT_COUNT] = {
 #undef SQ_OPT
 };
 
-static const char *const exit_texts[] = {"done", "refused or failed; the message says why", "wrong use of the command", "the server can't be reached, or its certificate isn't trusted",
-                                         "not signed in", "data is damaged, or a signature, checksum or password doesn't fit"};
+static const char *const exit_texts[] = {"done",
+                                         "refused or failed; the message says why",
+                                         "wrong use of the command",
+                                         "the server can't be reached, or its certificate isn't trusted",
+                                         "not signed in",
+                                         "data is damaged, or a signature, checksum or password doesn't fit"};
 
 const struct cli_command *cli_commands(size_t *out_n)
 {
@@ -98,7 +102,8 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
         return cli_misused(c, "%s wants a value: %s %s", text, text, options[opt].value);
     if (c->opt[opt])
         return cli_misused(c, "%s is given twice", text);
-    c->opt[opt] = !options[opt].value ? "" : value ? value : argv[++*i];
+    c->opt[opt] = !options[opt].value ? "" : value ? value
+                                                   : argv[++*i];
     return 0;
 }
 
@@ -134,7 +139,8 @@ static int find_command(struct cli *c)
 /* impute and panel check have options of their own, which the worker reads */
 static bool is_passed_on(int argc, char **argv)
 {
-    return argc > 1 && (!strcmp(argv[1], "impute") || (!strcmp(argv[1], "panel") && argc > 2 && !strcmp(argv[2], "check")));
+    return argc > 1 &&
+           (!strcmp(argv[1], "impute") || (!strcmp(argv[1], "panel") && argc > 2 && !strcmp(argv[2], "check")));
 }
 
 int cli_parse(struct cli *c, int argc, char **argv)
@@ -153,10 +159,13 @@ int cli_parse(struct cli *c, int argc, char **argv)
             return cli_misused(c, "too many arguments");
         c->arg[c->n_arg++] = argv[i];
     }
-    if (c->n_arg >= 2 && !strcmp(c->arg[0], "admin") && !strcmp(c->arg[1], "clock-confirm")) /* also written with a hyphen */
+    if (c->n_arg >= 2 && !strcmp(c->arg[0], "admin") &&
+        !strcmp(c->arg[1], "clock-confirm")) /* also written with a hyphen */
         c->n_arg = 3, c->arg[1] = "clock", c->arg[2] = "confirm";
     if (!find_command(c))
-        return c->n_arg && !c->opt[OPT_help] ? cli_misused(c, "there is no command `%s%s%s`", c->arg[0], c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "") : 0;
+        return c->n_arg && !c->opt[OPT_help] ? cli_misused(c, "there is no command `%s%s%s`", c->arg[0],
+                                                           c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "")
+                                             : 0;
     if (c->opt[OPT_help])
         return 0;
     for (size_t i = 0; i < OPT_COUNT; i++) {
@@ -166,7 +175,8 @@ int cli_parse(struct cli *c, int argc, char **argv)
             return cli_misused(c, "%s has no option %s", c->command->name, text);
     }
     if (!is_passed && (c->n_arg < c->command->n_least || c->n_arg > c->command->n_most))
-        return cli_misused(c, "expected: sequester %s%s%s", c->command->name, *c->command->args ? " " : "", c->command->args);
+        return cli_misused(c, "expected: sequester %s%s%s", c->command->name, *c->command->args ? " " : "",
+                           c->command->args);
     return 0;
 }
 
@@ -189,7 +199,8 @@ int cli_number(const struct cli *c, enum cli_opt opt, long fallback, long least,
 
 static void usage_line(const struct cli_command *command, FILE *to)
 {
-    fprintf(to, "sequester %s%s%s%s", command->name, *command->args ? " " : "", command->args, *command->opts ? " [options]" : "");
+    fprintf(to, "sequester %s%s%s%s", command->name, *command->args ? " " : "", command->args,
+            *command->opts ? " [options]" : "");
 }
 
 void cli_help(const struct cli_command *command, FILE *to)
@@ -202,7 +213,8 @@ void cli_help(const struct cli_command *command, FILE *to)
             continue;
         char text[32], whole[64];
         option_text(&options[i], text);
-        snprintf(whole, sizeof whole, "%s%c%s%s %s", options[i].letter ? "-" : "", options[i].letter ? options[i].letter : ' ', options[i].letter ? ", " : "   ", text,
+        snprintf(whole, sizeof whole, "%s%c%s%s %s", options[i].letter ? "-" : "",
+                 options[i].letter ? options[i].letter : ' ', options[i].letter ? ", " : "   ", text,
                  options[i].value ? options[i].value : "");
         fprintf(to, "  %-28s %s\n", whole, options[i].text);
     }
@@ -217,20 +229,27 @@ void cli_help_all(FILE *to)
     fputs("usage: sequester COMMAND [arguments] [options]\n\n", to);
     for (size_t i = 0; i < N_COMMAND; i++) {
         const char *summary = commands[i].summary, *end = strstr(summary, ". "); /* its first sentence */
-        fprintf(to, "  %-22s %.*s\n", commands[i].name, (int)(end ? (size_t)(end - summary) : strlen(summary) - 1), summary);
+        fprintf(to, "  %-22s %.*s\n", commands[i].name, (int)(end ? (size_t)(end - summary) : strlen(summary) - 1),
+                summary);
     }
-    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes. First steps: init, admin user add, login.\n", to);
+    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes. First steps: init, admin user add, "
+          "login.\n",
+          to);
 }
 
 void cli_help_markdown(FILE *to)
 {
     fputs("# The command line\n\n"
           "Made by `sequester help --markdown`; a test holds it current.\n\n"
-          "All commands take `--help` and `--json`. Results go to standard output, progress and errors to standard error. Passwords are asked for\n"
-          "on the terminal without echo, or read with `--password-stdin` or `--password-file FILE`: never from the command line or the environment.\n"
-          "The session (server, CA file, token) lies in a file of mode 0600. Connections are TLS 1.3 with a verified certificate; there is no switch\n"
+          "All commands take `--help` and `--json`. Results go to standard output, progress and errors to standard "
+          "error. Passwords are asked for\n"
+          "on the terminal without echo, or read with `--password-stdin` or `--password-file FILE`: never from the "
+          "command line or the environment.\n"
+          "The session (server, CA file, token) lies in a file of mode 0600. Connections are TLS 1.3 with a verified "
+          "certificate; there is no switch\n"
           "to turn that off.\n\n"
-          "| exit code | meaning |\n|---|---|\n", to);
+          "| exit code | meaning |\n|---|---|\n",
+          to);
     for (size_t i = 0; i < sizeof exit_texts / sizeof exit_texts[0]; i++)
         fprintf(to, "| %zu | %s |\n", i, exit_texts[i]);
     for (size_t i = 0; i < N_COMMAND; i++) {
@@ -247,7 +266,8 @@ void cli_help_markdown(FILE *to)
             if (!is_any)
                 fputs("| option | |\n|---|---|\n", to);
             is_any = true;
-            fprintf(to, "| `%s%s%s` | %s |\n", text, options[o].value ? " " : "", options[o].value ? options[o].value : "", options[o].text);
+            fprintf(to, "| `%s%s%s` | %s |\n", text, options[o].value ? " " : "",
+                    options[o].value ? options[o].value : "", options[o].text);
         }
         fprintf(to, "%sExit codes: %s.\n", is_any ? "\n" : "", command->exits);
     }

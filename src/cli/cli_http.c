@@ -28,8 +28,11 @@ int http_open(const struct cli *c, bool is_token_wanted, struct http *out)
     if (rc)
         return rc;
     const char *server = out_text(out->session.j, "server"), *cacert = out_text(out->session.j, "cacert");
-    out->server = c->opt[OPT_server] ? c->opt[OPT_server] : *server ? server : FALLBACK_SERVER;
-    out->cacert = c->opt[OPT_cacert] ? c->opt[OPT_cacert] : c->opt[OPT_server] && strcmp(out->server, server) ? "" : cacert;
+    out->server = c->opt[OPT_server] ? c->opt[OPT_server] : *server ? server
+                                                                    : FALLBACK_SERVER;
+    out->cacert = c->opt[OPT_cacert]                                  ? c->opt[OPT_cacert]
+                  : c->opt[OPT_server] && strcmp(out->server, server) ? ""
+                                                                      : cacert;
     if (strncmp(out->server, "https://", 8) || strchr(out->server, '@'))
         return cli_misused(c, "the server's address must be like https://hub.example.org:8443");
     if (is_token_wanted && !*out_text(out->session.j, "token")) {
@@ -108,7 +111,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 static int unreachable(struct http *h, CURLcode code, const char *reason)
 {
     char text[500];
-    bool is_tls = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
+    bool is_tls = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR ||
+                  code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
     out_clean(*reason ? reason : curl_easy_strerror(code), text, sizeof text);
     out_error(h->c, SQ_EDOWN, is_tls ? "no trusted connection to the server" : "the server can't be reached", text);
     fprintf(stderr, "  hint: server %s%s%s; %s\n", h->server, *h->cacert ? ", CA " : "", h->cacert,
@@ -121,12 +125,14 @@ static int set_common(struct http *h, const char *url, struct curl_slist **heade
     CURL *curl = h->curl;
     curl_easy_reset(curl);
     reason[0] = 0;
-    bool is_good = !curl_easy_setopt(curl, CURLOPT_URL, url) && !curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") &&
-                   !curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3) && !curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) &&
-                   !curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
+    bool is_good =
+        !curl_easy_setopt(curl, CURLOPT_URL, url) && !curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") &&
+        !curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3) &&
+        !curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) && !curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
     /* the CA named is the only one trusted, not one more beside the system's */
     if (*h->cacert)
-        is_good = is_good && !curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) && !curl_easy_setopt(curl, CURLOPT_CAINFO, h->cacert);
+        is_good = is_good && !curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) &&
+                  !curl_easy_setopt(curl, CURLOPT_CAINFO, h->cacert);
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* genotypes go straight to the hub: no proxy from the environment */
     curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -167,7 +173,8 @@ static int url_of(const struct http *h, unsigned route, const char *id, const ch
     size_t n = strlen(h->server);
     while (n && h->server[n - 1] == '/')
         n--;
-    if (at && (!id || !*id || strlen(id) > SQ_ROUTE_ID_MAX || strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != strlen(id)))
+    if (at && (!id || !*id || strlen(id) > SQ_ROUTE_ID_MAX ||
+               strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != strlen(id)))
         return cli_misused(h->c, "that is no id of this server");
     int len = at ? snprintf(out, size, "%.*s%.*s%s%s", (int)n, h->server, (int)(at - row->path), row->path, id, at + 4)
                  : snprintf(out, size, "%.*s%s", (int)n, h->server, row->path);
@@ -222,7 +229,8 @@ static bool is_passing(const struct http *h)
     return is;
 }
 
-int http_call(struct http *h, unsigned route, const char *id, const char *query, const json_t *body, json_t **out_answer)
+int http_call(struct http *h, unsigned route, const char *id, const char *query, const json_t *body,
+              json_t **out_answer)
 {
     char url[2048], reason[CURL_ERROR_SIZE];
     const char *method = sq_route_row_of(route)->method;
@@ -279,7 +287,8 @@ static int on_progress(void *ctx, curl_off_t down_total, curl_off_t down, curl_o
     if (now - t->shown_ms < 200)
         return 0;
     t->shown_ms = now;
-    uint64_t done = t->before + (uint64_t)(t->is_up ? up : down), total = t->total ? t->total : t->before + (uint64_t)(t->is_up ? up_total : down_total);
+    uint64_t done = t->before + (uint64_t)(t->is_up ? up : down),
+             total = t->total ? t->total : t->before + (uint64_t)(t->is_up ? up_total : down_total);
     char bar[64], bytes[24], left[32] = "";
     out_bar(done, total, 30, bar, sizeof bar);
     out_bytes(done, bytes);
@@ -312,8 +321,8 @@ int http_upload(struct http *h, unsigned route, const char *path, json_t **out_a
         rc = set_common(h, url, &headers, reason);
     curl_mime *mime = rc ? NULL : curl_mime_init(h->curl);
     curl_mimepart *part = mime ? curl_mime_addpart(mime) : NULL;
-    if (!rc && (!part || curl_mime_name(part, "file") || curl_mime_filedata(part, path) || curl_mime_type(part, "application/octet-stream") ||
-                curl_easy_setopt(h->curl, CURLOPT_MIMEPOST, mime)))
+    if (!rc && (!part || curl_mime_name(part, "file") || curl_mime_filedata(part, path) ||
+                curl_mime_type(part, "application/octet-stream") || curl_easy_setopt(h->curl, CURLOPT_MIMEPOST, mime)))
         rc = out_error(h->c, SQ_EIO, "the file can't be read", path);
     struct transfer t = {.what = "upload", .is_up = true};
     if (!rc) {
@@ -353,7 +362,8 @@ static uint64_t part_left(int fd, const char *etag_path, char etag[128])
     struct sq_buf text;
     sq_buf_init(&text, 127);
     etag[0] = 0;
-    if (!sq_file_read(AT_FDCWD, etag_path, &text) && text.n && !memchr(text.p, '\n', text.n) && !memchr(text.p, '\r', text.n)) {
+    if (!sq_file_read(AT_FDCWD, etag_path, &text) && text.n && !memchr(text.p, '\n', text.n) &&
+        !memchr(text.p, '\r', text.n)) {
         memcpy(etag, text.p, text.n);
         etag[text.n] = 0;
     }
@@ -389,7 +399,8 @@ static int fetch(struct http *h, const char *url, const char *etag_path, struct 
     curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &h->status);
     forget(headers);
     out_progress_end();
-    if (h->status >= 200 && h->status < 300 && *h->etag) { /* also of a download that broke off: the next one needs it */
+    if (h->status >= 200 && h->status < 300 &&
+        *h->etag) { /* also of a download that broke off: the next one needs it */
         sq_err e = sq_file_write(AT_FDCWD, etag_path, h->etag, strlen(h->etag), 0600);
         (void)e; /* without it the next download begins anew */
     }
@@ -416,12 +427,15 @@ int http_download(struct http *h, unsigned route, const char *id, const char *pa
         return out_error(h->c, SQ_EIO, "the file can't be made", part);
     rc = fetch(h, url, etag_path, &t);
     if (rc == 416) { /* what we have can't be continued */
-        rc = ftruncate(t.fd, 0) || (unlink(etag_path) && errno != ENOENT) ? out_error(h->c, SQ_EIO, "the file can't be written", part) : fetch(h, url, etag_path, &t);
+        rc = ftruncate(t.fd, 0) || (unlink(etag_path) && errno != ENOENT)
+                 ? out_error(h->c, SQ_EIO, "the file can't be written", part)
+                 : fetch(h, url, etag_path, &t);
         rc = rc == 416 ? refused(h) : rc;
     }
     struct stat st = {.st_size = 0};
     if (!rc && (fstat(t.fd, &st) || (t.total && (uint64_t)st.st_size != t.total)))
-        rc = out_error(h->c, SQ_ETRUNCATED, "the download isn't complete", "run the command again: it goes on where this ended");
+        rc = out_error(h->c, SQ_ETRUNCATED, "the download isn't complete",
+                       "run the command again: it goes on where this ended");
     if (!rc && (sq_fsync(t.fd) || link(part, path) || unlink(part)))
         rc = out_error(h->c, SQ_EIO, "the file can't be given its name", path);
     if (!rc || (h->status >= 400 && !fstat(t.fd, &st) && !st.st_size)) {

@@ -32,7 +32,8 @@ int out_error(const struct cli *c, sq_err e, const char *what, const char *detai
 {
     out_progress_end();
     if (c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:s, s:s, s:s, s:s}", "success", 0, "code", sq_err_name(e), "message", what, "detail", detail ? detail : "", "hint", "");
+        json_t *j = json_pack("{s:b, s:s, s:s, s:s, s:s}", "success", 0, "code", sq_err_name(e), "message", what,
+                              "detail", detail ? detail : "", "hint", "");
         out_json(j);
         json_decref(j);
     }
@@ -74,12 +75,13 @@ void out_server_error(const struct cli *c, const json_t *error)
     char text[400];
     out_clean(*out_text(error, "message") ? out_text(error, "message") : "the server refused", text, sizeof text);
     fprintf(stderr, "sequester: %s", text);
-    static const char *const words[] = {"field", "detail"};
-    for (size_t i = 0; i < 2; i++) {
-        out_clean(out_text(error, words[i]), text, sizeof text);
-        if (*text)
-            fprintf(stderr, "%s%s", i && *out_text(error, "field") ? " " : ": ", text);
-    }
+    out_clean(out_text(error, "field"), text, sizeof text);
+    bool has_field = *text;
+    if (has_field)
+        fprintf(stderr, ": %s", text);
+    out_clean(out_text(error, "detail"), text, sizeof text);
+    if (*text) /* "panel is not ..." for a field of a request; a sentence of its own for data */
+        fprintf(stderr, "%s%s", has_field && !strcmp(out_text(error, "code"), "EFIELD") ? " " : ": ", text);
     if (out_number(error, "line"))
         fprintf(stderr, " (line %llu", (unsigned long long)out_number(error, "line"));
     if (out_number(error, "line") && out_number(error, "column"))

@@ -17,11 +17,14 @@
 static int say(const struct cli *c, sq_err e, const char *what)
 {
     if (e == SQ_EPASSWORD) {
-        out_error(c, e, "the password doesn't open this package", "a newer claim makes a new package with a new password");
+        out_error(c, e, "the password doesn't open this package",
+                  "a newer claim makes a new package with a new password");
         return EXIT_DAMAGED;
     }
     out_error(c, e, what, sq_err_text(e));
-    return e == SQ_ETAMPERED || e == SQ_ETRUNCATED || e == SQ_ENOTFOUND || e == SQ_EJSON || e == SQ_ETOOBIG ? EXIT_DAMAGED : EXIT_REFUSED;
+    return e == SQ_ETAMPERED || e == SQ_ETRUNCATED || e == SQ_ENOTFOUND || e == SQ_EJSON || e == SQ_ETOOBIG
+               ? EXIT_DAMAGED
+               : EXIT_REFUSED;
 }
 
 static int open_package(const struct cli *c, const char *path, int *out_fd, struct sq_unzip **out)
@@ -138,9 +141,10 @@ static sq_err check_manifest(const struct sq_unzip *z, const struct sq_buf *text
     json_t *j = json_loadb((const char *)text->p, text->n, JSON_REJECT_DUPLICATES, NULL), *file;
     size_t i, at, n_listed = 0;
     bool is_good = !strcmp(out_text(j, "format"), "sequester-package/1");
-    json_array_foreach(json_object_get(j, "files"), i, file) {
-        is_good = is_good && !sq_unzip_find(z, out_text(file, "name"), &at) && !x[at].is_listed && x[at].n_bytes == out_number(file, "bytes") &&
-                  !strcmp(x[at].sha256, out_text(file, "sha256"));
+    json_array_foreach(json_object_get(j, "files"), i, file)
+    {
+        is_good = is_good && !sq_unzip_find(z, out_text(file, "name"), &at) && !x[at].is_listed &&
+                  x[at].n_bytes == out_number(file, "bytes") && !strcmp(x[at].sha256, out_text(file, "sha256"));
         if (!is_good)
             break;
         x[at].is_listed = true;
@@ -183,7 +187,8 @@ static void show_files(const struct cli *c, const struct sq_unzip *z, const stru
         out_bytes(x[i].n_bytes, bytes);
         if (!c->opt[OPT_json])
             printf("%s  %10s  %s\n", x[i].sha256, bytes, name);
-        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "name", name, "bytes", (json_int_t)x[i].n_bytes, "sha256", x[i].sha256));
+        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "name", name, "bytes", (json_int_t)x[i].n_bytes,
+                                               "sha256", x[i].sha256));
     }
     json_t *j = json_pack("{s:b, s:s, s:o}", "success", 1, "directory", c->opt[OPT_out], "files", files);
     if (c->opt[OPT_json])

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -115,20 +116,42 @@ static int from_file(const struct cli *c, const char *path, struct secret *out)
     return rc;
 }
 
+/* Ctrl-C while nothing is echoed must not leave the terminal so */
+static struct termios echo_again;
+static int echo_fd = -1;
+static const int echo_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+static void on_signal(int no)
+{
+    tcsetattr(echo_fd, TCSAFLUSH, &echo_again);
+    signal(no, SIG_DFL);
+    raise(no);
+}
+
+static void guard_echo(bool is_on)
+{
+    for (size_t i = 0; i < sizeof echo_signals / sizeof echo_signals[0]; i++)
+        signal(echo_signals[i], is_on ? on_signal : SIG_DFL);
+}
+
 static int from_terminal(const struct cli *c, const char *prompt, struct secret *out)
 {
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     struct termios old, silent;
     if (tty < 0 || tcgetattr(tty, &old)) {
         sq_close(&tty);
-        return cli_misused(c, "there is no terminal to ask for the password: use --password-stdin or --password-file FILE");
+        return cli_misused(
+            c, "there is no terminal to ask for the password: use --password-stdin or --password-file FILE");
     }
-    silent = old;
+    silent = echo_again = old;
+    echo_fd = tty;
+    guard_echo(true);
     silent.c_lflag &= ~(tcflag_t)ECHO;
-    dprintf(tty, "%s: ", prompt);
     tcsetattr(tty, TCSAFLUSH, &silent);
+    dprintf(tty, "%s: ", prompt);
     int rc = from_fd(c, tty, out);
     tcsetattr(tty, TCSAFLUSH, &old);
+    guard_echo(false);
     dprintf(tty, "\n");
     sq_close(&tty);
     return rc;

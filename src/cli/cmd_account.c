@@ -12,8 +12,9 @@ static int remember(const struct cli *c, struct http *h, const char *name, const
     char cacert[PATH_MAX] = "";
     if (*h->cacert && !realpath(h->cacert, cacert))
         return out_error(c, SQ_EIO, "the CA file can't be found", h->cacert);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "server", h->server, "cacert", cacert, "name", name, "role", out_text(answer, "role"),
-                          "token", out_text(answer, "token"), "expires", out_text(answer, "expires"));
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "server", h->server, "cacert", cacert, "name", name, "role",
+                  out_text(answer, "role"), "token", out_text(answer, "token"), "expires", out_text(answer, "expires"));
     if (!j)
         return out_error(c, SQ_EPROTO, "the server's answer isn't one of sequester", NULL);
     json_decref(h->session.j);
@@ -101,8 +102,9 @@ int cmd_me(struct cli *c)
         out_clean(out_text(j, "name"), name, sizeof name);
         out_bytes(out_number(j, "bytes"), used);
         out_bytes(out_number(j, "quota"), quota);
-        printf("name      %s\nrole      %s\nid        %s\nsession   until %s\nspace     %s of %s in %llu objects\n", name, out_text(j, "role"), out_text(j, "id"),
-               out_text(j, "token_expires"), used, quota, (unsigned long long)out_number(j, "objects"));
+        printf("name      %s\nrole      %s\nid        %s\nsession   until %s\nspace     %s of %s in %llu objects\n",
+               name, out_text(j, "role"), out_text(j, "id"), out_text(j, "token_expires"), used, quota,
+               (unsigned long long)out_number(j, "objects"));
     }
     json_decref(j);
     http_close(&h);
@@ -120,12 +122,15 @@ int cmd_panels(struct cli *c)
     if (!rc && c->opt[OPT_json]) {
         out_json(j);
     } else if (!rc) {
-        printf("%-24s %-8s %-6s %10s %10s  %-16s %s\n", "ID", "BUILD", "CHROM", "HAPLOTYPES", "SITES", "POPULATIONS", "NAME");
-        json_array_foreach(json_object_get(j, "data"), i, row) {
+        printf("%-24s %-8s %-6s %10s %10s  %-16s %s\n", "ID", "BUILD", "CHROM", "HAPLOTYPES", "SITES", "POPULATIONS",
+               "NAME");
+        json_array_foreach(json_object_get(j, "data"), i, row)
+        {
             char name[120];
             out_clean(out_text(row, "name"), name, sizeof name);
-            printf("%-24s %-8s %-6s %10llu %10llu  %-16s %s\n", out_text(row, "id"), out_text(row, "build"), out_text(row, "chromosome"),
-                   (unsigned long long)out_number(row, "haplotypes"), (unsigned long long)out_number(row, "sites"), out_text(row, "populations"), name);
+            printf("%-24s %-8s %-6s %10llu %10llu  %-16s %s\n", out_text(row, "id"), out_text(row, "build"),
+                   out_text(row, "chromosome"), (unsigned long long)out_number(row, "haplotypes"),
+                   (unsigned long long)out_number(row, "sites"), out_text(row, "populations"), name);
         }
     }
     json_decref(j);

@@ -30,19 +30,22 @@ static int join(const struct cli *c, int *out_sock)
         if (!e)
             return 0;
         if (e == SQ_EPROTO)
-            out_error(c, SQ_EDOWN, "the server doesn't speak our language", "program and server must be of the same version");
+            out_error(c, SQ_EDOWN, "the server doesn't speak our language",
+                      "program and server must be of the same version");
         else
             out_error(c, SQ_EDOWN, "the server doesn't answer", "it is starting, or fails to: look at its log");
     } else {
         snprintf(detail, sizeof detail, "%s: %s", at.sun_path, strerror(errno));
-        out_error(c, SQ_EDOWN, errno == EACCES ? "the operator's socket is not for you" : "the server isn't running here", detail);
+        out_error(c, SQ_EDOWN,
+                  errno == EACCES ? "the operator's socket is not for you" : "the server isn't running here", detail);
         fputs("  hint: --run-dir DIR names the run_dir of its configuration; run as its user or root\n", stderr);
     }
     sq_close(out_sock);
     return EXIT_UNREACHABLE;
 }
 
-static int exchange(const struct cli *c, int sock, const char *verb, const struct sq_buf *args, const int fd[2], json_t **out)
+static int exchange(const struct cli *c, int sock, const char *verb, const struct sq_buf *args, const int fd[2],
+                    json_t **out)
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
@@ -112,12 +115,19 @@ int cmd_admin_status(struct cli *c)
         const json_t *audit = json_object_get(j, "audit"), *store = json_object_get(j, "store");
         char space[24];
         out_bytes(out_number(store, "free_bytes"), space);
-        printf("version      %s\nstate        %s\nkey service  %s\naudit log    %llu entries, %llu signed\nusers        %llu\njobs         %llu queued or running\n"
-               "objects      %llu being erased, %llu damaged\nstore        %s, %s free, overwriting is %s\n",
-               out_text(j, "version"), out_text(j, "state"), out_text(j, "key_service"), (unsigned long long)out_number(audit, "entries"),
-               (unsigned long long)out_number(audit, "signed"), (unsigned long long)out_number(j, "users"), (unsigned long long)out_number(j, "active_jobs"),
-               (unsigned long long)out_number(j, "objects_erasing"), (unsigned long long)out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
-               json_is_true(json_object_get(store, "overwriting_is_real")) ? "real" : "not known to be real: erasing rests on destroyed keys");
+        printf("version      %s\nstate        %s\nkey service  %s\n"
+               "audit log    %llu entries, %llu signed\n"
+               "users        %llu\njobs         %llu queued or running\n"
+               "objects      %llu being erased, %llu damaged\n"
+               "store        %s, %s free, overwriting is %s\n",
+               out_text(j, "version"), out_text(j, "state"), out_text(j, "key_service"),
+               (unsigned long long)out_number(audit, "entries"), (unsigned long long)out_number(audit, "signed"),
+               (unsigned long long)out_number(j, "users"), (unsigned long long)out_number(j, "active_jobs"),
+               (unsigned long long)out_number(j, "objects_erasing"),
+               (unsigned long long)out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
+               json_is_true(json_object_get(store, "overwriting_is_real"))
+                   ? "real"
+                   : "not known to be real: erasing rests on destroyed keys");
     }
     json_decref(j);
     return rc;
@@ -142,7 +152,9 @@ int cmd_admin_user_add(struct cli *c)
     struct secret password = {NULL};
     json_t *j = NULL;
     int rc = secret_ask(c, "Password for the new account", true, &password);
-    json_t *args = rc ? NULL : json_pack("{s:s, s:s, s:s}", "name", c->arg[0], "role", c->opt[OPT_role] ? c->opt[OPT_role] : "user", "password", password.text);
+    json_t *args = rc ? NULL
+                      : json_pack("{s:s, s:s, s:s}", "name", c->arg[0], "role",
+                                  c->opt[OPT_role] ? c->opt[OPT_role] : "user", "password", password.text);
     secret_done(&password);
     if (!rc)
         rc = ask(c, "user-add", args, NULL, &j);
@@ -196,8 +208,10 @@ int cmd_admin_panel_add(struct cli *c)
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
-        printf("%s  chromosome %s, %llu haplotypes, %llu sites, %llu to %llu bp\n", out_text(j, "id"), out_text(j, "chromosome"), (unsigned long long)out_number(j, "haplotypes"),
-               (unsigned long long)out_number(j, "sites"), (unsigned long long)out_number(j, "first_bp"), (unsigned long long)out_number(j, "last_bp"));
+        printf("%s  chromosome %s, %llu haplotypes, %llu sites, %llu to %llu bp\n", out_text(j, "id"),
+               out_text(j, "chromosome"), (unsigned long long)out_number(j, "haplotypes"),
+               (unsigned long long)out_number(j, "sites"), (unsigned long long)out_number(j, "first_bp"),
+               (unsigned long long)out_number(j, "last_bp"));
     json_decref(j);
     sq_close(&fd[0]);
     sq_close(&fd[1]);

@@ -52,7 +52,8 @@ static sq_err on_entry(void *ctx, const struct sq_audit_entry *entry, struct sq_
     sq_buf_init(&line, 65536);
     sq_err e = sq_audit_entry_print(entry, t->c->opt[OPT_json] != NULL, &line);
     if (!e && t->c->opt[OPT_json])
-        e = json_array_append_new(t->list, json_loadb((const char *)line.p, line.n, 0, NULL)) ? sq_fail(SQ_EINTERNAL) : SQ_OK;
+        e = json_array_append_new(t->list, json_loadb((const char *)line.p, line.n, 0, NULL)) ? sq_fail(SQ_EINTERNAL)
+                                                                                              : SQ_OK;
     else if (!e)
         printf("%.*s\n", (int)line.n, (const char *)line.p);
     sq_buf_done(&line);
@@ -71,7 +72,9 @@ static int tail_local(struct cli *c, uint64_t limit)
     if (!e && size)
         e = sq_audit_walk(dir, size > limit ? size - limit + 1 : 1, 0, on_entry, &t);
     if (e) {
-        rc = out_error(c, e, e == SQ_EAUDIT ? "the log is damaged: sequester audit verify says where" : "the log can't be read", sq_err_text(e));
+        rc = out_error(
+            c, e, e == SQ_EAUDIT ? "the log is damaged: sequester audit verify says where" : "the log can't be read",
+            sq_err_text(e));
     } else if (c->opt[OPT_json]) {
         json_t *j = json_pack("{s:O, s:I}", "data", t.list, "size", (json_int_t)size);
         out_json(j);
@@ -86,7 +89,8 @@ static void show_entry(const json_t *row)
 {
     static const char *const more[] = {"actor", "subject", "object", "request"};
     char text[100];
-    printf("%llu %s %s %s role=%s", (unsigned long long)out_number(row, "entry"), out_text(row, "time"), out_text(row, "event"), out_text(row, "result"), out_text(row, "role"));
+    printf("%llu %s %s %s role=%s", (unsigned long long)out_number(row, "entry"), out_text(row, "time"),
+           out_text(row, "event"), out_text(row, "result"), out_text(row, "role"));
     for (size_t i = 0; i < 4; i++) {
         out_clean(out_text(row, more[i]), text, sizeof text);
         if (*text)
@@ -103,7 +107,8 @@ static int tail_server(struct cli *c, long limit)
     snprintf(query, sizeof query, "limit=%ld", limit);
     int rc = http_open(c, true, &h);
     if (!rc)
-        rc = http_call(&h, c->n_arg ? SQ_ROUTE_job_audit : SQ_ROUTE_me_audit, c->n_arg ? c->arg[0] : NULL, query, NULL, &j);
+        rc = http_call(&h, c->n_arg ? SQ_ROUTE_job_audit : SQ_ROUTE_me_audit, c->n_arg ? c->arg[0] : NULL, query, NULL,
+                       &j);
     const json_t *list = json_object_get(j, "data");
     if (!rc && c->opt[OPT_json])
         out_json(j);
@@ -141,24 +146,31 @@ static void show_report(const struct cli *c, sq_err e, const struct sq_audit_rep
         if (!sq_audit_finding_print(&r->finding[i], &line)) {
             if (!c->opt[OPT_json])
                 printf("%.*s\n", (int)line.n, (const char *)line.p);
-            json_array_append_new(findings, json_pack("{s:s, s:I, s:I, s:s#}", "damage", sq_audit_damage_name(r->finding[i].damage), "entry", (json_int_t)r->finding[i].entry,
-                                                      "last_entry", (json_int_t)r->finding[i].last_entry, "text", (const char *)line.p, (int)line.n));
+            json_array_append_new(
+                findings, json_pack("{s:s, s:I, s:I, s:s#}", "damage", sq_audit_damage_name(r->finding[i].damage),
+                                    "entry", (json_int_t)r->finding[i].entry, "last_entry",
+                                    (json_int_t)r->finding[i].last_entry, "text", (const char *)line.p, (int)line.n));
         }
         sq_buf_done(&line);
     }
-    json_t *j = json_pack("{s:b, s:I, s:I, s:I, s:I, s:s, s:I, s:O}", "success", e == SQ_OK, "entries", (json_int_t)r->n_entry, "signed", (json_int_t)r->signed_size, "checkpoints",
-                          (json_int_t)r->n_checkpoint, "torn_bytes", (json_int_t)r->n_torn_bytes, "root", e ? "" : root, "n_finding", (json_int_t)r->n_finding, "findings", findings);
+    json_t *j = json_pack("{s:b, s:I, s:I, s:I, s:I, s:s, s:I, s:O}", "success", e == SQ_OK, "entries",
+                          (json_int_t)r->n_entry, "signed", (json_int_t)r->signed_size, "checkpoints",
+                          (json_int_t)r->n_checkpoint, "torn_bytes", (json_int_t)r->n_torn_bytes, "root", e ? "" : root,
+                          "n_finding", (json_int_t)r->n_finding, "findings", findings);
     if (c->opt[OPT_json]) {
         out_json(j);
     } else {
         printf("%llu entries", (unsigned long long)r->n_entry);
         if (r->n_entry)
             printf(" from %s to %s", first, last);
-        printf(", %llu signed checkpoints, the last over %llu entries\n", (unsigned long long)r->n_checkpoint, (unsigned long long)r->signed_size);
+        printf(", %llu signed checkpoints, the last over %llu entries\n", (unsigned long long)r->n_checkpoint,
+               (unsigned long long)r->signed_size);
         if (r->n_torn_bytes)
-            printf("%llu bytes at the end were never acknowledged (a crash): no damage\n", (unsigned long long)r->n_torn_bytes);
+            printf("%llu bytes at the end were never acknowledged (a crash): no damage\n",
+                   (unsigned long long)r->n_torn_bytes);
         if (e)
-            printf("NOT VERIFIED: %llu findings. Keep the log as it is and compare it with a copy kept elsewhere.\n", (unsigned long long)r->n_finding);
+            printf("NOT VERIFIED: %llu findings. Keep the log as it is and compare it with a copy kept elsewhere.\n",
+                   (unsigned long long)r->n_finding);
         else
             printf("root %s\nverified: nothing was changed, dropped, moved or cut off\n", root);
     }
@@ -172,7 +184,8 @@ int cmd_audit_verify(struct cli *c)
     int dir = -1;
     struct sq_buf kept;
     if (!c->opt[OPT_log] || !c->opt[OPT_vkey])
-        return cli_misused(c, "--log DIR and --vkey KEY are both needed: a key from the same machine as the log proves little");
+        return cli_misused(
+            c, "--log DIR and --vkey KEY are both needed: a key from the same machine as the log proves little");
     sq_buf_init(&kept, SQ_NOTE_MAX_BYTES + 1);
     int rc = cli_vkey(c, vkey);
     if (!rc)
@@ -212,7 +225,8 @@ int cmd_audit_key(struct cli *c)
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
-        printf("log key      %s\nreceipt key  %s\n\n%s", out_text(j, "vkey"), out_text(j, "receipt_vkey"), out_text(j, "checkpoint"));
+        printf("log key      %s\nreceipt key  %s\n\n%s", out_text(j, "vkey"), out_text(j, "receipt_vkey"),
+               out_text(j, "checkpoint"));
     json_decref(j);
     http_close(&h);
     return rc;

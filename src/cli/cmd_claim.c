@@ -58,13 +58,15 @@ static int await_package(struct http *h, const char *job)
             return 0;
         }
         if (strcmp(state, "building"))
-            return out_error(h->c, SQ_ECONFLICT, "the package could not be built", "claim again: a new password comes with a new package");
+            return out_error(h->c, SQ_ECONFLICT, "the package could not be built",
+                             "claim again: a new password comes with a new package");
         out_progress("building the package ...");
         usleep(300000);
     }
 }
 
-static int confirm_with(struct http *h, const char *job, const char *path, const struct secret *password, json_t **out_answer)
+static int confirm_with(struct http *h, const char *job, const char *path, const struct secret *password,
+                        json_t **out_answer)
 {
     char check[129];
     int rc = package_check_text(h->c, path, password, check);
@@ -78,7 +80,8 @@ static int confirm_with(struct http *h, const char *job, const char *path, const
     return rc;
 }
 
-static int fetch_and_confirm(struct cli *c, struct http *h, const char *job, const struct secret *password, char *path, size_t size)
+static int fetch_and_confirm(struct cli *c, struct http *h, const char *job, const struct secret *password, char *path,
+                             size_t size)
 {
     const char *dir = c->opt[OPT_out] ? c->opt[OPT_out] : ".";
     uint64_t n;
@@ -94,8 +97,10 @@ static void show_claim(const struct cli *c, const char *job, const struct secret
 {
     bool is_confirmed = *path && !c->opt[OPT_no_confirm];
     if (c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:s, s:s, s:b}", "success", 1, "id", job, "package", *path ? path : "ready", "confirmed", is_confirmed);
-        json_object_set_new(j, c->opt[OPT_password_out] ? "password_file" : "password", json_string(c->opt[OPT_password_out] ? c->opt[OPT_password_out] : password->text));
+        json_t *j = json_pack("{s:b, s:s, s:s, s:b}", "success", 1, "id", job, "package", *path ? path : "ready",
+                              "confirmed", is_confirmed);
+        json_object_set_new(j, c->opt[OPT_password_out] ? "password_file" : "password",
+                            json_string(c->opt[OPT_password_out] ? c->opt[OPT_password_out] : password->text));
         out_json(j);
         json_decref(j);
         return;
@@ -118,7 +123,8 @@ int cmd_claim(struct cli *c)
     int fd = -1, rc = http_open(c, true, &h);
     /* made first: a claim whose password can't be written would be for nothing */
     if (!rc && file && (fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
-        rc = out_error(c, SQ_EIO, "the password file can't be made", errno == EEXIST ? "there is one already; nothing is overwritten" : strerror(errno));
+        rc = out_error(c, SQ_EIO, "the password file can't be made",
+                       errno == EEXIST ? "there is one already; nothing is overwritten" : strerror(errno));
     if (!rc)
         rc = ask_claim(c, &h, job, &password);
     if (rc && fd >= 0)

@@ -71,7 +71,8 @@ static void check_file(struct checking *k, const char *key, bool is_private)
 /* what one key alone can't show */
 static void check_whole(struct checking *k)
 {
-    const char *backend = value_of(k, "key_backend"), *listen = value_of(k, "listen"), *runtime = value_of(k, "runtime");
+    const char *backend = value_of(k, "key_backend"), *listen = value_of(k, "listen"),
+               *runtime = value_of(k, "runtime");
     check_file(k, "tls_certificate", false);
     check_file(k, "tls_key", true);
     if (!strcmp(backend, "file"))
@@ -131,7 +132,8 @@ int cmd_config_explain(struct cli *c)
     for (size_t i = 0; i < n; i++) {
         if (!c->opt[OPT_json])
             printf("%s = %s\n    %s (%s)\n", rows[i].name, rows[i].fallback, rows[i].text, types[rows[i].type]);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "key", rows[i].name, "type", types[rows[i].type], "default", rows[i].fallback, "text", rows[i].text));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "key", rows[i].name, "type", types[rows[i].type],
+                                              "default", rows[i].fallback, "text", rows[i].text));
     }
     json_t *j = json_pack("{s:o}", "data", list);
     if (c->opt[OPT_json])

@@ -32,7 +32,8 @@ static sq_err make_tls(int dir, const char *hosts)
     sq_err e = sq_x509_ca("Sequester private CA", CA_DAYS, &ca);
     if (!e)
         e = sq_x509_server(&ca, hosts, SERVER_DAYS, &server);
-    if (!e && (mkdirat(dir, "tls", 0755) || fchmodat(dir, "tls", 0755, 0))) /* its users need ca.crt; the keys are private by their own mode */
+    if (!e && (mkdirat(dir, "tls", 0755) ||
+               fchmodat(dir, "tls", 0755, 0))) /* its users need ca.crt; the keys are private by their own mode */
         e = sq_err_errno();
     if (!e)
         e = write_new(dir, "tls/ca.key", ca.key_pem.p, ca.key_pem.n, 0600);
@@ -68,11 +69,15 @@ static sq_err make_ini(const struct cli *c, int dir, const char *path, const cha
     const char *listen = c->opt[OPT_listen] ? c->opt[OPT_listen] : "127.0.0.1:8443";
     sq_err e = sq_buf_addf(&text,
                            "; Made by `sequester init`. All keys with their defaults: sequester admin config explain\n"
-                           "state_dir = %s/state\nrun_dir = %s/run\nlisten = %s\nhosts = %s\ntls_certificate = %s/tls/server.crt\ntls_key = %s/tls/server.key\n"
+                           "state_dir = %s/state\nrun_dir = %s/run\nlisten = %s\nhosts = %s\ntls_certificate = "
+                           "%s/tls/server.crt\ntls_key = %s/tls/server.key\n"
                            "key_backend = %s\n",
                            path, path, listen, hosts, path, path, is_file ? "file" : "passphrase");
     if (!e && is_file)
-        e = sq_buf_addf(&text, "; on the same disk as the data this protects against little: put it on another one\nkey_file = %s/key\n", path);
+        e = sq_buf_addf(
+            &text,
+            "; on the same disk as the data this protects against little: put it on another one\nkey_file = %s/key\n",
+            path);
     if (!e)
         e = write_new(dir, "sequester.ini", text.p, text.n, 0600);
     sq_buf_done(&text);
@@ -86,7 +91,8 @@ static bool is_plain(const char *s)
 
 int cmd_init(struct cli *c)
 {
-    const char *hosts = c->opt[OPT_hosts] ? c->opt[OPT_hosts] : "localhost,127.0.0.1", *backend = c->opt[OPT_key_backend] ? c->opt[OPT_key_backend] : "passphrase";
+    const char *hosts = c->opt[OPT_hosts] ? c->opt[OPT_hosts] : "localhost,127.0.0.1",
+               *backend = c->opt[OPT_key_backend] ? c->opt[OPT_key_backend] : "passphrase";
     char path[PATH_MAX];
     bool is_file = !strcmp(backend, "file");
     if (!is_file && strcmp(backend, "passphrase"))
@@ -99,23 +105,29 @@ int cmd_init(struct cli *c)
     if (dir < 0)
         return out_error(c, SQ_EIO, "the directory can't be opened", strerror(errno));
     static const char *const ours[] = {"tls", "key", "sequester.ini", "state"};
-    int rc = path[strcspn(path, "\n\r;#=\"")] || strlen(path) > 80 ? cli_misused(c, "the directory's path must be at most 80 bytes long, without ; # = and quotes") : 0;
+    int rc = path[strcspn(path, "\n\r;#=\"")] || strlen(path) > 80
+                 ? cli_misused(c, "the directory's path must be at most 80 bytes long, without ; # = and quotes")
+                 : 0;
     for (size_t i = 0; i < sizeof ours / sizeof ours[0] && !rc; i++)
         if (!faccessat(dir, ours[i], F_OK, AT_SYMLINK_NOFOLLOW))
-            rc = out_error(c, SQ_EEXISTS, "there is a server in this directory already; nothing is overwritten", ours[i]);
+            rc = out_error(c, SQ_EEXISTS, "there is a server in this directory already; nothing is overwritten",
+                           ours[i]);
     sq_err e = rc ? SQ_OK : make_tls(dir, hosts);
     if (!e && !rc && is_file)
         e = make_key(dir);
     if (!e && !rc)
         e = make_ini(c, dir, path, hosts, is_file);
     if (e)
-        rc = e == SQ_ERANGE || e == SQ_EFIELD ? cli_misused(c, "--hosts must be host names or addresses, comma separated") : out_error(c, e, "the files can't be made", sq_err_text(e));
+        rc = e == SQ_ERANGE || e == SQ_EFIELD
+                 ? cli_misused(c, "--hosts must be host names or addresses, comma separated")
+                 : out_error(c, e, "the files can't be made", sq_err_text(e));
     sq_close(&dir);
     if (!rc && c->opt[OPT_json]) {
         char ini[PATH_MAX + 32], ca[PATH_MAX + 32];
         snprintf(ini, sizeof ini, "%s/sequester.ini", path);
         snprintf(ca, sizeof ca, "%s/tls/ca.crt", path);
-        json_t *j = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "config", ini, "cacert", ca, "key_backend", backend);
+        json_t *j =
+            json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "config", ini, "cacert", ca, "key_backend", backend);
         out_json(j);
         json_decref(j);
     } else if (!rc) {
@@ -124,8 +136,9 @@ int cmd_init(struct cli *c)
                "an account  sequester admin user add NAME --run-dir %s/run\n"
                "sign in     sequester login --cacert %s/tls/ca.crt --name NAME\n"
                "Keep %s/tls/ca.key elsewhere: it is needed only to make the next certificate (in %d days).\n",
-               path, path, is_file ? ", the key file" : "", path, is_file ? "" : "unseal      sequester admin unseal --new --run-dir ", is_file ? "" : path, is_file ? "" : "/run\n", path, path, path,
-               SERVER_DAYS);
+               path, path, is_file ? ", the key file" : "", path,
+               is_file ? "" : "unseal      sequester admin unseal --new --run-dir ", is_file ? "" : path,
+               is_file ? "" : "/run\n", path, path, path, SERVER_DAYS);
     }
     return rc;
 }

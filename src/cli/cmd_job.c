@@ -8,7 +8,8 @@
 
 static bool has_ended(const char *state)
 {
-    return !strcmp(state, "done") || !strcmp(state, "failed") || !strcmp(state, "cancelled") || !strcmp(state, "erasing") || !strcmp(state, "erased");
+    return !strcmp(state, "done") || !strcmp(state, "failed") || !strcmp(state, "cancelled") ||
+           !strcmp(state, "erasing") || !strcmp(state, "erased");
 }
 
 int cmd_submit(struct cli *c)
@@ -18,10 +19,16 @@ int cmd_submit(struct cli *c)
     static const struct {
         enum cli_opt opt;
         const char *key;
-    } fields[] = {{OPT_upload, "upload"}, {OPT_panel, "panel"}, {OPT_population, "population"}, {OPT_mode, "mode"}, {OPT_name, "name"}};
+    } fields[] = {{OPT_upload, "upload"},
+                  {OPT_panel, "panel"},
+                  {OPT_population, "population"},
+                  {OPT_mode, "mode"},
+                  {OPT_name, "name"}};
     int rc = 0;
     if (!c->opt[OPT_upload] || !c->opt[OPT_panel])
-        rc = cli_misused(c, "which %s", c->opt[OPT_upload] ? "panel? --panel PANEL (sequester panels)" : "upload? --upload ID (sequester uploads)");
+        rc = cli_misused(c, "which %s",
+                         c->opt[OPT_upload] ? "panel? --panel PANEL (sequester panels)"
+                                            : "upload? --upload ID (sequester uploads)");
     for (size_t i = 0; i < sizeof fields / sizeof fields[0] && !rc; i++)
         if (c->opt[fields[i].opt] && json_object_set_new(body, fields[i].key, json_string(c->opt[fields[i].opt])))
             rc = cli_misused(c, "%s must be UTF-8", fields[i].key);
@@ -58,11 +65,12 @@ int cmd_jobs(struct cli *c)
         out_json(j);
     } else if (!rc) {
         printf("%-38s %-10s %-20s %-20s %-20s %s\n", "JOB", "STATE", "CREATED", "ERASED ON", "PANEL", "NAME");
-        json_array_foreach(json_object_get(j, "data"), i, row) {
+        json_array_foreach(json_object_get(j, "data"), i, row)
+        {
             char name[120];
             out_clean(out_text(row, "name"), name, sizeof name);
-            printf("%-38s %-10s %-20s %-20s %-20s %s\n", out_text(row, "id"), out_text(row, "state"), out_text(row, "created"), out_text(row, "expires"),
-                   out_text(row, "panel"), name);
+            printf("%-38s %-10s %-20s %-20s %-20s %s\n", out_text(row, "id"), out_text(row, "state"),
+                   out_text(row, "created"), out_text(row, "expires"), out_text(row, "panel"), name);
         }
     }
     json_decref(j);
@@ -76,9 +84,11 @@ static void show_counts(const json_t *counts)
 {
     if (!out_number(counts, "samples"))
         return;
-    printf("data        %llu samples, %llu variants", (unsigned long long)out_number(counts, "samples"), (unsigned long long)out_number(counts, "variants_in"));
+    printf("data        %llu samples, %llu variants", (unsigned long long)out_number(counts, "samples"),
+           (unsigned long long)out_number(counts, "variants_in"));
     if (out_number(counts, "variants_kept"))
-        printf(", %llu kept, %llu in the panel", (unsigned long long)out_number(counts, "variants_kept"), (unsigned long long)out_number(counts, "variants_overlap"));
+        printf(", %llu kept, %llu in the panel", (unsigned long long)out_number(counts, "variants_kept"),
+               (unsigned long long)out_number(counts, "variants_overlap"));
     if (out_number(counts, "variants_out"))
         printf(", %llu in the result", (unsigned long long)out_number(counts, "variants_out"));
     putchar('\n');
@@ -89,7 +99,8 @@ static void show_job(const json_t *j)
     char name[300];
     json_t *row;
     size_t i;
-    const json_t *progress = json_object_get(j, "progress"), *claim = json_object_get(j, "claim"), *package = json_object_get(claim, "package");
+    const json_t *progress = json_object_get(j, "progress"), *claim = json_object_get(j, "claim"),
+                 *package = json_object_get(claim, "package");
     out_clean(out_text(j, "name"), name, sizeof name);
     printf("job         %s%s%s\nstate       %s\n", out_text(j, "id"), *name ? "  " : "", name, out_text(j, "state"));
     if (out_number(j, "queue_place"))
@@ -99,11 +110,13 @@ static void show_job(const json_t *j)
         out_bar(out_number(progress, "done"), out_number(progress, "total"), 30, bar, sizeof bar);
         printf("progress    %s\n", bar);
     }
-    printf("panel       %s, population %s, mode %s\n", out_text(j, "panel"), out_text(j, "population"), out_text(j, "mode"));
+    printf("panel       %s, population %s, mode %s\n", out_text(j, "panel"), out_text(j, "population"),
+           out_text(j, "mode"));
     show_counts(json_object_get(j, "counts"));
     json_array_foreach(json_object_get(j, "lifecycle"), i, row)
         printf("%-11s %s  %s\n", i ? "" : "life cycle", out_text(row, "at"), out_text(row, "state"));
-    json_array_foreach(json_object_get(j, "files"), i, row) {
+    json_array_foreach(json_object_get(j, "files"), i, row)
+    {
         char bytes[24];
         out_bytes(out_number(row, "bytes"), bytes);
         printf("%-11s %s  %s\n", i ? "" : "files", out_text(row, "name"), bytes);
@@ -216,7 +229,8 @@ static int await_erased(struct http *h, const char *id, bool is_upload, json_t *
         int rc = http_call(h, is_upload ? SQ_ROUTE_upload_receipt : SQ_ROUTE_job_receipt, id, NULL, NULL, &now);
         if (rc)
             return rc;
-        bool is_complete = json_is_true(json_object_get(now, "complete")) && (is_upload || !strcmp(out_text(now, "state"), "erased"));
+        bool is_complete =
+            json_is_true(json_object_get(now, "complete")) && (is_upload || !strcmp(out_text(now, "state"), "erased"));
         size_t n = json_array_size(json_object_get(now, "receipts"));
         json_decref(now);
         if (is_complete) {
@@ -233,7 +247,8 @@ int cmd_delete(struct cli *c)
 {
     struct http h;
     json_t *j = NULL;
-    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->n_arg ? c->arg[0] : NULL;
+    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->n_arg ? c->arg[0]
+                                                                              : NULL;
     if (!id || (upload && c->n_arg))
         return cli_misused(c, "name one job, or one upload with --upload ID");
     int rc = http_open(c, true, &h);

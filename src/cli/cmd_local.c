@@ -63,7 +63,8 @@ int cmd_help(struct cli *c)
         return 0;
     }
     char name[100];
-    snprintf(name, sizeof name, "%.30s%s%.30s%s%.30s", c->arg[0], c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "", c->n_arg > 2 ? " " : "", c->n_arg > 2 ? c->arg[2] : "");
+    snprintf(name, sizeof name, "%.30s%s%.30s%s%.30s", c->arg[0], c->n_arg > 1 ? " " : "",
+             c->n_arg > 1 ? c->arg[1] : "", c->n_arg > 2 ? " " : "", c->n_arg > 2 ? c->arg[2] : "");
     size_t n;
     const struct cli_command *commands = cli_commands(&n);
     for (size_t i = 0; i < n; i++)

@@ -19,12 +19,12 @@ static int write_out(const struct cli *c, const json_t *list)
     const char *path = c->opt[OPT_out];
     int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644) : STDOUT_FILENO;
     if (fd < 0)
-        return out_error(c, SQ_EIO, "the file can't be made", errno == EEXIST ? "there is one already; nothing is overwritten" : strerror(errno));
+        return out_error(c, SQ_EIO, "the file can't be made",
+                         errno == EEXIST ? "there is one already; nothing is overwritten" : strerror(errno));
     json_t *note;
     size_t i;
     sq_err e = SQ_OK;
-    json_array_foreach(list, i, note)
-        e = e ? e : sq_write_all(fd, json_string_value(note), json_string_length(note));
+    json_array_foreach(list, i, note) e = e ? e : sq_write_all(fd, json_string_value(note), json_string_length(note));
     if (path)
         sq_close(&fd);
     return e ? out_error(c, e, "the file can't be written", NULL) : 0;
@@ -34,7 +34,8 @@ int cmd_receipt(struct cli *c)
 {
     struct http h;
     json_t *j = NULL;
-    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->n_arg ? c->arg[0] : NULL;
+    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->n_arg ? c->arg[0]
+                                                                              : NULL;
     if (!id || (upload && c->n_arg))
         return cli_misused(c, "name one job, or one upload with --upload ID");
     int rc = http_open(c, true, &h);
@@ -47,7 +48,8 @@ int cmd_receipt(struct cli *c)
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
-        fprintf(stderr, "%zu receipts%s%s%s\n", json_array_size(list), c->opt[OPT_out] ? " written to " : "", c->opt[OPT_out] ? c->opt[OPT_out] : "",
+        fprintf(stderr, "%zu receipts%s%s%s\n", json_array_size(list), c->opt[OPT_out] ? " written to " : "",
+                c->opt[OPT_out] ? c->opt[OPT_out] : "",
                 is_complete ? "" : "; more will come: some of it isn't erased yet");
     json_decref(j);
     http_close(&h);
@@ -71,7 +73,8 @@ static void show(const struct sq_receipt *r)
     time_text(r->made_s, made);
     sq_hex(r->job, sizeof r->job, job);
     sq_hex(r->owner, sizeof r->owner, owner);
-    printf("receipt of %s, part %u of %u, owner %s, job %s\n", made, r->part, r->n_part, owner, memcmp(r->job, none, sizeof none) ? job : "-");
+    printf("receipt of %s, part %u of %u, owner %s, job %s\n", made, r->part, r->n_part, owner,
+           memcmp(r->job, none, sizeof none) ? job : "-");
     printf("  %-32s  %-12s  %10s  %-20s  %s\n", "OBJECT", "KIND", "SIZE", "KEY DESTROYED", "FILE");
     bool has[8] = {false};
     for (uint32_t i = 0; i < r->n_object; i++) {
@@ -80,7 +83,8 @@ static void show(const struct sq_receipt *r)
         sq_hex(o->object, sizeof o->object, id);
         time_text(o->key_destroyed_s, gone);
         out_bytes(o->plain_bytes, size);
-        printf("  %-32s  %-12s  %10s  %-20s  %s (%s)\n", id, o->kind, size, gone, sq_erase_word(o->erased.method), o->erased.filesystem);
+        printf("  %-32s  %-12s  %10s  %-20s  %s (%s)\n", id, o->kind, size, gone, sq_erase_word(o->erased.method),
+               o->erased.filesystem);
         has[o->erased.method & 7] = true;
     }
     for (unsigned m = 0; m < 8; m++)
@@ -101,12 +105,15 @@ static json_t *as_json(const struct sq_receipt *r)
         sq_hex(o->object, sizeof o->object, id);
         sq_hex(o->sha256, 32, sha256);
         time_text(o->key_destroyed_s, gone);
-        json_array_append_new(objects, json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:b, s:s}", "object", id, "kind", o->kind, "plain_bytes", (json_int_t)o->plain_bytes,
-                                                 "sealed_bytes", (json_int_t)o->sealed_bytes, "sealed_sha256", o->has_sha256 ? sha256 : "-", "key_destroyed", gone, "method",
-                                                 sq_erase_word(o->erased.method), "passes", (json_int_t)o->erased.n_pass, "read_back", (int)o->erased.is_verified, "filesystem",
-                                                 o->erased.filesystem));
+        json_array_append_new(
+            objects, json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:I, s:b, s:s}", "object", id, "kind", o->kind,
+                               "plain_bytes", (json_int_t)o->plain_bytes, "sealed_bytes", (json_int_t)o->sealed_bytes,
+                               "sealed_sha256", o->has_sha256 ? sha256 : "-", "key_destroyed", gone, "method",
+                               sq_erase_word(o->erased.method), "passes", (json_int_t)o->erased.n_pass, "read_back",
+                               (int)o->erased.is_verified, "filesystem", o->erased.filesystem));
     }
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "made", made, "owner", owner, "job", job, "part", (json_int_t)r->part, "parts", (json_int_t)r->n_part, "objects", objects);
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "made", made, "owner", owner, "job", job, "part",
+                     (json_int_t)r->part, "parts", (json_int_t)r->n_part, "objects", objects);
 }
 
 /* where the next receipt begins, or the end */
@@ -136,7 +143,8 @@ static int verify_all(struct cli *c, const char *vkey, const char *text, size_t 
             snprintf(detail, sizeof detail, "receipt %u: changed, cut off, or signed by another key", n_note);
             rc = out_error(c, SQ_EAUDIT, "the signature doesn't fit", detail);
         } else if (sq_receipt_read((const char *)inside.p, inside.n, &r, &why)) {
-            snprintf(detail, sizeof detail, "receipt %u, line %llu: %s", n_note, (unsigned long long)why.line, why.field);
+            snprintf(detail, sizeof detail, "receipt %u, line %llu: %s", n_note, (unsigned long long)why.line,
+                     why.field);
             rc = out_error(c, SQ_EAUDIT, "the receipt is signed but not of the form of version 1", detail);
         } else if (c->opt[OPT_json]) {
             json_array_append_new(list, as_json(&r));
@@ -176,7 +184,9 @@ int cmd_receipt_verify(struct cli *c)
     struct sq_buf text;
     sq_buf_init(&text, RECEIPTS_MAX_BYTES);
     sq_err e = sq_file_read(AT_FDCWD, c->arg[0], &text);
-    int rc = e ? out_error(c, e, "the file can't be read", e == SQ_ETOOBIG ? "it is too large to be receipts" : NULL) : c->opt[OPT_vkey] ? cli_vkey(c, vkey) : ask_server(c, vkey);
+    int rc = e                  ? out_error(c, e, "the file can't be read", e == SQ_ETOOBIG ? "it is too large to be receipts" : NULL)
+             : c->opt[OPT_vkey] ? cli_vkey(c, vkey)
+                                : ask_server(c, vkey);
     if (!rc && sq_vkey_decode(vkey, NULL, NULL, NULL))
         rc = cli_misused(c, "--vkey is no key: it looks like NAME+HEX+BASE64 (sequester audit key)");
     if (!rc)

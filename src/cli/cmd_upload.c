@@ -98,8 +98,7 @@ int cmd_uploads(struct cli *c)
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
-        json_array_foreach(json_object_get(j, "data"), i, row)
-            show(row);
+        json_array_foreach(json_object_get(j, "data"), i, row) show(row);
     json_decref(j);
     http_close(&h);
     return rc;

@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 import os
+import pty
 import shutil
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -291,6 +293,40 @@ def no_secret_shown(folder):
         ok(p.returncode == UNREACHABLE and PASSWORD.encode() not in out + err, "broken off: exit code 3")
 
 
+def on_terminal(args, typed):
+    """Run with a terminal of its own; (exit code or -signal, what it showed, silent while asking, echoing after)."""
+    pid, fd = pty.fork()
+    if not pid:
+        os.execve(PROGRAM, [PROGRAM, *map(str, args)], ENV)
+    shown = b""
+    while b": " not in shown:  # the prompt comes after echo was switched off, or it would be seen
+        shown += os.read(fd, 1000)
+    time.sleep(0.2)
+    silent = not termios.tcgetattr(fd)[3] & termios.ECHO
+    os.write(fd, typed)
+    time.sleep(0.2)
+    echoes = bool(termios.tcgetattr(fd)[3] & termios.ECHO)
+    try:
+        while part := os.read(fd, 1000):
+            shown += part
+    except OSError:
+        pass
+    _, status = os.waitpid(pid, 0)
+    os.close(fd)
+    return os.waitstatus_to_exitcode(status), shown, silent, echoes
+
+
+def terminal(folder):
+    path = folder / "good.zip"
+    code, shown, silent, echoes = on_terminal(["decrypt", path, "-o", folder / "typed"], PASSWORD.encode() + b"\n")
+    ok(code == DONE and silent and PASSWORD.encode() not in shown, "a password typed on a terminal isn't echoed")
+    ok((folder / "typed/manifest.json").exists(), "and is used")
+    code, shown, silent, echoes = on_terminal(["decrypt", path, "-o", folder / "typed2"], b"half\x03")
+    ok(code == -2 and silent and echoes and b"half" not in shown, "Ctrl-C at the prompt ends the program and brings the echo back")
+    done = subprocess.run([PROGRAM, "decrypt", path, "-o", folder / "typed3"], capture_output=True, stdin=subprocess.DEVNULL, env=ENV, start_new_session=True)
+    ok(done.returncode == USAGE and b"--password-stdin" in done.stderr, "no terminal: the other ways are named")
+
+
 with tempfile.TemporaryDirectory() as t:
     folder = Path(t)
     ENV = {"PATH": os.environ["PATH"], "HOME": t, "LC_ALL": "C"}
@@ -300,6 +336,7 @@ with tempfile.TemporaryDirectory() as t:
     receipts(folder)
     audit(folder)
     decrypt(folder)
+    terminal(folder)
     sessions(folder)
     no_secret_shown(folder)
 print(f"1..{n_done}")

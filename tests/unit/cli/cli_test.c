@@ -72,7 +72,8 @@ static void test_misuse(void **state)
     assert_int_equal(PARSE(&c, "status"), EXIT_USAGE);
     assert_int_equal(PARSE(&c, "status", "a", "b"), EXIT_USAGE);
     assert_int_equal(PARSE(&c, "status", "a", "--nosuch"), EXIT_USAGE);
-    assert_int_equal(PARSE(&c, "status", "a", "--wat"), EXIT_USAGE); /* no abbreviations: a new option must not change an old script */
+    assert_int_equal(PARSE(&c, "status", "a", "--wat"),
+                     EXIT_USAGE); /* no abbreviations: a new option must not change an old script */
     assert_int_equal(PARSE(&c, "status", "a", "--panel", "x"), EXIT_USAGE);
     assert_int_equal(PARSE(&c, "status", "a", "--watch=yes"), EXIT_USAGE);
     assert_int_equal(PARSE(&c, "status", "a", "--session"), EXIT_USAGE);
@@ -155,7 +156,9 @@ static void test_clean(void **state)
     char t[12];
     out_clean("a\033[2Jb\r\nc", t, sizeof t);
     assert_string_equal(t, "a?[2Jb??c");
-    out_clean("\xc2\x9b" "1m \x7f", t, sizeof t); /* U+009B is a control too */
+    out_clean("\xc2\x9b"
+              "1m \x7f",
+              t, sizeof t); /* U+009B is a control too */
     assert_null(strstr(t, "\xc2\x9b"));
     assert_null(strchr(t, 0x7f));
     out_clean("\xc3\xa9\xc2\xb5", t, sizeof t); /* letters stay */
@@ -217,8 +220,14 @@ static void test_secret(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands), cmocka_unit_test(test_misuse),   cmocka_unit_test(test_number), cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_bar),      cmocka_unit_test(test_estimate), cmocka_unit_test(test_clean),  cmocka_unit_test(test_no_secret_option),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_number),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_bar),
+        cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_no_secret_option),
         cmocka_unit_test(test_secret),
     };
     secret_json_start();
