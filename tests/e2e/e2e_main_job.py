@@ -66,7 +66,11 @@ def test_main_job():
                 open(f, "w").write(r)
                 p = subprocess.run([hub.CLI, "receipt", "verify", f, "--vkey", vkey], capture_output=True, text=True)
                 assert p.returncode == 0, p.stdout + p.stderr
-        events = [e["event"] for e in ada.get("/api/v1/jobs/%s/audit?limit=100" % job["id"])["data"]]
+        events, before = [], 0
+        while before is not None:
+            page = ada.get("/api/v1/jobs/%s/audit?limit=100&before=%d" % (job["id"], before))
+            events += [e["event"] for e in page["data"]]
+            before = page["next"]
         for e in ("job_submitted", "result_claimed", "claim_confirmed", "download_started", "job_erased"):
             assert e in events, (e, events)
         # nothing is left but the panel and its map

@@ -29,7 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STOP_WAIT_MS 8000
+#define STOP_WAIT_MS 4000
 
 /* swap that isn't on a mapped (dm-crypt) device or compressed memory could hold plaintext */
 static sq_err check_swap(const struct config *c)
@@ -148,24 +148,20 @@ static void serve(struct parent *p, int signals)
     }
 }
 
-/* gateway first, so that nobody is served half; registrar and keeper last */
+/* one after the other, the last started first: gateway, so that nobody is served half; then registrar, which still needs
+ * keeper to sign the last checkpoint; keeper and jailer at the end */
 static void stop_all(struct parent *p)
 {
     struct sq_msg stop = sq_msg_bare(stop);
-    for (size_t i = N_CHILD; i-- > 0;)
-        if (p->child[i].pid && sq_wire_send(p->child[i].control, SQ_ROLE_PARENT, p->child[i].role, &stop))
-            kill(p->child[i].pid, SIGKILL);
-    int64_t until = sq_clock_steady_ms() + STOP_WAIT_MS;
-    for (bool is_any = true; is_any && sq_clock_steady_ms() < until;) {
-        reap(p);
-        is_any = false;
-        for (size_t i = 0; i < N_CHILD; i++)
-            is_any = is_any || p->child[i].pid;
-        usleep(20000);
+    for (size_t i = N_CHILD; i-- > 0;) {
+        struct child *c = &p->child[i];
+        if (c->pid && sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &stop))
+            kill(c->pid, SIGKILL);
+        for (int64_t until = sq_clock_steady_ms() + STOP_WAIT_MS; c->pid && sq_clock_steady_ms() < until; usleep(10000))
+            reap(p);
+        if (c->pid)
+            kill(c->pid, SIGKILL);
     }
-    for (size_t i = 0; i < N_CHILD; i++)
-        if (p->child[i].pid)
-            kill(p->child[i].pid, SIGKILL);
 }
 
 static void usage(void)

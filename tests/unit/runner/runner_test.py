@@ -1,4 +1,4 @@
-"""sequester-runner, the real program, in the middle of a hub played by hub.py.
+"""sequester-runner, the real program, in the middle of a hub played by runner_hub.py.
 
 Arguments: the program, the source root, `hooks` or `no-hooks` (is it a test build?), then names of tests (all).
 """
@@ -15,8 +15,8 @@ import traceback
 
 program, root, has_hooks, only = sys.argv[1], sys.argv[2], sys.argv[3] == "hooks", sys.argv[4:]
 sys.path[:0] = [os.path.join(root, "tests/support"), os.path.join(root, "tests/oracle")]
-import hub as h  # noqa: E402
-from hub import ERR, sums  # noqa: E402
+import runner_hub as h  # noqa: E402
+from runner_hub import ERR, sums  # noqa: E402
 
 PANEL, INGEST, QC, IMPUTE, FINISH = 1, 2, 3, 4, 5
 COUNTS = dict(format=2, is_phased=1, chrom="chr22", n_sample=3, n_variant=4, n_kept=5, n_in_panel=6, n_excluded=7, first_bp=8,
