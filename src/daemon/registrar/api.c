@@ -132,9 +132,9 @@ static sq_err take_apart(struct api *a, const struct sq_msg_api *m, char *query,
     return SQ_OK;
 }
 
-static sq_err denied(struct api *a)
+sq_err refuse_role(struct registrar *r, const struct caller *c, enum sq_route route)
 {
-    sq_err e = record(a->r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_EDENIED, .by = &a->caller, .subject = a->caller.user, .a = a->route->route});
+    sq_err e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_EDENIED, .by = c, .subject = c->user, .a = route});
     return e ? e : sq_fail(SQ_EDENIED);
 }
 
@@ -188,7 +188,7 @@ static sq_err serve(struct api *a, const struct sq_msg_api *m)
     if (e == SQ_EAUTH && a->route->who == SQ_WHO_ANYONE)
         e = caller_nobody(r, address, request, &a->caller); /* an old token must not keep anybody from signing in */
     if (!e && !caller_may(&a->caller, a->route->who))
-        e = denied(a);
+        e = refuse_role(r, &a->caller, a->route->route);
     if (!e)
         e = fn(a);
     return e ? e : record_view(a);

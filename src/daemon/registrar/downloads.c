@@ -150,7 +150,7 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     if (!e)
         e = caller_from_token(r, m->token, address, m->request_id, &v.by);
     if (!e && !caller_may(&v.by, route->who))
-        e = sq_fail(SQ_EDENIED);
+        e = refuse_role(r, &v.by, route->route);
     if (!e)
         e = find_object(r, m, &v);
     if (!e)

@@ -166,6 +166,8 @@ sq_err caller_nobody(struct registrar *r, const char *address, const uint8_t req
 sq_err caller_operator(struct registrar *r, unsigned uid, struct caller *out) SQ_MUST_CHECK;
 /** Does @caller satisfy the route's `who`? */
 bool caller_may(const struct caller *c, enum sq_who who);
+/** A signed-in account asked for a route that its role doesn't have: the event, then SQ_EDENIED. */
+sq_err refuse_role(struct registrar *r, const struct caller *c, enum sq_route route) SQ_MUST_CHECK;
 /** The password of @user is @password: SQ_OK, SQ_EPASSWORD (audited; with back-off), SQ_EBUSY. */
 sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password) SQ_MUST_CHECK;
 

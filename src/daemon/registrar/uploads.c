@@ -62,7 +62,7 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     if (!e)
         e = caller_from_token(r, m->token, address, m->request_id, &c);
     if (!e && !caller_may(&c, SQ_WHO_USER))
-        e = sq_fail(SQ_EDENIED);
+        e = refuse_role(r, &c, SQ_ROUTE_upload);
     if (!e)
         e = quota_left(r, c.user, &max_bytes);
     if (!e && m->length_hint > r->upload_max_bytes)
