@@ -218,9 +218,9 @@ static int answered(struct http *h, json_t **out_answer)
 }
 
 /* busy, or a part restarts: worth another try. A sealed key service is not: that needs a person. */
-static bool is_passing(const struct http *h)
+static bool is_passing(const struct http *h, bool is_login)
 {
-    if (h->status != 429 && h->status != 503)
+    if (h->status != 503 && (h->status != 429 || is_login)) /* too many sign-ins: that wait is meant */
         return false;
     json_t *j = json_loadb((const char *)h->body.p, h->body.n, 0, NULL);
     const char *code = out_text(j, "code");
@@ -258,7 +258,9 @@ int http_call(struct http *h, unsigned route, const char *id, const char *query,
         if (rc)
             break;
         curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &h->status);
-        if (strcmp(method, "GET") || !is_passing(h) || sq_clock_steady_ms() > until) {
+        /* a second sign-in only makes another token; other changes may have been made already */
+        bool is_harmless = !strcmp(method, "GET") || route == SQ_ROUTE_login;
+        if (!is_harmless || !is_passing(h, route == SQ_ROUTE_login) || sq_clock_steady_ms() > until) {
             rc = answered(h, out_answer);
             break;
         }

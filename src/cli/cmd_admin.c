@@ -1,6 +1,7 @@
 /* The operator's socket: RUN_DIR/admin.sock. One message, one answer; the kernel tells the server who speaks. */
 #include "cli/cli.h"
 
+#include "lib/core/clock.h"
 #include "lib/core/config.h"
 #include "lib/core/file.h"
 #include "lib/wire/wire.h"
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #define HELLO_S 15
+#define START_MS 15000 /* a server that was just started or unsealed recovers first; it refuses before it begins */
+#define ASK_AGAIN (-1)
 
 static int join(const struct cli *c, int *out_sock)
 {
@@ -45,7 +48,7 @@ static int join(const struct cli *c, int *out_sock)
 }
 
 static int exchange(const struct cli *c, int sock, const char *verb, const struct sq_buf *args, const int fd[2],
-                    json_t **out)
+                    bool may_wait, json_t **out)
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
@@ -62,7 +65,9 @@ static int exchange(const struct cli *c, int sock, const char *verb, const struc
         rc = out_error(c, SQ_EDOWN, "the server gave no answer", "look at its log");
     else
         j = json_loadb((const char *)is.u.admin_is.body.p, is.u.admin_is.body.n, 0, NULL);
-    if (!rc && is.u.admin_is.code) {
+    if (!rc && is.u.admin_is.code == SQ_EDOWN && may_wait) {
+        rc = ASK_AGAIN;
+    } else if (!rc && is.u.admin_is.code) {
         out_server_error(c, j);
         rc = EXIT_REFUSED;
     }
@@ -83,10 +88,16 @@ static int ask(const struct cli *c, const char *verb, json_t *args, const int fd
     *out_answer = NULL;
     sq_err e = args ? secret_json_text(args, &text) : SQ_EFIELD;
     json_decref(args);
-    int rc = e ? out_error(c, SQ_EFIELD, "the arguments must be UTF-8 and short", NULL) : join(c, &sock);
-    if (!rc)
-        rc = exchange(c, sock, verb, &text, fd, out_answer);
-    sq_close(&sock);
+    int rc = e ? out_error(c, SQ_EFIELD, "the arguments must be UTF-8 and short", NULL) : ASK_AGAIN;
+    for (int64_t until = sq_clock_steady_ms() + START_MS; rc == ASK_AGAIN;) {
+        bool may_wait = sq_clock_steady_ms() < until;
+        rc = join(c, &sock);
+        if (!rc)
+            rc = exchange(c, sock, verb, &text, fd, may_wait, out_answer);
+        sq_close(&sock);
+        if (rc == ASK_AGAIN)
+            usleep(300000);
+    }
     sq_buf_done(&text);
     return rc;
 }
@@ -139,7 +150,17 @@ int cmd_admin_unseal(struct cli *c)
     int rc = secret_ask(c, "Passphrase of the key service", c->opt[OPT_new] != NULL, &passphrase);
     json_t *args = rc ? NULL : json_pack("{s:s}", "passphrase", passphrase.text);
     secret_done(&passphrase);
-    return rc ? rc : plain(c, "unseal", args, "unsealed");
+    if (!rc)
+        rc = plain(c, "unseal", args, "unsealed");
+    json_t *j = NULL;
+    for (int64_t until = sq_clock_steady_ms() + START_MS; !rc && sq_clock_steady_ms() < until; usleep(200000)) {
+        rc = ask(c, "status", json_object(), NULL, &j); /* until it serves, so that what follows finds it up */
+        bool is_waiting = !strcmp(out_text(j, "state"), "waiting");
+        json_decref(j);
+        if (!is_waiting)
+            break;
+    }
+    return rc;
 }
 
 int cmd_admin_clock(struct cli *c)
