@@ -53,6 +53,8 @@ static sq_err find_object(struct registrar *r, const struct sq_msg_download_open
     db_unlock(r);
     if (!e && v->object.state == SQ_DB_object_state_opening)
         e = sq_fail(SQ_ECONFLICT); /* still being built */
+    if (!e && v->object.state == SQ_DB_object_state_damaged)
+        e = sq_fail(SQ_ETAMPERED);
     if (!e && (v->object.state != SQ_DB_object_state_live || v->object.not_after_s <= sq_clock_now_s()))
         e = sq_fail(SQ_EGONE);
     return e;
@@ -135,6 +137,28 @@ static sq_err end_stream(struct registrar *r, const uint8_t task[ID], struct end
     return e;
 }
 
+/* A read that found damage is an incident: it is in the log and in the owner's history, whoever did it. */
+static void damage_seen(struct registrar *r, const uint8_t subject[ID], const uint8_t object[ID], sq_err code)
+{
+    if (code != SQ_ETAMPERED && code != SQ_ETRUNCATED)
+        return;
+    sq_log(SQ_LOG_object_damaged, SQ_LID("object", object, ID), SQ_LW("reason", sq_err_name(code)));
+    sq_err e = record(r, &(struct event){.no = SQ_AUDIT_damaged, .result = code, .subject = subject, .object = object});
+    (void)e; /* what was asked for is refused in any case */
+}
+
+void task_saw_damage(struct registrar *r, const struct sq_db_task *task, sq_err code)
+{
+    uint8_t id[ID];
+    struct sq_db_job job;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_job_get(db, task->job_id, &job);
+    db_unlock(r);
+    job_audit_id(task->job_id, id);
+    if (!e)
+        damage_seen(r, job.owner_id, id, code);
+}
+
 void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
 {
     struct registrar *r = ctx;
@@ -162,6 +186,8 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
             sq_err done = end_stream(r, v.task, &(struct ended){.n_sent = 0});
             (void)done;
         }
+        if (!is_zero(v.object.id))
+            damage_seen(r, v.object.owner_id, v.audit_id, e);
         sq_ask_fail(ask, e);
         return;
     }

@@ -228,8 +228,10 @@ sq_err object_read(struct registrar *r, const struct sq_db_object *object, int *
     memcpy(ask.u.file_open.object_id, object->id, ID);
     memcpy(ask.u.file_open.owner_id, object->owner_id, ID);
     sq_err e = sq_node_call(r->node, SQ_ROLE_STORER, &ask, CALL_MS, pkt, &m);
+    if (e == SQ_ENOTFOUND)
+        e = SQ_ETRUNCATED; /* its row is live, its file is gone */
     if (!e && m.u.file_is.n_bytes != object->sealed_bytes)
-        e = sq_fail(SQ_ETRUNCATED);
+        e = sq_fail(m.u.file_is.n_bytes < object->sealed_bytes ? SQ_ETRUNCATED : SQ_ETAMPERED);
     if (!e) {
         sq_packet_keep_fd(pkt, m.u.file_is.file);
         *out_fd = m.u.file_is.file;

@@ -707,6 +707,8 @@ void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
         task_over(r, &task, &t);
     else if (task.stage == WORK_PACKAGE)
         package_ended(r, &task, t.code, t.n_sum ? &t.sum[0] : NULL);
+    if (task.job_id[0])
+        task_saw_damage(r, &task, t.code);
     sq_ask_ok(ask);
 }
 

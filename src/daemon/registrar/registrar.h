@@ -225,6 +225,8 @@ void package_ended(struct registrar *r, const struct sq_db_task *task, sq_err co
 void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void streams_of_dead_gateway(struct registrar *r);
+/** A task that ended with @code: when that means a damaged object, it is recorded with its job. */
+void task_saw_damage(struct registrar *r, const struct sq_db_task *task, sq_err code);
 
 /* ---- plan.c ---- */
 void plan_wake(struct registrar *r);

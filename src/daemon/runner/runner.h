@@ -34,6 +34,12 @@ struct sq_task_file {
     int fd;
 };
 
+/** Context of the vault's key functions: which task asks for which object. */
+struct sq_task_keys {
+    struct sq_task *task;
+    uint8_t object_id[SQ_ID_BYTES];
+};
+
 struct sq_task {
     struct sq_runner *runner;
     uint8_t id[SQ_ID_BYTES];
@@ -51,6 +57,8 @@ struct sq_task {
     uint64_t max_samples, max_variants;
     uint32_t flags;
     uint64_t first, n_bytes; /* of a stream */
+    struct sq_task_keys stream_keys;
+    struct sq_vault_opener *stream_opener;
 
     int stop_fd, gone_fd; /* eventfds; once written they stay readable */
 
@@ -111,11 +119,6 @@ void sq_runner_on_peer_down(void *ctx, enum sq_role peer);
 
 /* ---- runner_keys.c: what this process may ask keeper, each answer used at once and wiped ---- */
 
-/** Context of the vault's key functions: which task asks for which object. */
-struct sq_task_keys {
-    struct sq_task *task;
-    uint8_t object_id[SQ_ID_BYTES];
-};
 sq_err sq_task_sealer(struct sq_task_keys *k, struct sq_task *t, const struct sq_task_file *f,
                       struct sq_vault_sealer **out_sealer) SQ_MUST_CHECK; /* @k lives as long as the sealer */
 sq_err sq_task_opener(struct sq_task_keys *k, struct sq_task *t, const struct sq_task_file *f,

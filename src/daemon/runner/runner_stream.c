@@ -1,9 +1,9 @@
 /*
  * task_stream: a stretch of an object in clear, through a pipe, to gateway.
  *
- * The object is opened (and its grant thereby checked) at once, but no byte of plaintext enters the pipe before gateway
- * has fetched the pipe with the ticket, which registrar gave it for one authorised request. A ticket works once and for
- * 30 seconds.
+ * The object is opened, its grant and closing part thereby checked, before registrar gets its answer: a damaged one is
+ * refused with its reason. But no byte of plaintext enters the pipe before gateway has fetched the pipe with the ticket,
+ * which registrar gave it for one authorised request. A ticket works once and for 30 seconds.
  */
 #include "daemon/runner/runner.h"
 
@@ -31,21 +31,10 @@ static sq_err wait_claimed(struct sq_task *t)
 
 static sq_err stream(struct sq_task *t)
 {
-    struct sq_task_keys keys;
-    struct sq_vault_opener *opener = NULL;
     bool is_gone = false;
-    /* the write end was left in source_fd by the handler */
-    sq_err e = sq_task_opener(&keys, t, &t->file[0], &opener);
-    if (!e) {
-        uint64_t plain_bytes = sq_vault_opener_plain_bytes(opener);
-        if (t->first > plain_bytes || t->n_bytes > plain_bytes - t->first)
-            e = sq_fail(SQ_ERANGE);
-    }
-    if (!e)
-        e = wait_claimed(t);
-    if (!e)
-        e = sq_pump_open(t, opener, t->first, t->n_bytes, t->source_fd, &is_gone); /* a reader that left is no failure */
-    sq_vault_opener_free(opener);
+    sq_err e = wait_claimed(t);
+    if (!e) /* the write end was left in source_fd by the handler; a reader that left is no failure */
+        e = sq_pump_open(t, t->stream_opener, t->first, t->n_bytes, t->source_fd, &is_gone);
     sq_close(&t->source_fd);
     return e;
 }
@@ -71,6 +60,15 @@ static sq_err take_request(struct sq_task *t, struct sq_ask *ask, const struct s
     return SQ_OK;
 }
 
+static sq_err open_object(struct sq_task *t)
+{
+    sq_err e = sq_task_opener(&t->stream_keys, t, &t->file[0], &t->stream_opener);
+    if (e)
+        return e;
+    uint64_t plain_bytes = sq_vault_opener_plain_bytes(t->stream_opener);
+    return t->first > plain_bytes || t->n_bytes > plain_bytes - t->first ? sq_fail(SQ_ERANGE) : SQ_OK;
+}
+
 void on_task_stream(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     const struct sq_msg_task_stream *a = &m->u.task_stream;
@@ -78,6 +76,8 @@ void on_task_stream(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_err e = sq_task_new(ctx, SQ_TASK_STREAM, a->task_id, a->fence, &t);
     if (!e)
         e = take_request(t, ask, a);
+    if (!e)
+        e = open_object(t);
     if (!e)
         e = sq_task_begin_take(t, stream);
     if (e) {

@@ -60,6 +60,7 @@ void sq_task_free(struct sq_task *t)
 {
     if (!t)
         return;
+    sq_vault_opener_free(t->stream_opener);
     for (size_t i = 0; i < SQ_RUNNER_MAX_FILES; i++)
         sq_close(&t->file[i].fd);
     sq_close(&t->source_fd);
