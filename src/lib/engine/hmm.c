@@ -13,14 +13,12 @@ static inline unsigned bit_of(const uint64_t *bits, uint32_t h)
     return (unsigned)(bits[h >> 6] >> (h & 63) & 1);
 }
 
-static sq_lanes lanes_of(float v)
-{
-    return (sq_lanes){v, v, v, v, v, v, v, v};
-}
+/* a macro: a function would return a vector, which means something else in each clone */
+#define LANES_OF(v) ((sq_lanes){0} + (v))
 
 void hmm_emit(const uint8_t *target, uint32_t n_lane, float mismatch, struct hmm_emission *out)
 {
-    out->of[0] = out->of[1] = lanes_of(1.0F);
+    out->of[0] = out->of[1] = LANES_OF(1.0F);
     for (uint32_t l = 0; l < n_lane; l++) {
         if (target[l] > 1)
             continue;
@@ -37,7 +35,7 @@ float hmm_jump_p(double d_cm, double ne, uint32_t n_hap)
 
 void hmm_first(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, sq_lanes *row, sq_lanes *out_sum)
 {
-    sq_lanes start = lanes_of(1.0F / (float)n_hap), sum = lanes_of(0.0F);
+    sq_lanes start = LANES_OF(1.0F / (float)n_hap), sum = LANES_OF(0.0F);
     for (uint32_t h = 0; h < n_hap; h++) {
         row[h] = start * e->of[bit_of(bits, h)];
         sum += row[h];
@@ -45,10 +43,11 @@ void hmm_first(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *
     *out_sum = sum;
 }
 
+HMM_CLONES
 void hmm_forward(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, float jump,
                  const sq_lanes *prev, const sq_lanes *prev_sum, sq_lanes *row, sq_lanes *out_sum)
 {
-    sq_lanes stay = lanes_of(1.0F - jump) / *prev_sum, from_any = lanes_of(jump / (float)n_hap), sum = lanes_of(0.0F);
+    sq_lanes stay = LANES_OF(1.0F - jump) / *prev_sum, from_any = LANES_OF(jump / (float)n_hap), sum = LANES_OF(0.0F);
     for (uint32_t h = 0; h < n_hap; h++) {
         row[h] = (prev[h] * stay + from_any) * e->of[bit_of(bits, h)];
         sum += row[h];
@@ -58,24 +57,26 @@ void hmm_forward(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission
 
 /* The backward variable is kept with sum 1 over h: with b = emission * beta and S = sum(b),
  * beta'(h) = (1-jump) b(h)/S + jump/n_hap. The factor S cancels in the posterior. */
+HMM_CLONES
 void hmm_backward(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, float jump, sq_lanes *beta)
 {
-    sq_lanes sum = lanes_of(0.0F);
+    sq_lanes sum = LANES_OF(0.0F);
     for (uint32_t h = 0; h < n_hap; h++) {
         beta[h] *= e->of[bit_of(bits, h)];
         sum += beta[h];
     }
-    sq_lanes stay = lanes_of(1.0F - jump) / sum, to_any = lanes_of(jump / (float)n_hap);
+    sq_lanes stay = LANES_OF(1.0F - jump) / sum, to_any = LANES_OF(jump / (float)n_hap);
     for (uint32_t h = 0; h < n_hap; h++)
         beta[h] = beta[h] * stay + to_any;
 }
 
+HMM_CLONES
 void hmm_posterior(uint32_t n_hap, const sq_lanes *alpha, const sq_lanes *beta, sq_lanes *out, sq_lanes *out_inv)
 {
-    sq_lanes sum = lanes_of(0.0F);
+    sq_lanes sum = LANES_OF(0.0F);
     for (uint32_t h = 0; h < n_hap; h++) {
         out[h] = alpha[h] * beta[h];
         sum += out[h];
     }
-    *out_inv = lanes_of(1.0F) / sum;
+    *out_inv = LANES_OF(1.0F) / sum;
 }

@@ -109,6 +109,7 @@ static void clamp_put(const struct shared *sh, uint32_t site, uint32_t first, ui
 }
 
 /* Dosages at a site between typed neighbours with posteriors @left and @right; @weight is the right one's share. */
+HMM_CLONES
 static void dosage_at(const struct shared *sh, uint32_t site, uint32_t first, uint32_t n, const sq_lanes *left,
                       const sq_lanes *left_inv, const sq_lanes *right, const sq_lanes *right_inv, float weight)
 {
