@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define INGEST_WAIT_MS 10000
+#define MAX_WAITING 8 /* of the handler threads of main.c */
 
 static sq_err quota_left(struct registrar *r, const uint8_t owner[ID], uint64_t *out_bytes)
 {
@@ -119,15 +120,19 @@ static sq_err load(struct registrar *r, const uint8_t id[ID], struct sq_db_uploa
     return e;
 }
 
-/* ready, failed, or ten seconds gone */
+/* ready, failed, or ten seconds gone; at once when many wait already, so that uploads never take all of gateway's threads here */
 static sq_err wait_for_ingest(struct registrar *r, struct sq_db_upload *row)
 {
+    static unsigned n_waiting;
     int64_t until = sq_clock_steady_ms() + INGEST_WAIT_MS;
     sq_err e = SQ_OK;
-    while (!e && row->state == SQ_DB_upload_state_checking && sq_clock_steady_ms() < until) {
-        usleep(20000);
-        e = load(r, row->id, row);
+    if (__atomic_add_fetch(&n_waiting, 1, __ATOMIC_SEQ_CST) <= MAX_WAITING) {
+        while (!e && row->state == SQ_DB_upload_state_checking && sq_clock_steady_ms() < until) {
+            usleep(20000);
+            e = load(r, row->id, row);
+        }
     }
+    __atomic_sub_fetch(&n_waiting, 1, __ATOMIC_SEQ_CST);
     return e;
 }
 
