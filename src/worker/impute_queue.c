@@ -10,7 +10,8 @@ static sq_err read_target(struct impute_queue *q)
 {
     sq_err e = sq_genotypes_next(q->target, &q->w->why, &q->target_next, &q->has_target);
     if (!e && q->has_target && q->target_next.n_alt != 1)
-        e = sq_why_set(&q->w->why, sq_fail(SQ_ERECORD), q->target_next.line, 5, "ALT", "a record without exactly one alternative allele got here");
+        e = sq_why_set(&q->w->why, sq_fail(SQ_ERECORD), q->target_next.line, 5, "ALT",
+                       "a record without exactly one alternative allele got here");
     return e;
 }
 
@@ -141,9 +142,11 @@ static sq_err take_alleles(struct impute_queue *q, uint8_t *out)
         uint8_t a = r->gt[2 * i], b = r->gt[2 * i + 1];
         bool is_missing = a == SQ_GT_MISSING || b == SQ_GT_MISSING;
         if (!is_missing && (b == SQ_GT_NONE) != q->is_haploid[i])
-            return sq_why_set(&q->w->why, sq_fail(SQ_EPLOIDY), r->line, 0, "GT", "the ploidy of a sample differs from its first record");
+            return sq_why_set(&q->w->why, sq_fail(SQ_EPLOIDY), r->line, 0, "GT",
+                              "the ploidy of a sample differs from its first record");
         if (!is_missing && a != b && !r->phased[i])
-            return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT", "a heterozygous genotype has no phase");
+            return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT",
+                              "a heterozygous genotype has no phase");
         out[h++] = is_missing ? SQ_ALLELE_MISSING : a;
         if (!q->is_haploid[i])
             out[h++] = is_missing ? SQ_ALLELE_MISSING : b;
@@ -199,8 +202,10 @@ static sq_err push_site(struct impute_queue *q)
         return e;
     uint32_t *carrier = malloc((r->n_carrier + 1) * sizeof *carrier);
     struct site_entry s = {.pos_bp = r->site.pos_bp, .typed_no = UINT64_MAX};
-    s.site = (struct sq_panel_site){.cm = sq_gmap_cm(&q->map, r->site.pos_bp), .n_carrier = r->n_carrier,
-                                    .carriers_have_ref = r->carriers_have_ref, .carrier = carrier};
+    s.site = (struct sq_panel_site){.cm = sq_gmap_cm(&q->map, r->site.pos_bp),
+                                    .n_carrier = r->n_carrier,
+                                    .carriers_have_ref = r->carriers_have_ref,
+                                    .carrier = carrier};
     s.text = text_of(&r->site, &s.n_id, &s.n_text);
     if (carrier && r->n_carrier)
         memcpy(carrier, r->carrier, r->n_carrier * sizeof *carrier);
@@ -252,7 +257,8 @@ void queue_drop(struct impute_queue *q, double site_cm, double typed_cm)
         memmove(q->site, q->site + n, (q->n_site - n) * sizeof *q->site);
     q->n_site -= n;
     for (n = 0; n < q->n_typed && q->typed[n].cm < typed_cm; n++) {
-        q->n_bytes -= sizeof q->typed[n] + q->n_target + q->typed[n].n_text + (q->typed[n].bits ? sq_bit_words(q->n_hap) * 8 : 0);
+        q->n_bytes -=
+            sizeof q->typed[n] + q->n_target + q->typed[n].n_text + (q->typed[n].bits ? sq_bit_words(q->n_hap) * 8 : 0);
         typed_done(&q->typed[n]);
     }
     if (n)

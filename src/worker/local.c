@@ -37,17 +37,16 @@ struct local {
     char chrom[SQ_CHROM_MAX];
 };
 
-static const char usage[] =
-    "usage: sequester impute --panel REF.bcf --target T.vcf.gz [--map MAP.gz] -o OUT.vcf.gz\n"
-    "       sequester panel check --panel REF.bcf [--map MAP.gz]\n"
-    "  --panel FILE    phased reference panel, VCF or BCF, one chromosome, biallelic records\n"
-    "  --target FILE   phased genotypes, VCF, VCF.gz or BCF, one chromosome\n"
-    "  --map FILE      genetic map: SHAPEIT, PLINK or Eagle; without one, 1 cM/Mb is assumed\n"
-    "  -o, --out FILE  result, bgzipped VCF with GT:DS:HDS:GP; FILE.tbi is written beside it\n"
-    "  --report FILE   why which variant was left out (tab separated)\n"
-    "  --threads N     1 to 64 (default: the processors at hand)\n"
-    "  --quiet         only errors\n"
-    "exit code: 0 done, 1 an error in the data or in writing, 2 wrong arguments\n";
+static const char usage[] = "usage: sequester impute --panel REF.bcf --target T.vcf.gz [--map MAP.gz] -o OUT.vcf.gz\n"
+                            "       sequester panel check --panel REF.bcf [--map MAP.gz]\n"
+                            "  --panel FILE    phased reference panel, VCF or BCF, one chromosome, biallelic records\n"
+                            "  --target FILE   phased genotypes, VCF, VCF.gz or BCF, one chromosome\n"
+                            "  --map FILE      genetic map: SHAPEIT, PLINK or Eagle; without one, 1 cM/Mb is assumed\n"
+                            "  -o, --out FILE  result, bgzipped VCF with GT:DS:HDS:GP; FILE.tbi is written beside it\n"
+                            "  --report FILE   why which variant was left out (tab separated)\n"
+                            "  --threads N     1 to 64 (default: the processors at hand)\n"
+                            "  --quiet         only errors\n"
+                            "exit code: 0 done, 1 an error in the data or in writing, 2 wrong arguments\n";
 
 static int say_error(const char *where, sq_err e, const struct sq_why *why)
 {
@@ -107,8 +106,9 @@ static sq_err listen_to(struct local *l, const char *stage, int control, uint32_
     sq_err e = packet ? sq_wire_hello(control, SQ_ROLE_RUNNER, SQ_ROLE_WORKER) : sq_fail(SQ_ENOMEM);
     if (!e)
         e = sq_wire_send(control, SQ_ROLE_RUNNER, SQ_ROLE_WORKER,
-                         &sq_msg_of(work_order, .stage = (uint8_t)sq_stage_row_named(stage)->stage, .max_samples = LOCAL_MAX_SAMPLES,
-                                    .max_variants = LOCAL_MAX_VARIANTS, .flags = flags));
+                         &sq_msg_of(work_order, .stage = (uint8_t)sq_stage_row_named(stage)->stage,
+                                    .max_samples = LOCAL_MAX_SAMPLES, .max_variants = LOCAL_MAX_VARIANTS,
+                                    .flags = flags));
     for (bool is_done = false; !e && !is_done;) {
         struct sq_msg m;
         sq_packet_done(packet);
@@ -157,6 +157,9 @@ static sq_err run_stage(struct local *l, const char *name, const int *port, uint
     int status = 0;
     if (pid > 0 && waitpid(pid, &status, 0) == pid && !e && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
         e = sq_fail(SQ_ECRASHED);
+    if (e == SQ_ECRASHED) /* the words of that code are about the server's second try */
+        e = sq_why_set(why, sq_fail(SQ_EKILLED), 0, 0, NULL, "stage %s ended by signal %d", name,
+                       WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     if (!l->is_quiet && isatty(STDERR_FILENO))
         fputs("\r                    \r", stderr);
     return e;
@@ -226,29 +229,36 @@ static sq_err write_results(const struct local *l, int header, int body, int fin
 static int impute(struct local *l)
 {
     struct sq_why why = {0};
-    int genotypes = memory("genotypes"), ids = memory("ids"), kept = memory("kept"), report = memory("report"), body = body_file(l->out),
-        index = memory("index"), meta = memory("meta"), header = memory("header"), final_index = memory("final_index");
-    if (genotypes < 0 || ids < 0 || kept < 0 || report < 0 || body < 0 || index < 0 || meta < 0 || header < 0 || final_index < 0)
+    int genotypes = memory("genotypes"), ids = memory("ids"), kept = memory("kept"), report = memory("report"),
+        body = body_file(l->out), index = memory("index"), meta = memory("meta"), header = memory("header"),
+        final_index = memory("final_index");
+    if (genotypes < 0 || ids < 0 || kept < 0 || report < 0 || body < 0 || index < 0 || meta < 0 || header < 0 ||
+        final_index < 0)
         return say_error(l->out, sq_fail(SQ_ESYS), NULL);
     int64_t start = sq_clock_steady_ms();
     sq_err e = run_stage(l, "ingest", (const int[]){l->fd_target, genotypes, ids}, 0, &why);
     if (e)
         return say_error(l->target, e, &why);
     if (!l->is_quiet)
-        fprintf(stderr, "target   %llu samples, %llu variants, chromosome %s:%llu-%llu, %s\n", (unsigned long long)l->counts.n_sample,
-                (unsigned long long)l->counts.n_variant, l->chrom, (unsigned long long)l->counts.first_bp,
-                (unsigned long long)l->counts.last_bp, l->counts.is_phased ? "phased" : "not phased");
+        fprintf(stderr, "target   %llu samples, %llu variants, chromosome %s:%llu-%llu, %s\n",
+                (unsigned long long)l->counts.n_sample, (unsigned long long)l->counts.n_variant, l->chrom,
+                (unsigned long long)l->counts.first_bp, (unsigned long long)l->counts.last_bp,
+                l->counts.is_phased ? "phased" : "not phased");
     e = run_stage(l, "qc", (const int[]){genotypes, l->fd_panel, kept, report}, 0, &why);
     if (l->report && write_file(l->report, &report, 1))
         say_error(l->report, sq_fail(SQ_EIO), NULL);
     if (e)
         return say_error(e == SQ_EPANEL ? l->panel : l->target, e, &why);
     if (!l->is_quiet)
-        fprintf(stderr, "qc       %llu kept, of which %llu in the panel; %llu left out\n", (unsigned long long)l->counts.n_kept,
-                (unsigned long long)l->counts.n_in_panel, (unsigned long long)l->counts.n_excluded);
-    e = run_stage(l, "impute", (const int[]){kept, l->fd_panel, l->fd_map, body, index, meta}, l->map ? 0 : SQ_WORK_NO_MAP, &why);
+        fprintf(stderr, "qc       %llu kept, of which %llu in the panel; %llu left out\n",
+                (unsigned long long)l->counts.n_kept, (unsigned long long)l->counts.n_in_panel,
+                (unsigned long long)l->counts.n_excluded);
+    e = run_stage(l, "impute", (const int[]){kept, l->fd_panel, l->fd_map, body, index, meta},
+                  l->map ? 0 : SQ_WORK_NO_MAP, &why);
     if (e)
-        return say_error(e == SQ_EMAP ? l->map : e == SQ_EPANEL ? l->panel : l->target, e, &why);
+        return say_error(e == SQ_EMAP ? l->map : e == SQ_EPANEL ? l->panel
+                                                                : l->target,
+                         e, &why);
     if (!l->is_quiet)
         fprintf(stderr, "impute   %llu panel sites from %llu haplotypes%s\n", (unsigned long long)l->counts.n_site,
                 (unsigned long long)l->counts.n_haplotype, l->map ? "" : "; no map: 1 cM/Mb assumed");
@@ -269,8 +279,9 @@ static int panel_check(struct local *l)
     sq_err e = run_stage(l, "panel", (const int[]){l->fd_panel, l->fd_map}, l->map ? 0 : SQ_WORK_NO_MAP, &why);
     if (e)
         return say_error(e == SQ_EMAP ? l->map : l->panel, e, &why);
-    printf("panel    %llu haplotypes, %llu sites, chromosome %s:%llu-%llu%s\n", (unsigned long long)l->counts.n_haplotype,
-           (unsigned long long)l->counts.n_site, l->chrom, (unsigned long long)l->counts.first_bp, (unsigned long long)l->counts.last_bp,
+    printf("panel    %llu haplotypes, %llu sites, chromosome %s:%llu-%llu%s\n",
+           (unsigned long long)l->counts.n_haplotype, (unsigned long long)l->counts.n_site, l->chrom,
+           (unsigned long long)l->counts.first_bp, (unsigned long long)l->counts.last_bp,
            l->map ? "; the map fits" : "");
     return 0;
 }
@@ -283,10 +294,15 @@ static int wrong_usage(const char *what)
 
 static bool parse_options(int argc, char **argv, struct local *l)
 {
-    static const struct option options[] = {
-        {"panel", required_argument, NULL, 'p'}, {"target", required_argument, NULL, 't'}, {"map", required_argument, NULL, 'm'},
-        {"out", required_argument, NULL, 'o'}, {"report", required_argument, NULL, 'r'}, {"threads", required_argument, NULL, 'n'},
-        {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"panel", required_argument, NULL, 'p'},
+                                            {"target", required_argument, NULL, 't'},
+                                            {"map", required_argument, NULL, 'm'},
+                                            {"out", required_argument, NULL, 'o'},
+                                            {"report", required_argument, NULL, 'r'},
+                                            {"threads", required_argument, NULL, 'n'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "o:hq", options, NULL)) != -1;) {
         char *end = NULL;
         unsigned long n = 0;
@@ -303,11 +319,8 @@ static bool parse_options(int argc, char **argv, struct local *l)
                 return false;
             l->n_thread = (unsigned)n;
             break;
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default:
-            return false;
+        case 'h': fputs(usage, stdout); exit(0);
+        default: return false;
         }
     }
     return optind == argc;
@@ -317,7 +330,8 @@ int local_main(int argc, char **argv)
 {
     struct local l = {.fd_panel = -1, .fd_target = -1, .fd_map = -1};
     long n_cpu = sysconf(_SC_NPROCESSORS_ONLN);
-    l.n_thread = n_cpu < 1 ? 1 : n_cpu > 64 ? 64 : (unsigned)n_cpu;
+    l.n_thread = n_cpu < 1 ? 1 : n_cpu > 64 ? 64
+                                            : (unsigned)n_cpu;
     const char *verb = argc > 1 ? argv[1] : "";
     bool is_panel = !strcmp(verb, "panel"), is_impute = !strcmp(verb, "impute");
     if (!strcmp(verb, "--help") || !strcmp(verb, "-h")) {

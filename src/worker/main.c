@@ -31,8 +31,11 @@ static const struct {
     enum sq_stage stage;
     sq_err (*run)(struct worker *);
 } stages[] = {
-    {SQ_STAGE_panel, stage_panel},   {SQ_STAGE_ingest, stage_ingest}, {SQ_STAGE_qc, stage_qc},
-    {SQ_STAGE_impute, stage_impute}, {SQ_STAGE_finish, stage_finish},
+    {SQ_STAGE_panel, stage_panel},
+    {SQ_STAGE_ingest, stage_ingest},
+    {SQ_STAGE_qc, stage_qc},
+    {SQ_STAGE_impute, stage_impute},
+    {SQ_STAGE_finish, stage_finish},
 };
 
 sq_err worker_progress(struct worker *w, uint64_t done, uint64_t total)
@@ -91,8 +94,9 @@ static sq_err report(struct worker *w, sq_err result)
 {
     if (result)
         return sq_wire_send(w->control, SQ_ROLE_WORKER, SQ_ROLE_RUNNER,
-                            &sq_msg_of(work_failed, .code = (uint16_t)result, .line = w->why.line, .column = w->why.column,
-                                       .field = sq_span_str(w->why.field), .detail = sq_span_str(w->why.detail)));
+                            &sq_msg_of(work_failed, .code = (uint16_t)result, .line = w->why.line,
+                                       .column = w->why.column, .field = sq_span_str(w->why.field),
+                                       .detail = sq_span_str(w->why.detail)));
     if (w->has_counts) {
         struct sq_msg m = {.no = SQ_MSG_work_counts, .u.work_counts = w->counts};
         sq_err e = sq_wire_send(w->control, SQ_ROLE_WORKER, SQ_ROLE_RUNNER, &m);
@@ -124,7 +128,8 @@ static unsigned thread_count(void)
     if (sched_getaffinity(0, sizeof set, &set))
         return 1;
     unsigned n = (unsigned)CPU_COUNT(&set);
-    return n < 1 ? 1 : n > SQ_WORKER_MAX_THREADS ? SQ_WORKER_MAX_THREADS : n;
+    return n < 1 ? 1 : n > SQ_WORKER_MAX_THREADS ? SQ_WORKER_MAX_THREADS
+                                                 : n;
 }
 
 int main(int argc, char **argv)
@@ -134,7 +139,8 @@ int main(int argc, char **argv)
         return local_main(argc - 1, argv + 1);
     if (argc > 1) {
         fputs("sequester-worker runs inside the hub's sandbox and takes no arguments.\n"
-              "Without a server: sequester impute --help\n", stderr);
+              "Without a server: sequester impute --help\n",
+              stderr);
         return 2;
     }
     return worker_serve(thread_count());

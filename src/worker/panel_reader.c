@@ -17,8 +17,8 @@ static sq_err as_panel_error(sq_err e, struct sq_why *why)
     if (!e || e == SQ_EIO || e == SQ_ENOMEM || e == SQ_EPANEL)
         return e;
     struct sq_why was = *why;
-    return sq_why_set(why, sq_fail(SQ_EPANEL), was.line, was.column, was.field, "in the panel %s%s%.100s", sq_err_text(e),
-                      was.detail[0] ? ": " : "", was.detail);
+    return sq_why_set(why, sq_fail(SQ_EPANEL), was.line, was.column, was.field, "in the panel %s%s%.100s",
+                      sq_err_text(e), was.detail[0] ? ": " : "", was.detail);
 }
 
 sq_err panel_reader_open(int fd, bool sites_only, struct sq_why *why, struct panel_reader **out)

@@ -20,7 +20,8 @@ struct panel_reader;
 /** panel_reader_open - @sites_only: no carriers. */
 sq_err panel_reader_open(int fd, bool sites_only, struct sq_why *why, struct panel_reader **out) SQ_MUST_CHECK;
 void panel_reader_close(struct panel_reader *p);
-sq_err panel_reader_next(struct panel_reader *p, struct sq_why *why, struct panel_record *out, bool *out_has) SQ_MUST_CHECK;
+sq_err panel_reader_next(struct panel_reader *p, struct sq_why *why, struct panel_record *out,
+                         bool *out_has) SQ_MUST_CHECK;
 /** panel_reader_n_hap - haplotypes; known after the first record (0 with sites_only). */
 uint32_t panel_reader_n_hap(const struct panel_reader *p);
 const struct sq_genotypes *panel_reader_genotypes(const struct panel_reader *p);

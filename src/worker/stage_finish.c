@@ -24,7 +24,8 @@ static sq_err read_all(int fd, size_t max, struct sq_buf *out)
         size_t got = 0;
         sq_err e = sq_buf_reserve(out, 1);
         if (!e)
-            e = sq_read_full(fd, out->p + out->n, out->cap - out->n < max - out->n ? out->cap - out->n : max - out->n, &got);
+            e = sq_read_full(fd, out->p + out->n, out->cap - out->n < max - out->n ? out->cap - out->n : max - out->n,
+                             &got);
         if (e)
             return e;
         if (!got)

@@ -36,7 +36,7 @@ struct impute {
     double *typed_cm;
     uint8_t *alleles;
     struct sq_panel_site *sites;
-    uint16_t *table; /* [n_site][n_target] */
+    uint16_t *table;       /* [n_site][n_target] */
     uint64_t bytes_before; /* of the panel, when the window began */
 };
 
@@ -82,8 +82,14 @@ static sq_err window_gather(struct impute *m)
     }
     for (size_t i = 0; i < n_site; i++)
         m->sites[i] = q->site[i].site;
-    m->window = (struct sq_window){.n_hap = q->n_hap, .n_typed = (uint32_t)n_typed, .typed_cm = m->typed_cm, .typed_bits = m->bits,
-                                   .n_target = q->n_target, .target = m->alleles, .n_site = (uint32_t)n_site, .site = m->sites};
+    m->window = (struct sq_window){.n_hap = q->n_hap,
+                                   .n_typed = (uint32_t)n_typed,
+                                   .typed_cm = m->typed_cm,
+                                   .typed_bits = m->bits,
+                                   .n_target = q->n_target,
+                                   .target = m->alleles,
+                                   .n_site = (uint32_t)n_site,
+                                   .site = m->sites};
     return SQ_OK;
 }
 
@@ -138,14 +144,14 @@ static size_t put_samples(const struct impute_queue *q, const uint8_t *typed, co
     return (size_t)(at - out);
 }
 
-static sq_err put_record(struct impute *m, int64_t pos_bp, const char *text, uint32_t n_id, uint32_t n_text, const char *info,
-                         const uint8_t *typed, const uint16_t *milli)
+static sq_err put_record(struct impute *m, int64_t pos_bp, const char *text, uint32_t n_id, uint32_t n_text,
+                         const char *info, const uint8_t *typed, const uint16_t *milli)
 {
     const struct impute_queue *q = &m->queue;
     struct sq_buf *line = &m->line;
     line->n = 0;
-    sq_err e = sq_buf_addf(line, "%s\t%lld\t%.*s\t.\tPASS\t%s\tGT:DS:HDS:GP", sq_genotypes_chrom(q->target), (long long)pos_bp, (int)n_text,
-                           text, info);
+    sq_err e = sq_buf_addf(line, "%s\t%lld\t%.*s\t.\tPASS\t%s\tGT:DS:HDS:GP", sq_genotypes_chrom(q->target),
+                           (long long)pos_bp, (int)n_text, text, info);
     if (!e)
         e = sq_buf_reserve(line, (size_t)q->n_sample * (SQ_DOSAGE_MAX_TEXT + 1) + 1);
     if (e)
@@ -157,7 +163,8 @@ static sq_err put_record(struct impute *m, int64_t pos_bp, const char *text, uin
     if (!e)
         e = sq_tbi_add(m->index, pos_bp - 1, pos_bp - 1 + (ref_end - ref), from, sq_bgzf_out_tell(m->body));
     if (e == SQ_ERANGE)
-        e = sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 2, "POS", "position %lld can't be indexed", (long long)pos_bp);
+        e = sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 2, "POS", "position %lld can't be indexed",
+                       (long long)pos_bp);
     return e;
 }
 
@@ -175,7 +182,8 @@ static sq_err put_site(struct impute *m, uint32_t i)
     }
     struct sq_quality quality = sq_quality_of(milli, q->n_target);
     char info[96];
-    snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;R2=%.5f;%s", quality.af, quality.maf, quality.r2, typed ? "TYPED" : "IMPUTED");
+    snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;R2=%.5f;%s", quality.af, quality.maf, quality.r2,
+             typed ? "TYPED" : "IMPUTED");
     return put_record(m, s->pos_bp, s->text, s->n_id, s->n_text, info, typed, milli);
 }
 
@@ -200,7 +208,9 @@ static sq_err write_core(struct impute *m)
     sq_err e = SQ_OK;
     for (uint32_t i = 0; i <= m->window.n_site && !e; i++) {
         bool is_end = i == m->window.n_site;
-        for (; t < q->n_typed && q->typed[t].cm < m->core_to && (is_end || q->typed[t].pos_bp < q->site[i].pos_bp) && !e; t++)
+        for (;
+             t < q->n_typed && q->typed[t].cm < m->core_to && (is_end || q->typed[t].pos_bp < q->site[i].pos_bp) && !e;
+             t++)
             if (!q->typed[t].bits && q->typed[t].cm >= m->core_from)
                 e = put_typed_only(m, &q->typed[t]);
         if (!e && !is_end)
@@ -230,8 +240,9 @@ static sq_err choose_core(struct impute *m, double complete_cm)
         end = line;
     }
     if (!(end > m->core_from))
-        return sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 0, "window", "%g cM of the panel with %u target haplotypes need more memory than a window has",
-                          CELL_CM, q->n_target);
+        return sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 0, "window",
+                          "%g cM of the panel with %u target haplotypes need more memory than a window has", CELL_CM,
+                          q->n_target);
     m->core_to = end;
     return SQ_OK;
 }
@@ -247,8 +258,9 @@ static sq_err window_run(struct impute *m)
     if (!e && m->window.n_site)
         e = sq_impute_window(&m->window, &m->params, &sink);
     if (e == SQ_ELIMIT && !m->w->why.detail[0])
-        e = sq_why_set(&m->w->why, e, 0, 0, "window", "%u panel haplotypes and %u typed sites need more memory than a window has",
-                       m->window.n_hap, m->window.n_typed);
+        e = sq_why_set(&m->w->why, e, 0, 0, "window",
+                       "%u panel haplotypes and %u typed sites need more memory than a window has", m->window.n_hap,
+                       m->window.n_typed);
     if (!e)
         e = write_core(m);
     window_done(m);
@@ -302,12 +314,15 @@ static sq_err write_meta(const struct impute *m)
     uint64_t length = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
     struct sq_buf t;
     sq_buf_init(&t, 0);
-    sq_err e = sq_buf_addf(&t, "##fileformat=VCFv4.2\n##FILTER=<ID=PASS,Description=\"All filters passed\">\n##source=sequester %s\n##contig=<ID=%s",
-                           SQ_VERSION, sq_genotypes_chrom(q->target));
+    sq_err e = sq_buf_addf(
+        &t,
+        "##fileformat=VCFv4.2\n##FILTER=<ID=PASS,Description=\"All filters passed\">\n##source=sequester %s\n##contig=<ID=%s",
+        SQ_VERSION, sq_genotypes_chrom(q->target));
     if (!e)
         e = length ? sq_buf_addf(&t, ",length=%llu>\n", (unsigned long long)length) : sq_buf_addf(&t, ">\n");
     if (!e)
-        e = sq_buf_addf(&t,
+        e = sq_buf_addf(
+            &t,
             "##sequester_panel_haplotypes=%u\n##sequester_recombination_scale=%g\n"
             "##INFO=<ID=AF,Number=1,Type=Float,Description=\"Frequency of the alternative allele in these samples\">\n"
             "##INFO=<ID=MAF,Number=1,Type=Float,Description=\"Frequency of the rarer allele in these samples\">\n"
@@ -318,7 +333,8 @@ static sq_err write_meta(const struct impute *m)
             "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype: observed, or the likelier allele of each haplotype\">\n"
             "##FORMAT=<ID=DS,Number=1,Type=Float,Description=\"Dosage of the alternative allele\">\n"
             "##FORMAT=<ID=HDS,Number=.,Type=Float,Description=\"Dosage of the alternative allele, each haplotype\">\n"
-            "##FORMAT=<ID=GP,Number=G,Type=Float,Description=\"Probability of each genotype\">\n", q->n_hap, m->params.ne);
+            "##FORMAT=<ID=GP,Number=G,Type=Float,Description=\"Probability of each genotype\">\n",
+            q->n_hap, m->params.ne);
     if (!e)
         e = sq_write_all(m->w->port[5], t.p, t.n);
     sq_buf_done(&t);
@@ -343,7 +359,8 @@ static sq_err write_index(const struct impute *m)
 
 sq_err stage_impute(struct worker *w)
 {
-    struct impute m = {.w = w, .core_to = -INFINITY,
+    struct impute m = {.w = w,
+                       .core_to = -INFINITY,
                        .params = {.ne = SQ_HMM_NE, .mismatch = SQ_HMM_MISMATCH, .n_thread = w->n_thread}};
     sq_buf_init(&m.line, 0);
     sq_err e = queue_open(w, &m.queue);

@@ -27,7 +27,8 @@ static sq_err write_ids(const struct sq_genotypes *g, int fd)
 static bool is_phased(const struct sq_record *r, uint32_t n_sample)
 {
     for (uint32_t i = 0; i < n_sample; i++)
-        if (!r->phased[i] && r->gt[2 * i] != r->gt[2 * i + 1] && r->gt[2 * i] != SQ_GT_MISSING && r->gt[2 * i + 1] != SQ_GT_MISSING)
+        if (!r->phased[i] && r->gt[2 * i] != r->gt[2 * i + 1] && r->gt[2 * i] != SQ_GT_MISSING &&
+            r->gt[2 * i + 1] != SQ_GT_MISSING)
             return false;
     return true;
 }
@@ -59,8 +60,8 @@ static sq_err copy_records(struct worker *w, struct sq_genotypes *g, struct sq_b
 
 sq_err stage_ingest(struct worker *w)
 {
-    struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants,
-                                         .source.max_ratio = SQ_SOURCE_MAX_RATIO};
+    struct sq_genotypes_limits limits = {
+        .max_samples = w->max_samples, .max_variants = w->max_variants, .source.max_ratio = SQ_SOURCE_MAX_RATIO};
     struct sq_genotypes *g = NULL;
     struct sq_bcf_writer *writer = NULL;
     sq_err e = sq_genotypes_open(w->port[0], &limits, &w->why, &g);

@@ -19,15 +19,31 @@
 #define QC_GROUP_MAX 1024U /* records of one position */
 
 enum verdict {
-    MATCH, TYPED_ONLY, MULTIALLELIC, NO_ALT, INVALID_ALLELES, FILTER_DUP, FILTER_OTHER, DUPLICATE, LOW_CALL_RATE,
-    ALLELE_SWITCH, STRAND_FLIP, STRAND_FLIP_AND_SWITCH, ALLELE_MISMATCH, N_VERDICT
+    MATCH,
+    TYPED_ONLY,
+    MULTIALLELIC,
+    NO_ALT,
+    INVALID_ALLELES,
+    FILTER_DUP,
+    FILTER_OTHER,
+    DUPLICATE,
+    LOW_CALL_RATE,
+    ALLELE_SWITCH,
+    STRAND_FLIP,
+    STRAND_FLIP_AND_SWITCH,
+    ALLELE_MISMATCH,
+    N_VERDICT
 };
-static const char *const verdict_key[N_VERDICT] = {
-    "in_panel", "typed_only", "multiallelic", "no_alternative", "invalid_alleles", "filter_duplicate", "filter_other", "duplicate",
-    "low_call_rate", "allele_switch", "strand_flip", "strand_flip_and_allele_switch", "allele_mismatch"};
+static const char *const verdict_key[N_VERDICT] = {"in_panel", "typed_only", "multiallelic",
+                                                   "no_alternative", "invalid_alleles", "filter_duplicate",
+                                                   "filter_other", "duplicate", "low_call_rate",
+                                                   "allele_switch", "strand_flip", "strand_flip_and_allele_switch",
+                                                   "allele_mismatch"};
 static const char *const verdict_text[N_VERDICT] = {
-    "Match", "Typed only", "Multiallelic site", "No alternative allele", "Invalid alleles", "Filter duplicate", "Filter other", "Duplicate",
-    "Low call rate", "Allele switch", "Strand flip", "Strand flip and allele switch", "Allele mismatch"};
+    "Match", "Typed only", "Multiallelic site", "No alternative allele",
+    "Invalid alleles", "Filter duplicate", "Filter other", "Duplicate",
+    "Low call rate", "Allele switch", "Strand flip", "Strand flip and allele switch",
+    "Allele mismatch"};
 
 /* The records of one position: alleles side by side in one buffer. */
 struct group {
@@ -162,8 +178,8 @@ static sq_err count_calls(struct qc *q, const struct sq_record *r, struct call_c
         out->n_alt += (a != 0 ? 1U : 0U) + (b != 0 && b != SQ_GT_NONE ? 1U : 0U);
         if (a != b && !r->phased[i])
             return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT",
-                              "record %llu (position %lld) has a heterozygous genotype without phase", (unsigned long long)r->line,
-                              (long long)r->pos_bp);
+                              "record %llu (position %lld) has a heterozygous genotype without phase",
+                              (unsigned long long)r->line, (long long)r->pos_bp);
     }
     return SQ_OK;
 }
@@ -174,12 +190,12 @@ static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
     sq_err e = count_calls(q, r, &c);
     if (e)
         return e;
-    enum verdict v = r->n_alt > 1                     ? MULTIALLELIC
-                     : r->n_alt == 0                  ? NO_ALT
+    enum verdict v = r->n_alt > 1                                           ? MULTIALLELIC
+                     : r->n_alt == 0                                        ? NO_ALT
                      : !sq_record_is_plain(r) || sq_span_eq(r->ref, r->alt) ? INVALID_ALLELES
-                     : r->filter == SQ_FILTER_DUP     ? FILTER_DUP
-                     : r->filter == SQ_FILTER_OTHER   ? FILTER_OTHER
-                                                      : MATCH;
+                     : r->filter == SQ_FILTER_DUP                           ? FILTER_DUP
+                     : r->filter == SQ_FILTER_OTHER                         ? FILTER_OTHER
+                                                                            : MATCH;
     if (v == MATCH) {
         if (q->seen.pos_bp != r->pos_bp)
             group_clear(&q->seen, r->pos_bp);
@@ -213,8 +229,9 @@ static sq_err list_add(struct qc *q, const struct sq_record *r, enum verdict v)
         return SQ_OK;
     }
     bool show = sq_record_is_plain(r) && r->ref.n + r->alt.n <= 100;
-    return sq_buf_addf(&q->list, "%lld\t%.*s\t%.*s\t%s\n", (long long)r->pos_bp, show ? (int)r->ref.n : 1, show ? (const char *)r->ref.p : "-",
-                       show ? (int)r->alt.n : 1, show ? (const char *)r->alt.p : "-", verdict_text[v]);
+    return sq_buf_addf(&q->list, "%lld\t%.*s\t%.*s\t%s\n", (long long)r->pos_bp, show ? (int)r->ref.n : 1,
+                       show ? (const char *)r->ref.p : "-", show ? (int)r->alt.n : 1,
+                       show ? (const char *)r->alt.p : "-", verdict_text[v]);
 }
 
 static sq_err check_build(struct qc *q)
@@ -223,14 +240,16 @@ static sq_err check_build(struct qc *q)
     uint64_t target_len = sq_genotypes_chrom_length(q->target),
              panel_len = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
     if (!sq_chrom_same(target, panel))
-        return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "CHROM", "your file is of chromosome %s, the panel of %s", target, panel);
+        return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "CHROM",
+                          "your file is of chromosome %s, the panel of %s", target, panel);
     if (strcmp(target, panel) != 0)
         return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "CHROM",
-                          "your file says %s, the panel %s: the 'chr' in front usually means GRCh38, none GRCh37", target, panel);
+                          "your file says %s, the panel %s: the 'chr' in front usually means GRCh38, none GRCh37",
+                          target, panel);
     if (target_len && panel_len && target_len != panel_len)
         return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "contig",
-                          "the chromosome has %llu bases in your header and %llu in the panel's: another build", (unsigned long long)target_len,
-                          (unsigned long long)panel_len);
+                          "the chromosome has %llu bases in your header and %llu in the panel's: another build",
+                          (unsigned long long)target_len, (unsigned long long)panel_len);
     return SQ_OK;
 }
 
@@ -271,7 +290,8 @@ static sq_err read_target(struct qc *q, struct sq_bcf_writer **writer)
 /* What lies before or behind the panel says nothing about the panel's fitness. */
 static uint64_t n_comparable(const struct qc *q)
 {
-    return q->n[MATCH] + q->n[TYPED_ONLY] - q->n_outside + q->n[ALLELE_SWITCH] + q->n[STRAND_FLIP] + q->n[STRAND_FLIP_AND_SWITCH] + q->n[ALLELE_MISMATCH];
+    return q->n[MATCH] + q->n[TYPED_ONLY] - q->n_outside + q->n[ALLELE_SWITCH] + q->n[STRAND_FLIP] +
+           q->n[STRAND_FLIP_AND_SWITCH] + q->n[ALLELE_MISMATCH];
 }
 
 static sq_err check_overlap(struct qc *q)
@@ -280,13 +300,15 @@ static sq_err check_overlap(struct qc *q)
     if (in >= QC_MIN_SITES && (double)in >= QC_MIN_OVERLAP * (double)n)
         return SQ_OK;
     if (q->n[LOW_CALL_RATE] > n)
-        return sq_why_set(&q->w->why, sq_fail(SQ_ECALLRATE), 0, 0, "GT", "%llu of %llu variants miss more than 10 %% of their genotypes",
+        return sq_why_set(&q->w->why, sq_fail(SQ_ECALLRATE), 0, 0, "GT",
+                          "%llu of %llu variants miss more than 10 %% of their genotypes",
                           (unsigned long long)q->n[LOW_CALL_RATE], (unsigned long long)q->n_record);
-    return sq_why_set(&q->w->why, sq_fail(SQ_ENOOVERLAP), 0, 0, "variants",
-                      "%llu of %llu usable variants are in the panel; half, and at least %u, must be (switched %llu, flipped %llu)",
-                      (unsigned long long)in, (unsigned long long)n, QC_MIN_SITES,
-                      (unsigned long long)(q->n[ALLELE_SWITCH] + q->n[STRAND_FLIP_AND_SWITCH]),
-                      (unsigned long long)(q->n[STRAND_FLIP] + q->n[STRAND_FLIP_AND_SWITCH]));
+    return sq_why_set(
+        &q->w->why, sq_fail(SQ_ENOOVERLAP), 0, 0, "variants",
+        "%llu of %llu usable variants are in the panel; half, and at least %u, must be (switched %llu, flipped %llu)",
+        (unsigned long long)in, (unsigned long long)n, QC_MIN_SITES,
+        (unsigned long long)(q->n[ALLELE_SWITCH] + q->n[STRAND_FLIP_AND_SWITCH]),
+        (unsigned long long)(q->n[STRAND_FLIP] + q->n[STRAND_FLIP_AND_SWITCH]));
 }
 
 static sq_err write_report(struct qc *q)
@@ -298,9 +320,11 @@ static sq_err write_report(struct qc *q)
     for (int v = 0; v < N_VERDICT && !e; v++)
         e = sq_buf_addf(&text, "#%s\t%llu\n", verdict_key[v], (unsigned long long)q->n[v]);
     if (!e)
-        e = sq_buf_addf(&text, "#outside_panel\t%llu\n#kept_monomorphic\t%llu\n#kept_strand_ambiguous\t%llu\n#kept_alt_is_common\t%llu\n#list_is_cut\t%d\nPOS\tREF\tALT\tREASON\n",
-                        (unsigned long long)q->n_outside, (unsigned long long)q->n_monomorphic, (unsigned long long)q->n_ambiguous, (unsigned long long)q->n_common_alt,
-                        q->list_is_cut);
+        e = sq_buf_addf(
+            &text,
+            "#outside_panel\t%llu\n#kept_monomorphic\t%llu\n#kept_strand_ambiguous\t%llu\n#kept_alt_is_common\t%llu\n#list_is_cut\t%d\nPOS\tREF\tALT\tREASON\n",
+            (unsigned long long)q->n_outside, (unsigned long long)q->n_monomorphic, (unsigned long long)q->n_ambiguous,
+            (unsigned long long)q->n_common_alt, q->list_is_cut);
     if (!e)
         e = sq_buf_add(&text, q->list.p, q->list.n);
     if (!e)

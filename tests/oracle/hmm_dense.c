@@ -12,10 +12,12 @@ static double emission(const struct sq_window *w, const struct sq_hmm_params *p,
 {
     uint8_t seen = w->target[(size_t)s * w->n_target + t];
     unsigned has = (unsigned)(w->typed_bits[(size_t)s * sq_bit_words(w->n_hap) + h / 64] >> (h % 64) & 1);
-    return seen > 1 ? 1.0 : seen == has ? 1.0 - p->mismatch : p->mismatch;
+    return seen > 1 ? 1.0 : seen == has ? 1.0 - p->mismatch
+                                        : p->mismatch;
 }
 
-static double transition(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t s, uint32_t from, uint32_t to)
+static double transition(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t s, uint32_t from,
+                         uint32_t to)
 {
     double r = fmax(1e-8, 1.0 - exp(-0.04 * p->ne * (w->typed_cm[s] - w->typed_cm[s - 1]) / w->n_hap));
     return (from == to ? 1.0 - r : 0.0) + r / w->n_hap;
@@ -73,7 +75,8 @@ void hmm_dense_impute(const struct sq_window *w, const struct sq_hmm_params *p, 
             uint32_t left = right ? right - 1 : 0;
             if (right == w->n_typed)
                 right = left;
-            double share = right == left ? 0 : (site->cm - w->typed_cm[left]) / (w->typed_cm[right] - w->typed_cm[left]);
+            double share =
+                right == left ? 0 : (site->cm - w->typed_cm[left]) / (w->typed_cm[right] - w->typed_cm[left]);
             out[(size_t)i * w->n_target + t] = (1 - share) * carriers_share(w, site, f + (size_t)left * w->n_hap) +
                                                share * carriers_share(w, site, f + (size_t)right * w->n_hap);
         }

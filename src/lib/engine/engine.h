@@ -25,7 +25,7 @@
 #define SQ_HMM_MAX_WORK_BYTES ((size_t)1 << 30) /* scratch of all threads together; more: SQ_ELIMIT */
 #define SQ_HMM_MAX_THREADS 64U
 
-/* Defaults, measured on real data (docs/decisions). */
+/* Defaults, measured on real data (docs/decisions/0009-plain-imputation.md). */
 #define SQ_HMM_NE 1e5
 #define SQ_HMM_MISMATCH 1e-4
 
@@ -47,11 +47,11 @@ struct sq_panel_site {
 struct sq_window {
     uint32_t n_hap; /* panel haplotypes */
 
-    uint32_t n_typed;            /* typed sites that are in the panel, flanks included; 0: only frequencies are known */
-    const double *typed_cm;      /* [n_typed] ascending */
-    const uint64_t *typed_bits;  /* [n_typed][sq_bit_words(n_hap)] bit h: panel haplotype h carries ALT */
-    uint32_t n_target;           /* target haplotypes */
-    const uint8_t *target;       /* [n_typed][n_target] 0, 1 or SQ_ALLELE_MISSING */
+    uint32_t n_typed;           /* typed sites that are in the panel, flanks included; 0: only frequencies are known */
+    const double *typed_cm;     /* [n_typed] ascending */
+    const uint64_t *typed_bits; /* [n_typed][sq_bit_words(n_hap)] bit h: panel haplotype h carries ALT */
+    uint32_t n_target;          /* target haplotypes */
+    const uint8_t *target;      /* [n_typed][n_target] 0, 1 or SQ_ALLELE_MISSING */
 
     uint32_t n_site; /* panel sites to be imputed, typed ones among them; any order with ascending cm */
     const struct sq_panel_site *site;

@@ -31,8 +31,8 @@ float hmm_jump_p(double d_cm, double ne, uint32_t n_hap);
 void hmm_first(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, sq_lanes *row, sq_lanes *out_sum);
 
 /** hmm_forward - row[h] = (prev[h] * (1-jump)/prev_sum + jump/n_hap) * emission; sums through @out_sum. */
-void hmm_forward(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, float jump,
-                 const sq_lanes *prev, const sq_lanes *prev_sum, sq_lanes *row, sq_lanes *out_sum);
+void hmm_forward(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, float jump, const sq_lanes *prev,
+                 const sq_lanes *prev_sum, sq_lanes *row, sq_lanes *out_sum);
 
 /** hmm_backward - in place: beta of the site to the right becomes beta of this one; @bits and @e are the right site's. */
 void hmm_backward(uint32_t n_hap, const uint64_t *bits, const struct hmm_emission *e, float jump, sq_lanes *beta);

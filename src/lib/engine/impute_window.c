@@ -17,12 +17,12 @@ struct shared {
     const struct sq_window *w;
     const struct sq_hmm_params *p;
     const struct sq_impute_sink *sink;
-    uint32_t block;       /* typed sites between checkpoints */
-    uint32_t *right_of;   /* [n_site] first typed site with cm >= the site's, or n_typed */
-    float *jump;          /* [n_typed] P(jump) between s-1 and s; [0] unused */
-    atomic_uint next;     /* next batch */
-    atomic_uint n_done;   /* targets done */
-    atomic_int failed;    /* sq_err of the first failure */
+    uint32_t block;     /* typed sites between checkpoints */
+    uint32_t *right_of; /* [n_site] first typed site with cm >= the site's, or n_typed */
+    float *jump;        /* [n_typed] P(jump) between s-1 and s; [0] unused */
+    atomic_uint next;   /* next batch */
+    atomic_uint n_done; /* targets done */
+    atomic_int failed;  /* sq_err of the first failure */
 };
 
 /* Scratch of one thread: all rows from one allocation. */
@@ -104,7 +104,8 @@ static void clamp_put(const struct shared *sh, uint32_t site, uint32_t first, ui
 {
     float out[SQ_HMM_LANES];
     for (uint32_t l = 0; l < SQ_HMM_LANES; l++)
-        out[l] = (*dosage)[l] < 0.0F ? 0.0F : (*dosage)[l] > 1.0F ? 1.0F : (*dosage)[l];
+        out[l] = (*dosage)[l] < 0.0F ? 0.0F : (*dosage)[l] > 1.0F ? 1.0F
+                                                                  : (*dosage)[l];
     sh->sink->put(sh->sink->ctx, site, first, n, out);
 }
 

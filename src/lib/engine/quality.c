@@ -13,7 +13,8 @@ struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n)
     double expected = q.af * (1 - q.af);
     if (sum && expected > 0) {
         double var = (double)sum_sq / (m * 1000.0) - q.af * q.af;
-        q.r2 = var <= 0 ? 0 : var >= expected ? 1 : var / expected;
+        q.r2 = var <= 0 ? 0 : var >= expected ? 1
+                                              : var / expected;
     }
     return q;
 }

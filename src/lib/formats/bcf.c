@@ -10,7 +10,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { T_MISSING = 0, T_INT8 = 1, T_INT16 = 2, T_INT32 = 3, T_FLOAT = 5, T_CHAR = 7 };
+enum { T_MISSING = 0,
+       T_INT8 = 1,
+       T_INT16 = 2,
+       T_INT32 = 3,
+       T_FLOAT = 5,
+       T_CHAR = 7 };
 
 struct cursor {
     const uint8_t *p;
@@ -33,7 +38,9 @@ static bool take(struct cursor *c, uint32_t n, const uint8_t **out)
 
 static uint32_t width_of(unsigned type)
 {
-    return type == T_INT8 || type == T_CHAR ? 1 : type == T_INT16 ? 2 : type == T_INT32 || type == T_FLOAT ? 4 : 0;
+    return type == T_INT8 || type == T_CHAR ? 1 : type == T_INT16                  ? 2
+                                              : type == T_INT32 || type == T_FLOAT ? 4
+                                                                                   : 0;
 }
 
 static bool int_at(const uint8_t *p, unsigned type, int32_t *out)
@@ -85,11 +92,12 @@ static bool take_text(struct cursor *c, struct sq_span *out)
     return true;
 }
 
-static sq_err take_alleles(struct sq_genotypes *g, struct cursor *c, uint32_t n_allele, struct sq_record *r, struct sq_why *why)
+static sq_err take_alleles(struct sq_genotypes *g, struct cursor *c, uint32_t n_allele, struct sq_record *r,
+                           struct sq_why *why)
 {
     if (n_allele < 1 || n_allele > SQ_GT_MAX_ALT + 1)
-        return sq_why_set(why, sq_fail(n_allele ? SQ_ELIMIT : SQ_ERECORD), r->line, 0, "ALT", "%u alleles; 1 to %u are read", n_allele,
-                          SQ_GT_MAX_ALT + 1);
+        return sq_why_set(why, sq_fail(n_allele ? SQ_ELIMIT : SQ_ERECORD), r->line, 0, "ALT",
+                          "%u alleles; 1 to %u are read", n_allele, SQ_GT_MAX_ALT + 1);
     sq_buf_clear(&g->alleles);
     uint32_t n_ref = 0;
     for (uint32_t i = 0; i < n_allele; i++) {
@@ -97,7 +105,8 @@ static sq_err take_alleles(struct sq_genotypes *g, struct cursor *c, uint32_t n_
         if (!take_text(c, &a) || !genotypes_allele_ok(a) || memchr(a.p, ',', a.n))
             return bad(why, r->line, "ALT", "an allele is empty or has a character that doesn't belong there");
         if ((i > 1 && sq_buf_add(&g->alleles, ",", 1)) || sq_buf_add(&g->alleles, a.p, a.n))
-            return sq_why_set(why, sq_fail(SQ_ELIMIT), r->line, 0, "ALT", "alleles longer than %zu bytes", SQ_ALLELES_MAX_BYTES);
+            return sq_why_set(why, sq_fail(SQ_ELIMIT), r->line, 0, "ALT", "alleles longer than %zu bytes",
+                              SQ_ALLELES_MAX_BYTES);
         if (i == 0)
             n_ref = a.n;
     }
@@ -137,7 +146,8 @@ static sq_err take_filter(struct sq_genotypes *g, struct cursor *c, struct sq_re
 /* One allele as BCF holds it: (number + 1) << 1 | phased; 0: missing; minimum + 1 of the type: end of vector. */
 static unsigned allele_of(int32_t v, unsigned type, uint32_t n_alt)
 {
-    int32_t end = type == T_INT8 ? INT8_MIN + 1 : type == T_INT16 ? INT16_MIN + 1 : INT32_MIN + 1;
+    int32_t end = type == T_INT8 ? INT8_MIN + 1 : type == T_INT16 ? INT16_MIN + 1
+                                                                  : INT32_MIN + 1;
     if (v == end)
         return SQ_GT_NONE;
     if (v == end - 1 || (v >> 1) == 0)
@@ -149,7 +159,8 @@ static sq_err unpack_gt(struct sq_genotypes *g, const uint8_t *p, unsigned type,
                         struct sq_why *why)
 {
     if (ploidy < 1 || ploidy > 2)
-        return sq_why_set(why, sq_fail(ploidy ? SQ_EPLOIDY : SQ_ENOGT), r->line, 0, "GT", "genotypes have %u alleles; 1 or 2 are read", ploidy);
+        return sq_why_set(why, sq_fail(ploidy ? SQ_EPLOIDY : SQ_ENOGT), r->line, 0, "GT",
+                          "genotypes have %u alleles; 1 or 2 are read", ploidy);
     uint32_t width = width_of(type);
     for (uint32_t i = 0; i < g->n_sample; i++, p += width * ploidy) {
         int32_t first = 0, second = 0;
@@ -157,7 +168,8 @@ static sq_err unpack_gt(struct sq_genotypes *g, const uint8_t *p, unsigned type,
             return bad(why, r->line, "GT", "genotypes must be integers");
         unsigned a = allele_of(first, type, r->n_alt), b = ploidy == 2 ? allele_of(second, type, r->n_alt) : SQ_GT_NONE;
         if (a > SQ_GT_MISSING || b > SQ_GT_MISSING || a == SQ_GT_NONE)
-            return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + i, "GT", "an allele number isn't one of this record's alleles");
+            return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + i, "GT",
+                              "an allele number isn't one of this record's alleles");
         g->gt[2 * i] = (uint8_t)a;
         g->gt[2 * i + 1] = (uint8_t)b;
         g->phased[i] = b == SQ_GT_NONE || (second & 1);
@@ -240,8 +252,8 @@ sq_err bcf_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *ou
     if (!take_text(&c, &r.id))
         return bad(why, r.line, "ID", "the ID column is damaged");
     if (n_sample != g->n_sample)
-        return sq_why_set(why, sq_fail(n_sample ? SQ_ERECORD : SQ_ENOGT), r.line, 0, "record", "the record has %u of %u samples", n_sample,
-                          g->n_sample);
+        return sq_why_set(why, sq_fail(n_sample ? SQ_ERECORD : SQ_ENOGT), r.line, 0, "record",
+                          "the record has %u of %u samples", n_sample, g->n_sample);
     e = take_alleles(g, &c, n_allele, &r, why);
     if (!e)
         e = take_filter(g, &c, &r, why);
@@ -287,7 +299,8 @@ static sq_err writer_header(struct sq_bcf_writer *w, const char *chrom, uint64_t
     return bcf_hdr_write(w->file, w->header) < 0 ? sq_fail(SQ_EIO) : SQ_OK;
 }
 
-sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint32_t n_sample, struct sq_bcf_writer **out)
+sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint32_t n_sample,
+                          struct sq_bcf_writer **out)
 {
     hts_set_log_level(HTS_LOG_OFF);
     struct sq_bcf_writer *w = calloc(1, sizeof *w);
@@ -357,7 +370,10 @@ sq_err sq_bcf_writer_put(struct sq_bcf_writer *w, const struct sq_record *r)
     sq_err e = put_alleles(w, r);
     if (e)
         return e;
-    int filter = bcf_hdr_id2int(w->header, BCF_DT_ID, r->filter == SQ_FILTER_DUP ? "DUP" : r->filter == SQ_FILTER_OTHER ? "OTHER" : "PASS");
+    int filter = bcf_hdr_id2int(w->header, BCF_DT_ID,
+                                r->filter == SQ_FILTER_DUP     ? "DUP"
+                                : r->filter == SQ_FILTER_OTHER ? "OTHER"
+                                                               : "PASS");
     for (uint32_t i = 0; i < w->n_sample; i++) {
         w->gt[2 * i] = gt_of(r->gt[2 * i], false);
         w->gt[2 * i + 1] = gt_of(r->gt[2 * i + 1], r->phased[i]);

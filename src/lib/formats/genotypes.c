@@ -28,7 +28,8 @@ static sq_err refuse_format(struct sq_source *s, struct sq_why *why)
         seen += ready.n;
         sq_source_skip(s, ready.n);
     }
-    return sq_why_set(why, sq_fail(SQ_EFORMAT), 1, 0, "file", "it doesn't begin with ##fileformat=VCFv4 or the mark of BCF 2");
+    return sq_why_set(why, sq_fail(SQ_EFORMAT), 1, 0, "file",
+                      "it doesn't begin with ##fileformat=VCFv4 or the mark of BCF 2");
 }
 
 static int by_name(const void *a, const void *b)
@@ -56,17 +57,19 @@ static sq_err check_samples(struct sq_span names, uint64_t max_samples, uint64_t
             at = *end ? end + 1 : end;
             *end = 0;
             if (!*name[i] || strlen(name[i]) > SQ_SAMPLE_ID_MAX)
-                e = sq_why_set(why, sq_fail(SQ_EHEADER), line, 10 + i, "sample", "a sample name is empty or longer than %u bytes",
-                               SQ_SAMPLE_ID_MAX);
+                e = sq_why_set(why, sq_fail(SQ_EHEADER), line, 10 + i, "sample",
+                               "a sample name is empty or longer than %u bytes", SQ_SAMPLE_ID_MAX);
             for (const char *c = name[i]; *c && !e; c++)
                 if ((unsigned char)*c < 32 || *c == 127)
-                    e = sq_why_set(why, sq_fail(SQ_EHEADER), line, 10 + i, "sample", "a sample name holds a control character");
+                    e = sq_why_set(why, sq_fail(SQ_EHEADER), line, 10 + i, "sample",
+                                   "a sample name holds a control character");
         }
         if (!e)
             qsort(name, n, sizeof *name, by_name);
         for (uint32_t i = 1; i < n && !e; i++)
             if (!strcmp(name[i], name[i - 1]))
-                e = sq_why_set(why, sq_fail(SQ_EDUPSAMPLE), line, 0, "sample", "one of the %u sample names stands there twice", n);
+                e = sq_why_set(why, sq_fail(SQ_EDUPSAMPLE), line, 0, "sample",
+                               "one of the %u sample names stands there twice", n);
     }
     if (copy)
         sq_wipe(copy, names.n);
@@ -78,8 +81,9 @@ static sq_err check_samples(struct sq_span names, uint64_t max_samples, uint64_t
 static sq_err check_columns(struct sq_span line, uint64_t line_no, uint64_t max_samples, struct sq_why *why)
 {
     if (!has_prefix(line, columns))
-        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "#CHROM",
-                          "the column line must be #CHROM POS ID REF ALT QUAL FILTER INFO FORMAT and samples, with tabs");
+        return sq_why_set(
+            why, sq_fail(SQ_EHEADER), line_no, 0, "#CHROM",
+            "the column line must be #CHROM POS ID REF ALT QUAL FILTER INFO FORMAT and samples, with tabs");
     struct sq_span rest = sq_span_of(line.p + sizeof columns - 1, line.n - (sizeof columns - 1));
     if (!rest.n || !memcmp(rest.p, "\tFORMAT", rest.n < 7 ? rest.n : 7)) {
         if (rest.n <= 8)
@@ -106,9 +110,11 @@ static sq_err header_line(struct sq_buf *text, struct sq_span line, uint64_t lin
 {
     *out_last = false;
     /* any case: panels made by haps2vcf say ##fileFormat */
-    bool names_format = line.n >= sizeof vcf_magic - 1 && !strncasecmp((const char *)line.p, vcf_magic, sizeof vcf_magic - 1);
+    bool names_format =
+        line.n >= sizeof vcf_magic - 1 && !strncasecmp((const char *)line.p, vcf_magic, sizeof vcf_magic - 1);
     if (names_format != (line_no == 1))
-        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "fileformat", "##fileformat=VCFv4 must be the first line, once");
+        return sq_why_set(why, sq_fail(SQ_EHEADER), line_no, 0, "fileformat",
+                          "##fileformat=VCFv4 must be the first line, once");
     if (has_prefix(line, "#CHROM")) {
         sq_err e = check_columns(line, line_no, max_samples, why);
         if (e)
@@ -119,7 +125,8 @@ static sq_err header_line(struct sq_buf *text, struct sq_span line, uint64_t lin
                           "a header line must look like ##key=value; the last one is #CHROM");
     }
     if (sq_buf_add(text, line.p, line.n) || sq_buf_add(text, "\n", 1))
-        return sq_why_set(why, sq_fail(SQ_ELIMIT), line_no, 0, "header", "the header is larger than %zu bytes", SQ_HEADER_MAX_BYTES);
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), line_no, 0, "header", "the header is larger than %zu bytes",
+                          SQ_HEADER_MAX_BYTES);
     return SQ_OK;
 }
 
@@ -132,7 +139,8 @@ static sq_err header_of_text(struct sq_genotypes *g, struct sq_buf *text, struct
         if (e)
             return e;
         if (!has_line)
-            return sq_why_set(why, sq_fail(SQ_ECUT), sq_source_line_no(g->source), 0, "header", "the file ends within the header");
+            return sq_why_set(why, sq_fail(SQ_ECUT), sq_source_line_no(g->source), 0, "header",
+                              "the file ends within the header");
         e = header_line(text, line, sq_source_line_no(g->source), g->limits.max_samples, why, &is_last);
         if (e)
             return e;
@@ -149,7 +157,8 @@ static sq_err header_of_bcf(struct sq_genotypes *g, struct sq_buf *text, struct 
         return e;
     uint32_t n = got == sizeof head ? sq_get_le32(head + 5) : 0;
     if (n > SQ_HEADER_MAX_BYTES)
-        return sq_why_set(why, sq_fail(SQ_ELIMIT), 0, 0, "header", "the header is larger than %zu bytes", SQ_HEADER_MAX_BYTES);
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), 0, 0, "header", "the header is larger than %zu bytes",
+                          SQ_HEADER_MAX_BYTES);
     struct sq_span all = {0};
     if (got == sizeof head)
         e = sq_source_fill(g->source, n, why, &all);
@@ -163,7 +172,8 @@ static sq_err header_of_bcf(struct sq_genotypes *g, struct sq_buf *text, struct 
         const uint8_t *lf = memchr(all.p + at, '\n', n - at);
         if (!lf)
             break;
-        e = header_line(text, sq_span_of(all.p + at, (size_t)(lf - all.p) - at), ++line_no, g->limits.max_samples, why, &is_last);
+        e = header_line(text, sq_span_of(all.p + at, (size_t)(lf - all.p) - at), ++line_no, g->limits.max_samples, why,
+                        &is_last);
         at = (uint32_t)(lf - all.p) + 1;
     }
     if (e)
@@ -189,7 +199,8 @@ static sq_err parse_header(struct sq_genotypes *g, struct sq_buf *text, struct s
     return SQ_OK;
 }
 
-sq_err sq_genotypes_open(int fd, const struct sq_genotypes_limits *limits, struct sq_why *why, struct sq_genotypes **out)
+sq_err sq_genotypes_open(int fd, const struct sq_genotypes_limits *limits, struct sq_why *why,
+                         struct sq_genotypes **out)
 {
     hts_set_log_level(HTS_LOG_OFF); /* its warnings quote the data */
     struct sq_genotypes *g = calloc(1, sizeof *g);
@@ -295,18 +306,19 @@ sq_err genotypes_chrom(struct sq_genotypes *g, struct sq_span name, uint64_t lin
 {
     if (g->chrom[0]) {
         if (!sq_span_eq(name, sq_span_str(g->chrom)))
-            return sq_why_set(why, sq_fail(SQ_EMULTICHROM), line, 1, "CHROM", "a second chromosome begins at record %llu",
-                              (unsigned long long)g->n_record + 1);
+            return sq_why_set(why, sq_fail(SQ_EMULTICHROM), line, 1, "CHROM",
+                              "a second chromosome begins at record %llu", (unsigned long long)g->n_record + 1);
         return SQ_OK;
     }
     bool is_ok = name.n > 0 && name.n < SQ_CHROM_MAX;
     for (uint32_t i = 0; i < name.n && is_ok; i++) {
         uint8_t c = name.p[i];
-        is_ok = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' || c == '-';
+        is_ok = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '.' ||
+                c == '-';
     }
     if (!is_ok)
-        return sq_why_set(why, sq_fail(SQ_ERECORD), line, 1, "CHROM", "a chromosome name has 1 to %u letters, digits, _ . or -",
-                          SQ_CHROM_MAX - 1);
+        return sq_why_set(why, sq_fail(SQ_ERECORD), line, 1, "CHROM",
+                          "a chromosome name has 1 to %u letters, digits, _ . or -", SQ_CHROM_MAX - 1);
     memcpy(g->chrom, name.p, name.n);
     int id = bcf_hdr_name2id(g->header, g->chrom);
     if (id >= 0)

@@ -11,17 +11,21 @@
 
 #include "lib/formats/source.h"
 
-#define SQ_GT_NONE 254U    /* second allele of a haploid genotype */
+#define SQ_GT_NONE 254U /* second allele of a haploid genotype */
 #define SQ_GT_MISSING 255U
 #define SQ_GT_MAX_ALT 250U
-#define SQ_CHROM_MAX 16U   /* bytes of a chromosome name, NUL included */
+#define SQ_CHROM_MAX 16U /* bytes of a chromosome name, NUL included */
 #define SQ_SAMPLE_ID_MAX 255U
 #define SQ_HEADER_MAX_BYTES ((size_t)64 << 20)
 #define SQ_ALLELES_MAX_BYTES ((size_t)1 << 20) /* REF and ALT of one record */
 #define SQ_POS_MAX 536870911                   /* what a tabix index can hold */
 
-enum sq_format { SQ_FORMAT_VCF = 1, SQ_FORMAT_VCF_GZ, SQ_FORMAT_BCF };
-enum sq_filter { SQ_FILTER_PASS, SQ_FILTER_DUP, SQ_FILTER_OTHER }; /* PASS or "." ; names containing DUP ; the rest */
+enum sq_format { SQ_FORMAT_VCF = 1,
+                 SQ_FORMAT_VCF_GZ,
+                 SQ_FORMAT_BCF };
+enum sq_filter { SQ_FILTER_PASS,
+                 SQ_FILTER_DUP,
+                 SQ_FILTER_OTHER }; /* PASS or "." ; names containing DUP ; the rest */
 
 struct sq_genotypes_limits {
     uint64_t max_samples, max_variants; /* 0: no limit */
@@ -51,7 +55,8 @@ void sq_genotypes_close(struct sq_genotypes *g);
  * sq_genotypes_next - the next record, or *out_has false at the end (which has been checked: nothing is cut off).
  * SQ_ERECORD, SQ_ENOGT, SQ_EMULTICHROM, SQ_EUNSORTED, SQ_EPLOIDY (more than two alleles), SQ_ELIMIT and those of source.
  */
-sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has) SQ_MUST_CHECK;
+sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out,
+                         bool *out_has) SQ_MUST_CHECK;
 
 enum sq_format sq_genotypes_format(const struct sq_genotypes *g);
 uint32_t sq_genotypes_n_sample(const struct sq_genotypes *g);

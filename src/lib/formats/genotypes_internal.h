@@ -15,7 +15,7 @@ struct sq_genotypes {
     char chrom[SQ_CHROM_MAX];
     uint64_t chrom_length, n_record;
     int64_t last_pos;
-    int gt_key;          /* number of GT in the BCF dictionary */
+    int gt_key;           /* number of GT in the BCF dictionary */
     uint8_t *gt, *phased; /* of the current record */
     struct sq_buf record, alleles;
 };

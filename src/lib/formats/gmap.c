@@ -7,11 +7,15 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum kind { KIND_SHAPEIT, KIND_EAGLE, KIND_PLINK };
+enum kind { KIND_SHAPEIT,
+            KIND_EAGLE,
+            KIND_PLINK };
 static const struct {
     const char *name;
     uint32_t n_column, chrom, pos, cm;
-} kinds[] = {[KIND_SHAPEIT] = {"SHAPEIT", 3, 1, 0, 2}, [KIND_EAGLE] = {"Eagle", 4, 0, 1, 3}, [KIND_PLINK] = {"PLINK", 4, 0, 3, 2}};
+} kinds[] = {[KIND_SHAPEIT] = {"SHAPEIT", 3, 1, 0, 2},
+             [KIND_EAGLE] = {"Eagle", 4, 0, 1, 3},
+             [KIND_PLINK] = {"PLINK", 4, 0, 3, 2}};
 
 #define MAX_COLUMN 5
 #define MAX_WORD 64
@@ -82,7 +86,8 @@ static bool kind_of(char word[MAX_COLUMN][MAX_WORD], uint32_t n, enum kind *out,
         *out = KIND_SHAPEIT;
         return true;
     }
-    if (n == 4 && !strcasecmp(word[0], "chr") && !strcasecmp(word[1], "position") && strstr(word[2], "ate") && strstr(word[3], "ap")) {
+    if (n == 4 && !strcasecmp(word[0], "chr") && !strcasecmp(word[1], "position") && strstr(word[2], "ate") &&
+        strstr(word[3], "ap")) {
         *out = KIND_EAGLE;
         return true;
     }
@@ -135,14 +140,15 @@ static sq_err read_rows(struct sq_source *s, const char *chrom, struct sq_why *w
         uint64_t line_no = sq_source_line_no(s);
         uint32_t n = split(line, word);
         if (is_first && !kind_of(word, n, &kind, &is_header))
-            return bad(why, line_no, 0, "the first line fits none of: 'pos chr cM', 'chr position rate Genetic_Map', chr id cM bp");
+            return bad(why, line_no, 0,
+                       "the first line fits none of: 'pos chr cM', 'chr position rate Genetic_Map', chr id cM bp");
         if (is_header)
             continue;
         double cm;
         int64_t pos;
         if (n != kinds[kind].n_column)
-            return sq_why_set(why, sq_fail(SQ_EMAP), line_no, 0, "map", "a row of a %s map has %u columns", kinds[kind].name,
-                              kinds[kind].n_column);
+            return sq_why_set(why, sq_fail(SQ_EMAP), line_no, 0, "map", "a row of a %s map has %u columns",
+                              kinds[kind].name, kinds[kind].n_column);
         if (!position_of(word[kinds[kind].pos], &pos))
             return bad(why, line_no, kinds[kind].pos + 1, "the position is not a whole number");
         if (!number_of(word[kinds[kind].cm], &cm) || cm < -1000 || cm > 10000)
@@ -155,7 +161,8 @@ static sq_err read_rows(struct sq_source *s, const char *chrom, struct sq_why *w
             return e;
     }
     if (m->n < 2)
-        return sq_why_set(why, sq_fail(SQ_EMAP), 0, 0, "chr", "%llu rows, of which %zu are of the panel's chromosome; 2 are needed",
+        return sq_why_set(why, sq_fail(SQ_EMAP), 0, 0, "chr",
+                          "%llu rows, of which %zu are of the panel's chromosome; 2 are needed",
                           (unsigned long long)n_data, m->n);
     return SQ_OK;
 }

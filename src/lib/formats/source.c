@@ -60,12 +60,17 @@ static sq_err refuse_foreign_packing(const struct sq_source *s, struct sq_why *w
         const char *magic;
         size_t n;
         const char *name;
-    } foreign[] = {{"PK\3\4", 4, "a zip archive"},   {"\xfd" "7zXZ", 5, "packed with xz"}, {"BZh", 3, "packed with bzip2"},
-                   {"\x28\xb5\x2f\xfd", 4, "packed with zstd"}, {"7z\xbc\xaf", 4, "a 7z archive"}};
+    } foreign[] = {{"PK\3\4", 4, "a zip archive"},
+                   {"\xfd"
+                    "7zXZ",
+                    5, "packed with xz"},
+                   {"BZh", 3, "packed with bzip2"},
+                   {"\x28\xb5\x2f\xfd", 4, "packed with zstd"},
+                   {"7z\xbc\xaf", 4, "a 7z archive"}};
     for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
         if (starts_with(s, foreign[i].magic, foreign[i].n))
-            return sq_why_set(why, sq_fail(SQ_EGZIP), 0, 0, "file", "this is %s; only plain text, gzip and bgzip are read",
-                              foreign[i].name);
+            return sq_why_set(why, sq_fail(SQ_EGZIP), 0, 0, "file",
+                              "this is %s; only plain text, gzip and bgzip are read", foreign[i].name);
     return SQ_OK;
 }
 
@@ -156,8 +161,8 @@ static sq_err count_unpacked(struct sq_source *s, size_t n, struct sq_why *why)
     uint64_t n_used = s->n_packed - (s->raw_n - s->raw_at);
     if (s->packing != SQ_PACKING_PLAIN && s->limits.max_ratio && s->n_unpacked > SQ_SOURCE_RATIO_FROM &&
         s->n_unpacked / s->limits.max_ratio > n_used)
-        return sq_why_set(why, sq_fail(SQ_EBOMB), s->line_no, 0, "file",
-                          "it unpacks to more than %u times its size", s->limits.max_ratio);
+        return sq_why_set(why, sq_fail(SQ_EBOMB), s->line_no, 0, "file", "it unpacks to more than %u times its size",
+                          s->limits.max_ratio);
     return SQ_OK;
 }
 
@@ -227,11 +232,12 @@ static sq_err unpack_bgzf(struct sq_source *s, struct sq_why *why)
     if (n < 18)
         return cut(s, why, "the last bgzip block is incomplete");
     if (!is_bgzf_header(p, n))
-        return sq_why_set(why, sq_fail(SQ_EGZIP), s->line_no, 0, "file", "no bgzip block where one should begin, at byte %llu",
-                          (unsigned long long)at);
+        return sq_why_set(why, sq_fail(SQ_EGZIP), s->line_no, 0, "file",
+                          "no bgzip block where one should begin, at byte %llu", (unsigned long long)at);
     size_t block = (size_t)sq_get_le16(p + 16) + 1, head = 12 + (size_t)sq_get_le16(p + 10);
     if (block < head + 8)
-        return sq_why_set(why, sq_fail(SQ_EGZIP), s->line_no, 0, "file", "bad block size at byte %llu", (unsigned long long)at);
+        return sq_why_set(why, sq_fail(SQ_EGZIP), s->line_no, 0, "file", "bad block size at byte %llu",
+                          (unsigned long long)at);
     if (n < block)
         return cut(s, why, "the last bgzip block is incomplete");
     uint32_t size = sq_get_le32(p + block - 4);
@@ -277,7 +283,8 @@ static sq_err out_reserve(struct sq_source *s, size_t want)
 sq_err sq_source_fill(struct sq_source *s, size_t want, struct sq_why *why, struct sq_span *out)
 {
     if (want > SQ_SOURCE_MAX_LINE)
-        return sq_why_set(why, sq_fail(SQ_ELIMIT), s->line_no, 0, "record", "a record is larger than %zu bytes", SQ_SOURCE_MAX_LINE);
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), s->line_no, 0, "record", "a record is larger than %zu bytes",
+                          SQ_SOURCE_MAX_LINE);
     while (!s->end && s->out_n - s->out_at < want) {
         sq_err e = out_reserve(s, want);
         if (!e)

@@ -10,11 +10,13 @@
 #include "lib/core/buf.h"
 
 #define SQ_SOURCE_MAX_BYTES ((uint64_t)256 << 30) /* unpacked; default of sq_source_limits.max_bytes */
-#define SQ_SOURCE_MAX_RATIO 500U                    /* unpacked : packed, looked at beyond SQ_SOURCE_RATIO_FROM */
+#define SQ_SOURCE_MAX_RATIO 500U                  /* unpacked : packed, looked at beyond SQ_SOURCE_RATIO_FROM */
 #define SQ_SOURCE_RATIO_FROM ((uint64_t)16 << 20)
 #define SQ_SOURCE_MAX_LINE ((size_t)256 << 20)
 
-enum sq_packing { SQ_PACKING_PLAIN = 1, SQ_PACKING_GZIP, SQ_PACKING_BGZF };
+enum sq_packing { SQ_PACKING_PLAIN = 1,
+                  SQ_PACKING_GZIP,
+                  SQ_PACKING_BGZF };
 
 struct sq_source_limits {
     uint64_t max_bytes; /* 0: SQ_SOURCE_MAX_BYTES */

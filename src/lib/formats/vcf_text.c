@@ -42,15 +42,18 @@ static enum sq_filter filter_of(struct sq_span s)
 static sq_err parse_alleles(struct sq_record *r, struct sq_why *why)
 {
     if (!genotypes_allele_ok(r->ref) || memchr(r->ref.p, ',', r->ref.n))
-        return bad(why, r->line, 4, "REF", "the reference allele is empty or has a character that doesn't belong there");
+        return bad(why, r->line, 4, "REF",
+                   "the reference allele is empty or has a character that doesn't belong there");
     if (!genotypes_allele_ok(r->alt))
-        return bad(why, r->line, 5, "ALT", "the alternative allele is empty or has a character that doesn't belong there");
+        return bad(why, r->line, 5, "ALT",
+                   "the alternative allele is empty or has a character that doesn't belong there");
     r->n_alt = r->alt.n == 1 && r->alt.p[0] == '.' ? 0 : 1;
     for (uint32_t i = 0; i < r->alt.n; i++)
         r->n_alt += r->alt.p[i] == ',';
     if (r->n_alt > SQ_GT_MAX_ALT || (size_t)r->ref.n + r->alt.n > SQ_ALLELES_MAX_BYTES)
-        return sq_why_set(why, sq_fail(SQ_ELIMIT), r->line, 5, "ALT", "more than %u alternative alleles, or longer than %zu bytes",
-                          SQ_GT_MAX_ALT, SQ_ALLELES_MAX_BYTES);
+        return sq_why_set(why, sq_fail(SQ_ELIMIT), r->line, 5, "ALT",
+                          "more than %u alternative alleles, or longer than %zu bytes", SQ_GT_MAX_ALT,
+                          SQ_ALLELES_MAX_BYTES);
     return SQ_OK;
 }
 
@@ -73,7 +76,8 @@ static sq_err parse_gt(const uint8_t *p, uint32_t n, struct sq_record *r, uint32
     uint32_t at = 0, column = 10 + sample;
     unsigned a = parse_allele(p, n, &at, r->n_alt), b = SQ_GT_NONE;
     if (a == SQ_GT_NONE)
-        return bad(why, r->line, column, "GT", "a genotype is allele numbers with | or / between them, each an allele of this record");
+        return bad(why, r->line, column, "GT",
+                   "a genotype is allele numbers with | or / between them, each an allele of this record");
     bool is_phased = true;
     if (at < n) {
         if (p[at] != '|' && p[at] != '/')
@@ -81,7 +85,8 @@ static sq_err parse_gt(const uint8_t *p, uint32_t n, struct sq_record *r, uint32
         is_phased = p[at++] == '|';
         b = parse_allele(p, n, &at, r->n_alt);
         if (b == SQ_GT_NONE)
-            return bad(why, r->line, column, "GT", "a genotype is allele numbers with | or / between them, each an allele of this record");
+            return bad(why, r->line, column, "GT",
+                       "a genotype is allele numbers with | or / between them, each an allele of this record");
         if (at < n && (p[at] == '|' || p[at] == '/'))
             return sq_why_set(why, sq_fail(SQ_EPLOIDY), r->line, column, "GT", "a genotype has more than two alleles");
         if (at < n)
@@ -98,7 +103,8 @@ static sq_err parse_samples(struct sq_genotypes *g, const uint8_t *p, uint32_t n
 {
     for (uint32_t i = 0; i < g->n_sample; i++) {
         if (at > n || (at == n && n && p[n - 1] != '\t'))
-            return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + i, "sample", "the line has %u of %u genotypes", i, g->n_sample);
+            return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + i, "sample", "the line has %u of %u genotypes", i,
+                              g->n_sample);
         /* the usual case, without calls: "0|1" and a tab */
         if (at + 3 <= n && p[at + 1] == '|' && p[at] <= '1' && p[at] >= '0' && p[at + 2] <= '1' && p[at + 2] >= '0' &&
             r->n_alt && (at + 3 == n || p[at + 3] == '\t')) {
@@ -115,7 +121,8 @@ static sq_err parse_samples(struct sq_genotypes *g, const uint8_t *p, uint32_t n
             return e;
     }
     if (at < n || p[n - 1] == '\t')
-        return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + g->n_sample, "sample", "the line has more than %u genotypes", g->n_sample);
+        return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + g->n_sample, "sample",
+                          "the line has more than %u genotypes", g->n_sample);
     r->gt = g->gt;
     r->phased = g->phased;
     return SQ_OK;

@@ -39,7 +39,8 @@ static void fill_site(struct made *m, uint32_t i, double cm)
     bool is_ref = n_alt > n_ref;
     m->carrier[i] = is_ref ? ref : alt;
     free(is_ref ? alt : ref);
-    m->site[i] = (struct sq_panel_site){.cm = cm, .n_carrier = is_ref ? n_ref : n_alt, .carriers_have_ref = is_ref, .carrier = m->carrier[i]};
+    m->site[i] = (struct sq_panel_site){
+        .cm = cm, .n_carrier = is_ref ? n_ref : n_alt, .carriers_have_ref = is_ref, .carrier = m->carrier[i]};
 }
 
 static int by_cm(const void *a, const void *b)
@@ -133,7 +134,8 @@ static void check_against_dense(uint32_t n_hap, uint32_t n_typed, uint32_t n_tar
     hmm_dense_impute(&m->w, &p, want);
     for (size_t i = 0; i < (size_t)m->w.n_site * n_target; i++)
         if (fabs((double)got[i] - want[i]) > 2e-5)
-            fail_msg("%u haplotypes, %u typed, %u targets: value %zu is %g, not %g", n_hap, n_typed, n_target, i, (double)got[i], want[i]);
+            fail_msg("%u haplotypes, %u typed, %u targets: value %zu is %g, not %g", n_hap, n_typed, n_target, i,
+                     (double)got[i], want[i]);
     free(got);
     free(want);
     unmake(m);
@@ -314,7 +316,8 @@ static void too_large_a_window_is_a_limit(void **state)
     w.target = target;
     struct table t = {.w = &w};
     assert_int_equal(sq_impute_window(&w, &(struct sq_hmm_params){.ne = 1e5, .mismatch = 1e-4, .n_thread = 4},
-                                      &(struct sq_impute_sink){&t, put, NULL}), SQ_ELIMIT);
+                                      &(struct sq_impute_sink){&t, put, NULL}),
+                     SQ_ELIMIT);
     free((void *)(uintptr_t)w.typed_cm);
     free((void *)(uintptr_t)w.typed_bits);
 }
@@ -337,11 +340,16 @@ static void quality_is_exact(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_shape_agrees_with_the_dense_model), cmocka_unit_test(without_typed_sites_dosage_is_frequency),
-        cmocka_unit_test(any_number_of_threads_gives_the_same_bits), cmocka_unit_test(neighbours_in_the_batch_do_not_matter),
-        cmocka_unit_test(flanks_hide_the_edges), cmocka_unit_test(contradictions_do_not_underflow),
-        cmocka_unit_test(fit_picks_the_likeliest_of_the_grid), cmocka_unit_test(broken_windows_are_refused),
-        cmocka_unit_test(too_large_a_window_is_a_limit), cmocka_unit_test(quality_is_exact),
+        cmocka_unit_test(every_shape_agrees_with_the_dense_model),
+        cmocka_unit_test(without_typed_sites_dosage_is_frequency),
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(neighbours_in_the_batch_do_not_matter),
+        cmocka_unit_test(flanks_hide_the_edges),
+        cmocka_unit_test(contradictions_do_not_underflow),
+        cmocka_unit_test(fit_picks_the_likeliest_of_the_grid),
+        cmocka_unit_test(broken_windows_are_refused),
+        cmocka_unit_test(too_large_a_window_is_a_limit),
+        cmocka_unit_test(quality_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

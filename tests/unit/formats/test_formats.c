@@ -86,7 +86,8 @@ static int file_of(const void *p, size_t n)
 
 static void map_is_linear_between_rows(void **state)
 {
-    static const char text[] = "pos chr cM\n1000000 22 2.0\n1500000 22 2.5\n1500000 22 2.5\n3000000 22 2.5\n4000000 22 7.5\n";
+    static const char text[] =
+        "pos chr cM\n1000000 22 2.0\n1500000 22 2.5\n1500000 22 2.5\n3000000 22 2.5\n4000000 22 7.5\n";
     struct sq_gmap m = {0};
     struct sq_why why = {0};
     int fd = file_of(text, sizeof text - 1);
@@ -155,7 +156,8 @@ static void bgzf_reads_back(void **state)
     size_t n = 300000;
     uint8_t *data = malloc(n), *back = malloc(n + 1);
     for (size_t i = 0; i < n; i++)
-        data[i] = i < 100000 ? (uint8_t)(i * i >> 3) : (uint8_t)"0|0:0:0,0"[i % 9]; /* some that doesn't pack, some that does */
+        data[i] = i < 100000 ? (uint8_t)(i * i >> 3)
+                             : (uint8_t) "0|0:0:0,0"[i % 9]; /* some that doesn't pack, some that does */
     int fd = memfd_create("test", MFD_CLOEXEC);
     struct sq_bgzf_out *out = NULL;
     assert_int_equal(sq_bgzf_out_open(fd, &out), SQ_OK);
@@ -211,10 +213,14 @@ static void source_counts_what_it_unpacks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_number_reads_back), cmocka_unit_test(every_pair_of_dosages_adds_up),
-        cmocka_unit_test(observed_alleles_are_kept), cmocka_unit_test(map_is_linear_between_rows),
-        cmocka_unit_test(map_errors_name_the_line), cmocka_unit_test(index_shifts_and_refuses),
-        cmocka_unit_test(bgzf_reads_back), cmocka_unit_test(source_counts_what_it_unpacks),
+        cmocka_unit_test(every_number_reads_back),
+        cmocka_unit_test(every_pair_of_dosages_adds_up),
+        cmocka_unit_test(observed_alleles_are_kept),
+        cmocka_unit_test(map_is_linear_between_rows),
+        cmocka_unit_test(map_errors_name_the_line),
+        cmocka_unit_test(index_shifts_and_refuses),
+        cmocka_unit_test(bgzf_reads_back),
+        cmocka_unit_test(source_counts_what_it_unpacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
