@@ -81,7 +81,9 @@ sq_err tx_event(struct tx *tx, const struct event *ev)
         e = sq_db_outbox_put(tx->db, entry.number, sq_span_of(bytes.p, bytes.n));
     if (!e && !is_zero(entry.subject))
         e = sq_db_audit_ref_put(tx->db, entry.number, entry.subject, entry.object);
-    if (!e && !is_zero(entry.actor) && memcmp(entry.actor, entry.subject, ID) && entry.role == SQ_AUDIT_ROLE_USER)
+    /* who was refused another one's object doesn't read in his own history that it exists, or whose it is */
+    bool is_stranger = ev->no == SQ_AUDIT_denied;
+    if (!e && !is_stranger && !is_zero(entry.actor) && memcmp(entry.actor, entry.subject, ID) && entry.role == SQ_AUDIT_ROLE_USER)
         e = sq_db_audit_ref_put(tx->db, entry.number, entry.actor, entry.object);
     sq_buf_done(&bytes);
     if (!e)
