@@ -193,7 +193,7 @@ def check_mutations_never_crash():
     dice = random.Random(20)
     text = vcf(*[row(10 + i, "ACGT"[i % 4], "CGTA"[i % 4], "0|1", "1|0", rsid="rs%d" % i) for i in range(60)])
     plain_bcf = gzip.decompress(bcf(text))
-    for i in range(240):
+    for i in range(150):
         data = bytearray([text, plain_bcf, bgzip(text)][i % 3])
         for _ in range(dice.choice([1, 1, 2, 5])):
             data[dice.randrange(len(data))] = dice.choice([0, 0xff, 0x7f, 0x80, dice.randrange(256)])
@@ -435,7 +435,7 @@ def check_real_data():
     equal(clean("bcftools", "index", "--stats", ours), clean("bcftools", "index", "--stats", theirs), "statistics of the index")
     dice = random.Random(3)
     regions = ["22", "22:1-50244251", "22:50244251-50244251", "22:51244237", "22:51244238-"]
-    regions += ["22:%d-%d" % (a, a + dice.choice([0, 10, 1000, 50000])) for a in (dice.randrange(50240000, 51245000) for _ in range(40))]
+    regions += ["22:%d-%d" % (a, a + dice.choice([0, 10, 1000, 50000])) for a in (dice.randrange(50240000, 51245000) for _ in range(12))]
     for region in regions:
         equal(clean("tabix", ours, region), clean("tabix", theirs, region), region)
         equal(clean("bcftools", "view", "-H", "-r", region, ours), clean("bcftools", "view", "-H", "-r", region, theirs), region)
