@@ -191,6 +191,8 @@ sq_err api_job_claim(struct api *a)
         e = sq_fail(c->job.claim_state == SQ_DB_claim_state_confirmed ? SQ_EGONE : SQ_ECONFLICT);
     if (!e) {
         e = claim(a->r, c, password);
+        if (e) /* when the claim's row was not written, nobody else knows of the package */
+            object_abandon(a->r, c->package);
         if (e && c->fence) { /* the row says running: say that it isn't */
             struct sq_db_task task = {.stage = WORK_PACKAGE, .fence = c->fence};
             memcpy(task.id, c->task, ID);

@@ -35,18 +35,27 @@ static void on_peer_up(void *ctx, enum sq_role peer)
     struct registrar *r = ctx;
     if (!has_recovered(r))
         return; /* recovery does it */
-    if (peer == SQ_ROLE_GATEWAY) {
-        uploads_of_dead_gateway(r);
-        streams_of_dead_gateway(r);
-    } else if (peer == SQ_ROLE_RUNNER) {
-        tasks_of_dead_runner(r);
-    } else if (peer == SQ_ROLE_KEEPER) {
+    if (peer == SQ_ROLE_KEEPER) {
         pthread_mutex_lock(&r->key_lock);
         r->is_key_known = false;
         pthread_mutex_unlock(&r->key_lock);
     }
     erase_wake(r);
     plan_wake(r);
+}
+
+/* What a dead peer had under way ends before its successor can begin anything: node.c lets no new link come up meanwhile. */
+static void on_peer_down(void *ctx, enum sq_role peer)
+{
+    struct registrar *r = ctx;
+    if (!has_recovered(r))
+        return;
+    if (peer == SQ_ROLE_GATEWAY) {
+        uploads_of_dead_gateway(r);
+        streams_of_dead_gateway(r);
+    } else if (peer == SQ_ROLE_RUNNER) {
+        tasks_of_dead_runner(r);
+    }
 }
 
 static sq_err open_records(struct registrar *r)
@@ -95,6 +104,7 @@ static void handlers(struct sq_node *node)
     sq_node_threads(node, SQ_ROLE_GATEWAY, 24); /* an upload's answer waits for the sandbox; others must not wait behind it */
     sq_node_threads(node, SQ_ROLE_RUNNER, 4);
     sq_node_on_peer_up(node, on_peer_up);
+    sq_node_on_peer_down(node, on_peer_down);
 }
 
 int main(void)

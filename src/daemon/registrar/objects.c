@@ -195,9 +195,32 @@ sq_err object_open(struct registrar *r, const uint8_t owner[ID], int kind, int64
         sq_packet_keep_fd(pkt, m.u.file_is.file);
         *out_fd = m.u.file_is.file;
         memcpy(out_id, o.row.id, ID);
+    } else {
+        object_abandon(r, o.row.id); /* whichever step failed, the ones before it leave nothing */
     }
     sq_packet_free(pkt);
     return e;
+}
+
+static sq_err tx_abandon(struct tx *tx, void *ctx)
+{
+    struct sq_db_object row;
+    sq_err e = sq_db_object_get(tx->db, ctx, &row);
+    if (e || row.state != SQ_DB_object_state_opening)
+        return e == SQ_ENOTFOUND ? SQ_OK : e;
+    return tx_object_erase(tx, ctx, NULL);
+}
+
+void object_abandon(struct registrar *r, const uint8_t id[ID])
+{
+    uint8_t copy[ID];
+    memcpy(copy, id, ID);
+    if (is_zero(copy))
+        return;
+    sq_err e = commit(r, tx_abandon, copy);
+    if (e) /* its opening runs out by itself */
+        sq_log(SQ_LOG_failed, SQ_LW("what", "abandon"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", copy, ID));
+    erase_wake(r);
 }
 
 sq_err object_settle(struct registrar *r, const uint8_t id[ID], const uint8_t owner[ID], uint64_t sealed_bytes)
@@ -206,6 +229,8 @@ sq_err object_settle(struct registrar *r, const uint8_t id[ID], const uint8_t ow
     memcpy(m.u.file_commit.object_id, id, ID);
     memcpy(m.u.file_commit.owner_id, owner, ID);
     sq_err e = sq_node_do(r->node, SQ_ROLE_STORER, &m, CALL_MS); /* 3 */
+    if (e == SQ_ENOTFOUND)
+        e = SQ_EDOWN; /* storer died meanwhile, and the file that had no name yet with it */
     if (!e)
         e = sq_fault("create.3");
     struct sq_msg close_slot = sq_msg_bare(slot_close);

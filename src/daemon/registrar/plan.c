@@ -158,14 +158,18 @@ static sq_err open_outputs(struct registrar *r, struct work *w)
 static sq_err tx_ports(struct tx *tx, void *ctx)
 {
     struct work *w = ctx;
-    for (size_t i = 0; i < w->stage->n_port; i++) {
+    struct sq_db_task now;
+    sq_err e = sq_db_task_get(tx->db, w->task.id, &now);
+    if (!e && (now.fence != w->task.fence || now.state != SQ_DB_task_state_running))
+        e = sq_fail(SQ_ECONFLICT); /* cancelled, or lost and ready again, while its files were being opened */
+    for (size_t i = 0; i < w->stage->n_port && !e; i++) {
         struct sq_db_task_object row = {.port = (int)i};
         memcpy(row.task_id, w->task.id, ID);
         memcpy(row.object_id, w->object[i], ID);
-        sq_err e = sq_db_task_object_put(tx->db, &row);
-        if (e)
-            return e;
+        e = sq_db_task_object_put(tx->db, &row);
     }
+    if (e)
+        return e;
     return tx_event(tx, &(struct event){.no = SQ_AUDIT_task_granted, .subject = w->owner, .object = w->task.id, .a = (uint64_t)w->task.fence, .b = w->stage->n_port});
 }
 
@@ -219,7 +223,18 @@ static sq_err tx_next(struct tx *tx, void *ctx)
     return e;
 }
 
-static void task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t);
+unsigned task_retry_ms(const struct sq_db_task *task)
+{
+    return RETRY_MS << (task->tries > 1 ? (task->tries < 5 ? task->tries - 1 : 4) : 0);
+}
+
+/* While keeper is away or sealed, tasks wait: nothing could be opened, and trying would use up their tries. */
+static bool is_keeper_ready(struct registrar *r)
+{
+    bool is_unsealed = false;
+    uint64_t size;
+    return !keeper_learn(r, &is_unsealed, &size) && is_unsealed;
+}
 
 /* one ready task started; false: nothing to do now */
 static bool start_one(struct registrar *r)
@@ -249,9 +264,12 @@ static bool start_one(struct registrar *r)
         sq_log(SQ_LOG_task_started, SQ_LID("task", s.task.id, ID), SQ_LW("stage", w.stage->name), SQ_LN("fence", s.task.fence));
         return true;
     }
+    for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
+        if (i < w.stage->n_port && w.stage->port[i].direction == SQ_PORT_OUT)
+            object_abandon(r, w.object[i]); /* its row in the task's ports may not have been written */
     struct task_result failed = {.code = e};
+    usleep(task_retry_ms(&s.task) * 1000); /* whatever is away needs a moment */
     task_over(r, &s.task, &failed);
-    usleep(RETRY_MS * 1000); /* whatever is away needs a moment */
     return true;
 }
 
@@ -266,7 +284,7 @@ void *planner_main(void *arg)
             pthread_cond_wait(&r->plan_wake, &r->plan_lock);
         r->is_plan_wanted = false;
         pthread_mutex_unlock(&r->plan_lock);
-        while (has_recovered(r) && (start_queued_job(r) || start_one(r)))
+        while (has_recovered(r) && is_keeper_ready(r) && (start_queued_job(r) || start_one(r)))
             ;
     }
     return NULL;
@@ -586,7 +604,60 @@ static sq_err settle_outputs(struct registrar *r, struct over *o)
     return e;
 }
 
-static void task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t)
+struct kept {
+    uint8_t id[32][ID];
+    size_t n;
+};
+
+static sq_err take_kept(void *ctx, const struct sq_db_object *row)
+{
+    struct kept *k = ctx;
+    if (row->state == SQ_DB_object_state_live && row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map && k->n < 32)
+        memcpy(k->id[k->n++], row->id, ID);
+    return SQ_OK;
+}
+
+struct until {
+    const struct kept *kept;
+    int64_t not_after_s;
+};
+
+static sq_err tx_until(struct tx *tx, void *ctx)
+{
+    const struct until *u = ctx;
+    sq_err e = SQ_OK;
+    for (size_t i = 0; i < u->kept->n && !e; i++)
+        e = sq_db_object_set_not_after(tx->db, u->kept->id[i], u->not_after_s);
+    return e;
+}
+
+/* A job is over: now it is known until when its results are kept, and keeper alone ends them then. If this fails, they
+ * have the time they got when they were opened, a day more; deadlines.c ends them on the day all the same. */
+static void keep_until(struct registrar *r, const char *job_id)
+{
+    struct kept k = {.n = 0};
+    struct sq_db_job job;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_job_get(db, job_id, &job);
+    bool is_over = !e && (job.state == SQ_DB_job_state_done || job.state == SQ_DB_job_state_failed);
+    if (is_over)
+        e = sq_db_job_objects(db, job_id, take_kept, &k);
+    db_unlock(r);
+    if (!is_over)
+        return;
+    struct until u = {.kept = &k, .not_after_s = job.expires_s};
+    for (size_t i = 0; i < k.n && !e; i++) {
+        struct sq_msg m = sq_msg_of(slot_extend, .not_after_s = (uint64_t)job.expires_s);
+        memcpy(m.u.slot_extend.object_id, k.id[i], ID);
+        e = keeper_do(r, &m);
+    }
+    if (!e)
+        e = commit(r, tx_until, &u);
+    if (e)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "keep_until"), SQ_LW("code", sq_err_name(e)));
+}
+
+void task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t)
 {
     struct over *o = calloc(1, sizeof *o);
     sq_assert(o);
@@ -605,188 +676,9 @@ static void task_over(struct registrar *r, const struct sq_db_task *task, struct
     if (e)
         sq_log(SQ_LOG_failed, SQ_LW("what", "task_over"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", task->id, ID));
     grant_end(r, task->id);
+    if (task->job_id[0])
+        keep_until(r, task->job_id);
     erase_wake(r);
     plan_wake(r);
     free(o);
-}
-
-/* ---- what runner says ---- */
-
-static void read_result(const struct sq_msg_task_ended *m, struct task_result *t)
-{
-    *t = (struct task_result){.code = sq_err_from_no(m->code), .cpu_ms = m->cpu_ms, .peak_kib = m->peak_kib};
-    t->why.line = m->line;
-    t->why.column = m->column;
-    if (sq_span_copy(m->field, t->why.field, sizeof t->why.field) || sq_span_copy(m->detail, t->why.detail, sizeof t->why.detail))
-        t->why.field[0] = t->why.detail[0] = 0;
-    for (const uint8_t *p = m->sums.p; t->n_sum < SQ_STAGE_MAX_PORTS && (t->n_sum + 1) * 52 <= m->sums.n; p += 52) {
-        struct object_sum *s = &t->sum[t->n_sum++];
-        s->n_part = sq_get_be32(p);
-        s->plain_bytes = sq_get_be64(p + 4);
-        s->sealed_bytes = sq_get_be64(p + 12);
-        memcpy(s->sha256, p + 20, 32);
-    }
-    if (m->counts.n != 2 + 16 + 9 * 8)
-        return;
-    const uint8_t *p = m->counts.p;
-    t->format = p[0];
-    t->is_phased = p[1];
-    memcpy(t->chrom, p + 2, 16);
-    uint64_t *number[] = {&t->n_sample, &t->n_variant, &t->n_kept, &t->n_in_panel, &t->n_excluded, &t->first_bp, &t->last_bp, &t->n_haplotype, &t->n_site};
-    for (size_t i = 0; i < 9; i++)
-        *number[i] = sq_get_be64(p + 18 + 8 * i);
-}
-
-struct waiting {
-    uint8_t task[ID];
-    struct task_result *out;
-    bool is_done;
-    struct waiting *next;
-};
-
-static bool tell_waiting(struct registrar *r, const uint8_t task[ID], const struct task_result *t)
-{
-    bool is_found = false;
-    pthread_mutex_lock(&r->plan_lock);
-    for (struct waiting *w = r->waiting; w; w = w->next)
-        if (!memcmp(w->task, task, ID)) {
-            *w->out = *t;
-            w->is_done = is_found = true;
-        }
-    if (is_found)
-        pthread_cond_broadcast(&r->wait_wake);
-    pthread_mutex_unlock(&r->plan_lock);
-    return is_found;
-}
-
-sq_err task_run_and_wait(struct registrar *r, const uint8_t task[ID], const struct sq_msg *m, unsigned timeout_ms, struct task_result *out)
-{
-    struct waiting w = {.out = out};
-    memcpy(w.task, task, ID);
-    pthread_mutex_lock(&r->plan_lock);
-    w.next = r->waiting;
-    r->waiting = &w;
-    pthread_mutex_unlock(&r->plan_lock);
-    sq_err e = sq_node_do(r->node, SQ_ROLE_RUNNER, m, CALL_MS);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)(timeout_ms / 1000);
-    pthread_mutex_lock(&r->plan_lock);
-    int waited = 0;
-    while (!e && !w.is_done && !waited)
-        waited = pthread_cond_timedwait(&r->wait_wake, &r->plan_lock, &until);
-    for (struct waiting **at = &r->waiting; *at; at = &(*at)->next)
-        if (*at == &w) {
-            *at = w.next;
-            break;
-        }
-    if (!e && !w.is_done)
-        e = sq_fail(SQ_ETIMEOUT);
-    pthread_mutex_unlock(&r->plan_lock);
-    return e ? e : out->code;
-}
-
-void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
-{
-    struct registrar *r = ctx;
-    const struct sq_msg_task_ended *m = &msg->u.task_ended;
-    struct task_result t;
-    read_result(m, &t);
-    struct sq_db_task task;
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_get(db, m->task_id, &task);
-    db_unlock(r);
-    const struct sq_stage_row *stage = !e ? sq_stage_row_of((unsigned)task.stage) : NULL;
-    sq_log(SQ_LOG_task_ended, SQ_LID("task", m->task_id, ID), SQ_LW("stage", stage ? stage->name : "-"), SQ_LW("code", sq_err_name(t.code)),
-           SQ_LN("ms", m->wall_ms), SQ_LN("cpu_ms", m->cpu_ms), SQ_LN("peak_kib", m->peak_kib));
-    if (tell_waiting(r, m->task_id, &t) || e || task.fence != (int64_t)m->fence) {
-        sq_ask_ok(ask); /* somebody waited for it, or it is of no interest any more */
-        return;
-    }
-    if (stage)
-        task_over(r, &task, &t);
-    else if (task.stage == WORK_PACKAGE)
-        package_ended(r, &task, t.code, t.n_sum ? &t.sum[0] : NULL);
-    if (task.job_id[0])
-        task_saw_damage(r, &task, t.code);
-    sq_ask_ok(ask);
-}
-
-struct progress {
-    char job[SQ_DB_JOB_ID_BYTES];
-    uint64_t done, total;
-};
-
-static sq_err tx_progress(struct tx *tx, void *ctx)
-{
-    struct progress *p = ctx;
-    return sq_db_job_set_progress(tx->db, p->job, p->done, p->total);
-}
-
-void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
-{
-    (void)ask;
-    struct registrar *r = ctx;
-    const struct sq_msg_task_progress *m = &msg->u.task_progress;
-    struct sq_db_task task;
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_get(db, m->task_id, &task);
-    db_unlock(r);
-    if (e || task.fence != (int64_t)m->fence || !task.job_id[0] || task.stage != SQ_STAGE_impute || m->total > INT64_MAX || m->done > m->total)
-        return;
-    struct progress p = {.done = m->done, .total = m->total};
-    snprintf(p.job, sizeof p.job, "%s", task.job_id);
-    e = commit(r, tx_progress, &p);
-    (void)e; /* progress that is lost comes again */
-}
-
-/* ---- runner died, or work is to stop ---- */
-
-struct tasks {
-    struct sq_db_task row[64];
-    size_t n;
-};
-
-static sq_err take_task(void *ctx, const struct sq_db_task *row)
-{
-    struct tasks *t = ctx;
-    if (t->n < 64)
-        t->row[t->n++] = *row;
-    return SQ_OK;
-}
-
-void tasks_of_dead_runner(struct registrar *r)
-{
-    struct tasks *t = calloc(1, sizeof *t);
-    sq_assert(t);
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 64, take_task, t);
-    db_unlock(r);
-    for (size_t i = 0; i < t->n && !e; i++) {
-        struct task_result lost = {.code = SQ_EDOWN};
-        if (sq_stage_row_of((unsigned)t->row[i].stage))
-            task_over(r, &t->row[i], &lost);
-        else if (t->row[i].stage == WORK_PACKAGE)
-            package_ended(r, &t->row[i], SQ_EDOWN, NULL);
-    }
-    free(t);
-    plan_wake(r);
-}
-
-void tasks_stop(struct registrar *r, const char *job_id, const uint8_t *upload_id)
-{
-    struct tasks *t = calloc(1, sizeof *t);
-    sq_assert(t);
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_list(db, job_id, upload_id, SQ_DB_task_state_failed, 64, take_task, t);
-    db_unlock(r);
-    for (size_t i = 0; i < t->n && !e; i++) {
-        struct sq_msg m = sq_msg_bare(task_cancel);
-        memcpy(m.u.task_cancel.task_id, t->row[i].id, ID);
-        sq_err told = sq_node_do(r->node, SQ_ROLE_RUNNER, &m, CALL_MS);
-        (void)told; /* a runner that is away runs nothing */
-        grant_end(r, t->row[i].id);
-    }
-    free(t);
-    plan_wake(r);
 }

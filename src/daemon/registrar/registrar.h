@@ -7,6 +7,7 @@
  *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
  *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
  *     plan.c       which stage runs next
+ *     plan_runner.c    what runner says of it
  *     deadlines.c  what must end, and ends
  *     recovery.c   what a crash left behind
  *     commit.c     the one way to change anything: rows and events in one transaction, then the log, then the answer
@@ -128,6 +129,8 @@ struct object_sum {
 /** Steps 1-3 of §2a *Create*: row and event, key slot, file. *out_fd: the file to write sealed bytes to. */
 sq_err object_open(struct registrar *r, const uint8_t owner[ID], int kind, int64_t not_after_s, enum sq_role writer,
                    const struct caller *by, uint8_t out_id[ID], int *out_fd) SQ_MUST_CHECK;
+/** What was opened will never be closed: it is erased, if it is still `opening`. Zero ids are skipped. */
+void object_abandon(struct registrar *r, const uint8_t id[ID]);
 /** Step 3: the file is durable under its name, no further part key. The row becomes live in the caller's transaction. */
 sq_err object_settle(struct registrar *r, const uint8_t id[ID], const uint8_t owner[ID], uint64_t sealed_bytes) SQ_MUST_CHECK;
 /** Step 4, inside a transaction. */
@@ -232,6 +235,11 @@ void task_saw_damage(struct registrar *r, const struct sq_db_task *task, sq_err 
 void plan_wake(struct registrar *r);
 void *planner_main(void *r);
 sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, uint8_t out_id[ID]) SQ_MUST_CHECK;
+/** A task's end, whichever way: its outputs become live or go, the next stage is planned, or it is tried again. */
+struct task_result;
+void task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t);
+unsigned task_retry_ms(const struct sq_db_task *task); /* longer each time */
+/* plan_runner.c */
 void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void tasks_of_dead_runner(struct registrar *r);

@@ -78,6 +78,7 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     if (!e)
         e = commit(r, tx_open, &o);
     if (e) {
+        object_abandon(r, o.row.object_id);
         if (fd >= 0)
             close(fd);
         sq_ask_fail(ask, e);
@@ -91,6 +92,8 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
 }
 
 /* ---- close ---- */
+
+static sq_err break_off(struct registrar *r, const uint8_t id[ID], sq_err code);
 
 struct closing {
     struct sq_db_upload row;
@@ -169,6 +172,10 @@ void on_upload_close(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     sq_err e = sq_span_copy(m->name, name, sizeof name);
     if (!e)
         e = close_upload(r, m, &c);
+    if (e) { /* gateway has let go of it: if its close didn't go through, it ends here */
+        sq_err broken = break_off(r, m->upload_id, e);
+        (void)broken;
+    }
     if (!e && c.row.state == SQ_DB_upload_state_failed) {
         why_from_db(&c.row.why, &a.why_store);
         a.why = &a.why_store;
