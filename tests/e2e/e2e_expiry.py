@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""What must end, ends: results after their days, uploads that nobody used, tokens; by keeper alone when all others are
+stopped; and at once what an owner cancels or deletes while it runs."""
+import os
+import re
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import disk  # noqa: E402
+import hub  # noqa: E402
+
+DAY = 86400
+N_PANEL = 2  # the panel and its map stay
+
+
+def receipts(ada, path):
+    return hub.wait_for("all receipts", lambda: (lambda r: r["receipts"] if r["complete"] else None)(ada.get(path + "/receipt")), 30)
+
+
+def wait_running(ada, job, h):
+    """Until the imputation's sandbox is at work."""
+    hub.wait_for("impute", lambda: any(t["stage"] == "impute" and t["state"] == "running" for t in ada.get("/api/v1/jobs/" + job)["tasks"]), 90)
+    return hub.wait_for("its sandbox", lambda: disk.workers(h), 10)
+
+
+def test_retention():
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        done = ada.run_job(ada.upload()["id"])["id"]
+        ada.claim(done)
+        checked = ada.run_job(ada.upload()["id"], mode="qc")["id"]
+        cancelled = ada.submit(ada.upload()["id"])
+        ada.call("POST", "/api/v1/jobs/%s/cancel" % cancelled, status=202)
+        failed = failing_job(ada)
+        before = disk.slots(h)
+        h.move_clock(7 * DAY - 120)  # not yet
+        time.sleep(2.5)
+        ada.login()
+        assert ada.package(done) and ada.get("/api/v1/jobs/" + checked)["state"] == "done"
+        h.move_clock(121)
+        for job in (done, checked, cancelled, failed):
+            ada.wait_job(job, ("erased",), 30)
+            ada.call("GET", "/api/v1/jobs/%s/package" % job, status=410)
+            ada.call("POST", "/api/v1/jobs/%s/claim" % job, {"password": ada.password}, status=410)
+        assert ada.call("GET", "/api/v1/jobs/%s/package" % done).json["code"] == "EGONE"
+        assert ada.call("GET", "/api/v1/jobs/%s/report" % done).status == 410
+        assert len(receipts(ada, "/api/v1/jobs/" + done)) >= 8
+        events = [e["event"] for e in ada.get("/api/v1/jobs/%s/audit?limit=100" % done)["data"]]
+        assert "expired" in events and "job_erased" in events, events
+        disk.settle(h, N_PANEL)
+        assert len(before) > len(disk.slots(h)) == N_PANEL
+
+
+def failing_job(ada):
+    """A job that fails for its data's sake: every position lies beside those of the panel."""
+    out = []
+    for line in disk.many_samples(1).decode().splitlines():
+        if not line.startswith("#"):
+            cols = line.split("\t")
+            cols[1:3] = [str(int(cols[1]) + 1), "."]
+            line = "\t".join(cols)
+        out.append(line)
+    a = ada.upload_raw(("\n".join(out) + "\n").encode(), "beside.vcf")
+    assert a.status == 201, a
+    job = ada.wait_job(ada.submit(a.json["id"]))
+    assert job["state"] == "failed" and job["error"]["code"] == "ENOOVERLAP", job
+    return job["id"]
+
+
+def test_unused_upload():
+    with hub.Hub(settings={"upload_hours": "2"}) as h:
+        ada = h.user("ada")
+        up = ada.upload()["id"]
+        assert len(h.objects()) == 2
+        h.move_clock(2 * 3600 - 60)
+        time.sleep(2.5)
+        assert ada.get("/api/v1/uploads/" + up)["state"] == "ready"
+        h.move_clock(61)
+        hub.wait_for("the upload to end", lambda: ada.get("/api/v1/uploads/" + up)["state"] == "erased", 20)
+        assert len(receipts(ada, "/api/v1/uploads/" + up)) == 3
+        ada.call("POST", "/api/v1/jobs", {"upload": up, "panel": "1kgp3-chr22"}, status=400)
+        disk.settle(h, 0)
+
+
+def test_token_expiry():
+    with hub.Hub(settings={"token_hours": "3"}) as h:
+        ada = h.user("ada")
+        ada.get("/api/v1/me")
+        h.move_clock(3 * 3600 - 30)
+        ada.get("/api/v1/me")
+        h.move_clock(31)
+        a = ada.call("GET", "/api/v1/me")
+        assert a.status == 401 and a.json["code"] == "EAUTH", a
+        assert ada.upload_raw(b"x").status == 401
+        ada.login()
+        ada.get("/api/v1/me")
+
+
+def stopped_hub(h, ada, kill_registrar):
+    """Registrar and storer stand still; the days go by; keeper destroys the keys by itself."""
+    job = ada.run_job(ada.upload()["id"])["id"]
+    ada.claim(job)
+    time.sleep(1.5)  # what ended with the job is erased
+    doomed = disk.slots(h) - h.panel_slots
+    assert len(doomed) >= 4, doomed
+    pids = [h.pids("registrar")[-1], h.pids("storer")[-1]]
+    n_log = len(h.log())
+    try:
+        for p in pids:
+            os.kill(p, signal.SIGSTOP)
+        h.move_clock(7 * DAY + 1)
+        hub.wait_for("keeper to destroy the keys", lambda: disk.slots(h) == h.panel_slots, 15)
+        gone = set(re.findall(r"role=keeper event=slot_destroyed object=([0-9a-f]{32}) reason=expired", h.log()[n_log:]))
+        assert doomed <= gone, (doomed, gone)
+        assert len(h.objects()) > N_PANEL  # nobody else did anything
+        if kill_registrar:
+            os.kill(pids[0], signal.SIGKILL)
+    finally:
+        for p in pids:
+            try:
+                os.kill(p, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+    h.wait_up()
+    ada.login()
+    ada.wait_job(job, ("erased",), 30)
+    assert len(receipts(ada, "/api/v1/jobs/" + job)) >= 8
+    assert "event=object_damaged" not in h.log()  # expired is not damaged
+    disk.settle(h, N_PANEL)
+
+
+def test_keeper_alone():
+    with hub.Hub() as h:
+        h.panel()
+        h.panel_slots = disk.slots(h)
+        ada = h.user("ada")
+        stopped_hub(h, ada, False)
+        stopped_hub(h, ada, True)
+
+
+def test_delete_and_cancel_while_running():
+    data = disk.many_samples(4)
+    with hub.Hub() as h:
+        h.panel()
+        panel = disk.slots(h)
+        ada = h.user("ada")
+        for verb, path, state in (("DELETE", "", "erased"), ("POST", "/cancel", "cancelled")):
+            a = ada.upload_raw(data, "many.vcf")
+            assert a.status == 201, a
+            hub.wait_for("a ready upload", lambda: ada.get("/api/v1/uploads/" + a.json["id"])["state"] == "ready", 60)
+            job = ada.submit(a.json["id"])
+            sandbox = wait_running(ada, job, h)
+            begun = time.monotonic()
+            ada.call(verb, "/api/v1/jobs/%s%s" % (job, path), status=202)
+            assert disk.slots(h) == panel  # the keys are gone before the answer
+            hub.wait_for("the sandbox to end", lambda: not (sandbox & disk.workers(h)), 5)
+            sys.stderr.write("# %s: sandbox gone after %.2f s\n" % (state, time.monotonic() - begun))
+            ada.wait_job(job, (state,), 30)
+            assert len(receipts(ada, "/api/v1/jobs/" + job)) >= 3
+            ada.call("GET", "/api/v1/jobs/%s/package" % job, status=404 if state == "cancelled" else 410)
+            disk.settle(h, N_PANEL)
+        # nothing of it hinders the next
+        assert ada.run_job(ada.upload()["id"])["state"] == "done"
+
+
+if __name__ == "__main__":
+    tests = [test_retention, test_unused_upload, test_token_expiry, test_keeper_alone, test_delete_and_cancel_while_running]
+    hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])
