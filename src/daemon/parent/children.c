@@ -44,6 +44,14 @@ struct child *child_of(struct parent *p, enum sq_role role)
     return NULL;
 }
 
+bool children_linked(enum sq_role a, enum sq_role b)
+{
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+        if ((links[i][0] == a && links[i][1] == b) || (links[i][0] == b && links[i][1] == a))
+            return true;
+    return false;
+}
+
 static sq_err complain(const char *what, const char *which, const char *mend)
 {
     fprintf(stderr, "sequester: %s %s: %s. %s\n", what, which, strerror(errno), mend);

@@ -31,7 +31,23 @@
 
 #define STOP_WAIT_MS 4000
 
-/* swap that isn't on a mapped (dm-crypt) device or compressed memory could hold plaintext */
+/* compressed memory, or a dm-crypt device: its uuid says so (LVM's are dm devices too) */
+static bool is_safe_swap(const char *line)
+{
+    unsigned no;
+    char path[64], uuid[8] = "";
+    if (!strncmp(line, "/dev/zram", 9))
+        return true;
+    if (sscanf(line, "/dev/dm-%u", &no) != 1)
+        return false;
+    snprintf(path, sizeof path, "/sys/block/dm-%u/dm/uuid", no);
+    FILE *f = fopen(path, "re");
+    bool is_crypt = f && fgets(uuid, sizeof uuid, f) && !strncmp(uuid, "CRYPT-", 6);
+    if (f)
+        fclose(f);
+    return is_crypt;
+}
+
 static sq_err check_swap(const struct config *c)
 {
     struct sq_buf text;
@@ -39,7 +55,7 @@ static sq_err check_swap(const struct config *c)
     bool is_bad = false;
     if (!sq_file_read(AT_FDCWD, "/proc/swaps", &text) && !sq_buf_add(&text, "", 1))
         for (char *line = strchr((char *)text.p, '\n'); line && line[1]; line = strchr(line + 1, '\n'))
-            is_bad = is_bad || (strncmp(line + 1, "/dev/dm-", 8) && strncmp(line + 1, "/dev/zram", 9));
+            is_bad = is_bad || !is_safe_swap(line + 1);
     sq_buf_done(&text);
     if (!is_bad)
         return SQ_OK;
@@ -77,6 +93,39 @@ static void reap(struct parent *p)
         child_ended(p, pid, status);
 }
 
+static int trust_in(enum sq_role role)
+{
+    switch (role) {
+    case SQ_ROLE_KEEPER:
+        return 4;
+    case SQ_ROLE_REGISTRAR:
+        return 3;
+    case SQ_ROLE_STORER:
+    case SQ_ROLE_JAILER:
+        return 2;
+    case SQ_ROLE_RUNNER:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/*
+ * A process that broke the protocol is ended. But a captured gateway could accuse keeper, which with a passphrase would
+ * stay sealed afterwards: who accuses one that is trusted more, or that it isn't linked with, is ended itself. Their
+ * link comes up anew in either case.
+ */
+static void accused(struct parent *p, struct child *by, enum sq_role role)
+{
+    struct child *bad = child_of(p, role);
+    if (!bad || !children_linked(by->role, role) || trust_in(by->role) < trust_in(role)) {
+        sq_log(SQ_LOG_failed, SQ_LW("what", "accusation"), SQ_LW("code", sq_err_name(SQ_EPROTO)));
+        bad = by;
+    }
+    if (bad->pid)
+        kill(bad->pid, SIGKILL);
+}
+
 static void from_child(struct parent *p, struct child *c)
 {
     struct sq_packet *pkt = sq_packet_new();
@@ -91,9 +140,7 @@ static void from_child(struct parent *p, struct child *c)
         if (is_all)
             sq_log(SQ_LOG_ready, SQ_LW("address", p->address));
     } else if (!e && m.no == SQ_MSG_bad_peer) {
-        struct child *bad = child_of(p, (enum sq_role)m.u.bad_peer.role);
-        if (bad && bad->pid)
-            kill(bad->pid, SIGKILL); /* a message that breaks protocol ends the process that sent it */
+        accused(p, c, (enum sq_role)m.u.bad_peer.role);
     } else if (c->pid) {
         kill(c->pid, SIGKILL); /* it hung up or spoke out of turn; SIGCHLD does the rest */
         sq_close(&c->control);

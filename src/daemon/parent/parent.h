@@ -55,5 +55,7 @@ sq_err children_prepare(struct parent *p, const char *bin_dir) SQ_MUST_CHECK;
 /** child_start - fork, give up rights, exec; hand out; link to the others that run. */
 sq_err child_start(struct parent *p, struct child *c) SQ_MUST_CHECK;
 struct child *child_of(struct parent *p, enum sq_role role);
+/** Whether these two were given a socket to speak through. */
+bool children_linked(enum sq_role a, enum sq_role b);
 
 #endif
