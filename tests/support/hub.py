@@ -74,6 +74,7 @@ class Hub:
         self.dir = tempfile.mkdtemp(prefix="sequester-test-")
         os.chmod(self.dir, 0o755)
         self.key_backend, self.keep, self.parent = key_backend, keep, None
+        self.programs = BUILD  # tests/support/captured.py puts another directory here
         self.port = free_port()
         subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
                         "--hosts", "localhost,127.0.0.1,imputationserver.com,api.imputationserver.com",
@@ -91,7 +92,7 @@ class Hub:
     # ---- life ----
     def start(self, wait_up=True):
         log = open(self.log_path, "ab")
-        self.parent = subprocess.Popen([os.path.join(BUILD, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
+        self.parent = subprocess.Popen([os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True)
         log.close()
         if wait_up:
