@@ -24,6 +24,7 @@ import hub  # noqa: E402
 
 DATA = open(hub.TARGET, "rb").read()
 AGAIN_S = 40
+EIO = 2  # err.def
 
 
 def patiently(what, call, good, seconds=AGAIN_S):
@@ -128,13 +129,14 @@ class Site:
         self.wait_upload(ident, ("erased",))
 
     # ---- one fault ----
-    def fault(self, name, operation):
+    def fault(self, name, operation, code=None):
         before, deaths = self.h.fault_hits(), self.h.log().count("event=child_ended")
-        self.h.arm(name)
+        self.h.arm(name, code)
         begun = time.monotonic()
         result = operation()
         hub.wait_for("fault %s to be hit" % name, lambda: self.h.fault_hits() > before, 20)
-        hub.wait_for("the death at %s to be seen" % name, lambda: self.h.log().count("event=child_ended") > deaths, 10)
+        if not code:
+            hub.wait_for("the death at %s to be seen" % name, lambda: self.h.log().count("event=child_ended") > deaths, 10)
         hub.wait_for("all processes", lambda: all(self.h.pids(r) for r in hub.ROLES), 20)
         patiently("health", lambda: self.h.request("GET", "/healthz"), (200,))
         sys.stderr.write("# %-22s %.1f s\n" % (name, time.monotonic() - begun))
@@ -182,7 +184,7 @@ def chosen(faults):
     return [f for f in faults if not ONLY or f[0] in ONLY]
 
 
-def run(faults):
+def run(faults, code=None):
     faults = chosen(faults)
     if not faults:
         return
@@ -195,14 +197,14 @@ def run(faults):
                 if operation != "claim":
                     site.claim(job)
             if operation in ("claim", "download", "delete"):
-                site.fault(name, lambda: getattr(site, operation)(job))
+                site.fault(name, lambda: getattr(site, operation)(job), code)
             elif operation == "job":
-                site.delete(site.fault(name, site.job))
+                site.delete(site.fault(name, site.job, code))
             elif operation == "delete_upload":
                 site.kept or site.upload()
-                site.fault(name, site.delete_upload)
+                site.fault(name, site.delete_upload, code)
             else:
-                site.fault(name, getattr(site, operation))
+                site.fault(name, getattr(site, operation), code)
             if operation == "delete":
                 job = None
         site.whole()

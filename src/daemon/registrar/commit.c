@@ -10,6 +10,7 @@
 #include "lib/core/file.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define GROUP_MAX 64
 
@@ -198,6 +199,10 @@ static void run_group(struct registrar *r, struct pending *const *group, size_t 
         r->next_entry = entry_before;
     } else {
         e = flush_locked(r);
+    }
+    if (e && sq_audit_is_broken(r->log)) { /* only a new start can tell what the disk holds; nothing was acknowledged */
+        sq_log(SQ_LOG_failed, SQ_LW("what", "audit_log"), SQ_LW("code", sq_err_name(e)));
+        _exit(1);
     }
     pthread_mutex_unlock(&r->lock);
     if (e)

@@ -197,6 +197,8 @@ uint64_t sq_audit_size(const struct sq_audit *log); /* number of the last entry;
  * until the reserve is whole again. Fault hooks: audit.write, audit.sync, audit.tree.
  */
 sq_err sq_audit_append(struct sq_audit *log, const struct sq_span *entries, size_t n) SQ_MUST_CHECK;
+/** A write is in an unknown state: nothing is taken any more until the log is closed and opened again. */
+bool sq_audit_is_broken(const struct sq_audit *log);
 
 /** sq_audit_reserve_release - give @n_bytes of the reserve back to the file system, for another file that an erasure
  *  must write (the database). SQ_EFULL when nothing is left. The next routine append makes it whole again first. */

@@ -158,10 +158,19 @@ static sq_err write_frames(struct sq_audit *log)
     e = sq_fault("audit.sync");
     if (!e)
         e = sync_data(log->seg_fd);
-    /* after a failed sync the kernel may have dropped the pages and report success the next time: stop for good */
-    if (e)
+    if (e) {
+        /* The kernel may have dropped the pages and report success the next time: stop until reopened. What may or may not
+         * be on the disk is cut off, so that whoever reopens writes it anew and never takes it for durable. */
+        int cut = ftruncate(log->seg_fd, (off_t)log->seg_end);
+        (void)cut; /* if that fails too, it is found whole at open, or cut there */
         log->is_broken = true;
+    }
     return e;
+}
+
+bool sq_audit_is_broken(const struct sq_audit *log)
+{
+    return log->is_broken;
 }
 
 static sq_err write_group(struct sq_audit *log, const struct group *g)
