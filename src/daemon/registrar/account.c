@@ -15,6 +15,9 @@ static sq_err lookup(struct registrar *r, const char *name, uint8_t out[32])
     size_t n = strlen(name);
     if (n >= sizeof folded)
         return sq_fail(SQ_EFIELD);
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+            return sq_fail(SQ_EFIELD);
     for (size_t i = 0; i <= n; i++)
         folded[i] = (char)tolower((unsigned char)name[i]);
     struct sq_packet *pkt = sq_packet_new();

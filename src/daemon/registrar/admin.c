@@ -354,7 +354,7 @@ static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)
             return e ? e : is_unsealed ? SQ_EDOWN : SQ_ESEALED;
         }
         e = verbs[i].run(a);
-        sq_err kept = strcmp(verb, "status") && has_recovered(a->r) ? record(a->r, &(struct event){.no = SQ_AUDIT_admin_action, .result = e, .by = &a->by, .a = i}) : SQ_OK;
+        sq_err kept = strcmp(verb, "status") && !__atomic_load_n(&a->r->is_rollback, __ATOMIC_SEQ_CST) ? record(a->r, &(struct event){.no = SQ_AUDIT_admin_action, .result = e, .by = &a->by, .a = i}) : SQ_OK;
         return e ? e : kept;
     }
     return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "verb", "is not known to this server");

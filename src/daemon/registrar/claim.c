@@ -147,6 +147,8 @@ static sq_err claim(struct registrar *r, struct claim *c, char out_password[65])
         e = sq_fault("claim.1");
     if (!e)
         e = commit(r, tx_claim, c);
+    if (!e && c->job.claims)
+        tasks_stop(r, c->job.id, NULL); /* the earlier claim's package: its task, its grant, its password */
     if (!e)
         e = grant(r, c->task, c->fence, c->job.owner_id, PACKAGE_GRANT_S, (const uint8_t(*)[ID])c->object, c->n_object, (const uint8_t(*)[ID])&c->package, 1);
     if (!e)
@@ -197,7 +199,8 @@ sq_err api_job_claim(struct api *a)
             struct sq_db_task task = {.stage = WORK_PACKAGE, .fence = c->fence};
             memcpy(task.id, c->task, ID);
             snprintf(task.job_id, sizeof task.job_id, "%s", c->job.id);
-            package_ended(a->r, &task, e, NULL);
+            sq_err kept = package_ended(a->r, &task, e, NULL);
+            (void)kept; /* recovery ends it */
         }
     }
     if (!e) {
@@ -246,7 +249,7 @@ static sq_err tx_packed(struct tx *tx, void *ctx)
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_package_built, .subject = p->job.owner_id, .object = id, .a = p->sum.plain_bytes});
 }
 
-void package_ended(struct registrar *r, const struct sq_db_task *task, sq_err code, const struct object_sum *sum)
+sq_err package_ended(struct registrar *r, const struct sq_db_task *task, sq_err code, const struct object_sum *sum)
 {
     struct packed p = {.task = *task, .code = code};
     struct sq_db *db = db_lock(r);
@@ -264,6 +267,7 @@ void package_ended(struct registrar *r, const struct sq_db_task *task, sq_err co
         sq_log(SQ_LOG_failed, SQ_LW("what", "package"), SQ_LW("code", sq_err_name(e ? e : p.code)), SQ_LID("id", task->id, ID));
     grant_end(r, task->id);
     erase_wake(r);
+    return e;
 }
 
 /* ---- confirm ---- */

@@ -62,6 +62,11 @@ static sq_err tx_object_due(struct tx *tx, void *ctx)
     return tx_object_erase(tx, o->id, NULL);
 }
 
+static sq_err first_of(sq_err a, sq_err b)
+{
+    return a ? a : b;
+}
+
 static void turn(struct registrar *r, struct due *d)
 {
     int64_t now = sq_clock_now_s();
@@ -73,14 +78,17 @@ static void turn(struct registrar *r, struct due *d)
     if (!e)
         e = sq_db_objects_expired(db, now, 64, due_object, d);
     db_unlock(r);
-    for (size_t i = 0; i < d->n_job && !e; i++)
-        e = commit(r, tx_job_due, &d->job[i]);
-    for (size_t i = 0; i < d->n_upload && !e; i++)
-        e = commit(r, tx_upload_due, &d->upload[i]);
-    for (size_t i = 0; i < d->n_object && !e; i++)
-        e = commit(r, tx_object_due, &d->object[i]);
+    /* one that fails must not hold up the others */
+    for (size_t i = 0; i < d->n_job; i++)
+        e = first_of(e, commit(r, tx_job_due, &d->job[i]));
+    for (size_t i = 0; i < d->n_upload; i++)
+        e = first_of(e, commit(r, tx_upload_due, &d->upload[i]));
+    for (size_t i = 0; i < d->n_object; i++)
+        e = first_of(e, commit(r, tx_object_due, &d->object[i]));
     for (size_t i = 0; i < d->n_job; i++)
         tasks_stop(r, d->job[i].id, NULL);
+    for (size_t i = 0; i < d->n_upload; i++)
+        tasks_stop(r, NULL, d->upload[i].id);
     if (e)
         sq_log(SQ_LOG_failed, SQ_LW("what", "deadlines"), SQ_LW("code", sq_err_name(e)));
 }

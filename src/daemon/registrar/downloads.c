@@ -229,7 +229,7 @@ void streams_of_dead_gateway(struct registrar *r)
     struct streams *s = calloc(1, sizeof *s);
     sq_assert(s);
     struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 10000, take_stream, s);
+    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 1000, take_stream, s);
     db_unlock(r);
     for (size_t i = 0; i < s->n && !e; i++)
         e = end_stream(r, s->id[i], &(struct ended){.is_crash = true});

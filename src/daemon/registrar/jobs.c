@@ -115,9 +115,14 @@ static sq_err tx_submit(struct tx *tx, void *ctx)
     struct submitting *s = ctx;
     uint8_t id[ID];
     job_audit_id(s->row.id, id);
+    int64_t n_waiting;
     sq_err e = sq_db_job_list(tx->db, s->row.owner_id, 0, NULL, 1000, names_upload, s);
     if (!e && s->why)
         return sq_fail(s->why);
+    if (!e)
+        e = sq_db_job_count(tx->db, s->row.owner_id, SQ_DB_job_state_queued, &n_waiting);
+    if (!e && n_waiting >= MAX_QUEUED)
+        return sq_fail(SQ_EBUSY);
     if (!e)
         e = sq_db_job_insert(tx->db, &s->row);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_submitted, .by = s->by, .subject = s->row.owner_id, .object = id});
@@ -406,11 +411,9 @@ sq_err api_job_receipt(struct api *a)
     json_t *list_of = json_array();
     struct sq_db *db = db_lock(a->r);
     e = sq_db_job_objects(db, job.id, take_receipt, &x);
-    /* the raw upload and the package are the job's too, though no stage of it names them */
-    if (!e && !is_zero(job.upload_id) && !sq_db_upload_get(db, job.upload_id, &u) && x.n < 126)
+    /* the raw upload is the job's too, though no stage of it names it */
+    if (!e && !is_zero(job.upload_id) && !sq_db_upload_get(db, job.upload_id, &u) && x.n < 128)
         memcpy(x.id[x.n++], u.object_id, ID);
-    if (!e && !is_zero(job.package_object_id))
-        memcpy(x.id[x.n++], job.package_object_id, ID);
     for (size_t i = 0; i < x.n && !e; i++) {
         struct sq_buf text;
         sq_buf_init(&text, SQ_DB_RECEIPT_MAX_BYTES + 1);

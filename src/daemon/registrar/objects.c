@@ -228,7 +228,7 @@ sq_err object_settle(struct registrar *r, const uint8_t id[ID], const uint8_t ow
     struct sq_msg m = sq_msg_of(file_commit, .n_bytes = sealed_bytes);
     memcpy(m.u.file_commit.object_id, id, ID);
     memcpy(m.u.file_commit.owner_id, owner, ID);
-    sq_err e = sq_node_do(r->node, SQ_ROLE_STORER, &m, CALL_MS); /* 3 */
+    sq_err e = sq_node_do(r->node, SQ_ROLE_STORER, &m, SETTLE_MS); /* 3 */
     if (e == SQ_ENOTFOUND)
         e = SQ_EDOWN; /* storer died meanwhile, and the file that had no name yet with it */
     if (!e)
@@ -309,16 +309,34 @@ static sq_err destroy_key(struct registrar *r, const uint8_t id[ID], uint64_t *o
     return e;
 }
 
-void destroy_keys_now(struct registrar *r, const uint8_t owner[ID])
+/* every key of @owner's (NULL: anyone's) objects that are to go; what fails here the eraser does again */
+static void destroy_keys(struct registrar *r, const uint8_t *owner)
 {
-    struct to_erase t = {.n = 0};
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_object_list(db, owner, 0, SQ_DB_object_state_erasing, NULL, 64, take_row, &t);
-    db_unlock(r);
+    struct to_erase *t = calloc(1, sizeof *t);
+    sq_assert(t);
+    uint8_t after[ID];
     uint64_t when;
     uint32_t generation;
-    for (size_t i = 0; i < t.n && !e; i++)
-        e = destroy_key(r, t.row[i].id, &when, &generation); /* the eraser does it again if this fails */
+    bool is_first = true;
+    sq_err e;
+    do {
+        t->n = 0;
+        struct sq_db *db = db_lock(r);
+        e = sq_db_object_list(db, owner, 0, SQ_DB_object_state_erasing, is_first ? NULL : after, 64, take_row, t);
+        db_unlock(r);
+        is_first = false;
+        for (size_t i = 0; i < t->n && !e; i++) {
+            sq_err failed = destroy_key(r, t->row[i].id, &when, &generation);
+            (void)failed;
+            memcpy(after, t->row[i].id, ID);
+        }
+    } while (!e && t->n == 64);
+    free(t);
+}
+
+void destroy_keys_now(struct registrar *r, const uint8_t owner[ID])
+{
+    destroy_keys(r, owner);
     erase_wake(r);
 }
 
@@ -397,6 +415,12 @@ static sq_err destroy_one(struct registrar *r, const struct sq_db_object *row)
         e = destroy_key(r, row->id, &key_s, &generation); /* 3 */
     if (!e)
         e = sq_fault("destroy.3");
+    bool is_unsealed = true;
+    uint64_t size;
+    if (!e) /* nobody could sign what is done to the file: it waits, without its key */
+        e = keeper_learn(r, &is_unsealed, &size);
+    if (!e && !is_unsealed)
+        e = SQ_ESEALED;
     if (!e)
         e = erase_file(r, row, pkt, &m); /* 4 */
     if (!e)
@@ -452,7 +476,16 @@ static sq_err tx_job_erased(struct tx *tx, void *ctx)
 {
     const struct sq_db_job *job = ctx;
     struct job_left l = {0};
+    struct sq_db_upload u;
     sq_err e = sq_db_job_objects(tx->db, job->id, count_left, &l);
+    if (!e && !is_zero(job->upload_id)) { /* its upload goes with it, though no task of the job may name those objects */
+        e = sq_db_upload_get(tx->db, job->upload_id, &u);
+        const uint8_t *id[] = {u.object_id, u.ids_object_id, u.genotypes_object_id};
+        struct sq_db_object row;
+        for (size_t i = 0; i < 3 && !e; i++)
+            if (!is_zero(id[i]) && !sq_db_object_get(tx->db, id[i], &row))
+                l.n_left += row.state == SQ_DB_object_state_erasing;
+    }
     if (e || l.n_left)
         return e;
     uint8_t id[ID];
@@ -496,6 +529,7 @@ void *eraser_main(void *arg)
             pthread_cond_wait(&erase_cond, &erase_lock);
         is_erase_wanted = false;
         pthread_mutex_unlock(&erase_lock);
+        destroy_keys(r, NULL); /* keys first: they don't wait behind hours of overwriting */
         uint8_t after[ID] = {0};
         bool is_first = true;
         do {

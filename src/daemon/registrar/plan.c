@@ -240,11 +240,15 @@ static bool is_keeper_ready(struct registrar *r)
 static bool start_one(struct registrar *r)
 {
     static struct work w; /* the planner's own */
+    memset(&w, 0, sizeof w);
+    for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
+        w.fd[i] = -1;
     struct starting s = {.most = r->sandboxes};
     sq_err e = commit(r, tx_next, &s);
-    if (e || !s.is_begun)
+    if (!s.is_begun)
         return false;
-    e = load_work(r, &s.task, &w);
+    if (!e) /* else it is begun, though not in the log yet: undone below */
+        e = load_work(r, &s.task, &w);
     if (!e)
         e = sq_fault("task.1");
     if (!e)
@@ -265,11 +269,13 @@ static bool start_one(struct registrar *r)
         return true;
     }
     for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
-        if (i < w.stage->n_port && w.stage->port[i].direction == SQ_PORT_OUT)
+        if (w.stage && i < w.stage->n_port && w.stage->port[i].direction == SQ_PORT_OUT)
             object_abandon(r, w.object[i]); /* its row in the task's ports may not have been written */
     struct task_result failed = {.code = e};
     usleep(task_retry_ms(&s.task) * 1000); /* whatever is away needs a moment */
-    task_over(r, &s.task, &failed);
+    sq_err kept = task_over(r, &s.task, &failed);
+    if (kept)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "start_one"), SQ_LW("code", sq_err_name(kept)), SQ_LID("id", s.task.id, ID));
     return true;
 }
 
@@ -292,16 +298,16 @@ void *planner_main(void *arg)
 
 /* ---- queued jobs: begin when their upload is ready ---- */
 
+#define QUEUE_PAGE 256
 struct queued {
-    struct sq_db_job job[64];
+    struct sq_db_job job[QUEUE_PAGE];
     size_t n;
 };
 
 static sq_err take_queued(void *ctx, const struct sq_db_job *job)
 {
     struct queued *q = ctx;
-    if (q->n < 64)
-        q->job[q->n++] = *job;
+    q->job[q->n++] = *job;
     return SQ_OK;
 }
 
@@ -350,20 +356,46 @@ static sq_err tx_begin_job(struct tx *tx, void *ctx)
     return e;
 }
 
+/* looked at without a transaction; tx_begin_job looks again */
+static bool may_begin(struct registrar *r, const struct begin *b)
+{
+    struct sq_db_upload upload;
+    struct active active = {0};
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_upload_get(db, b->job.upload_id, &upload);
+    if (!e)
+        e = sq_db_job_list(db, b->job.owner_id, 0, NULL, 1000, count_active, &active);
+    db_unlock(r);
+    return !e && active.n < b->jobs_per_user && upload.state != SQ_DB_upload_state_checking && upload.state != SQ_DB_upload_state_receiving;
+}
+
+/* the oldest of those that may begin; a user has at most MAX_QUEUED of them (jobs.c), so nobody's hide the others' */
 static bool start_queued_job(struct registrar *r)
 {
     static struct queued q; /* the planner's own */
-    q.n = 0;
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_job_list(db, NULL, SQ_DB_job_state_queued, NULL, 64, take_queued, &q);
-    db_unlock(r);
-    for (size_t i = q.n; i-- > 0 && !e;) { /* the list is newest first */
-        struct begin b = {.job = q.job[i], .jobs_per_user = r->jobs_per_user};
-        e = commit(r, tx_begin_job, &b);
-        if (b.is_begun)
-            return true;
-    }
-    return false;
+    char before[SQ_DB_JOB_ID_BYTES] = "", oldest[SQ_DB_JOB_ID_BYTES] = "";
+    sq_err e;
+    do { /* pages come newest first: the last one holds the oldest */
+        q.n = 0;
+        struct sq_db *db = db_lock(r);
+        e = sq_db_job_list(db, NULL, SQ_DB_job_state_queued, *before ? before : NULL, QUEUE_PAGE, take_queued, &q);
+        db_unlock(r);
+        for (size_t i = q.n; i-- > 0 && !e;) {
+            struct begin b = {.job = q.job[i], .jobs_per_user = r->jobs_per_user};
+            if (may_begin(r, &b))
+                memcpy(oldest, b.job.id, sizeof oldest);
+            if (*oldest && !strcmp(oldest, b.job.id))
+                break;
+        }
+        if (q.n)
+            memcpy(before, q.job[q.n - 1].id, sizeof before);
+    } while (!e && q.n == QUEUE_PAGE);
+    if (e || !*oldest)
+        return false;
+    struct begin b = {.jobs_per_user = r->jobs_per_user};
+    memcpy(b.job.id, oldest, sizeof oldest);
+    e = commit(r, tx_begin_job, &b);
+    return !e && b.is_begun;
 }
 
 /* ---- end ---- */
@@ -372,6 +404,7 @@ struct over {
     struct work w;
     struct task_result *t;
     bool is_again;
+    int report; /* port of a failed stage's report, settled already; -1: none */
 };
 
 static sq_err outputs_of(void *ctx, const struct sq_db_task_object *row)
@@ -387,6 +420,8 @@ static bool may_try_again(const struct sq_db_task *task, sq_err code)
     switch (code) {
     case SQ_EDOWN: case SQ_ETIMEOUT: case SQ_ESEALED: case SQ_EGRANT: case SQ_ENOTFOUND: case SQ_EBUSY: case SQ_ELOG:
         return task->tries < MAX_TRIES_DOWN;
+    case SQ_ECLOCK: case SQ_EFULL: case SQ_ENOMEM:
+        return true; /* the operator's to mend: the work waits, and its deadline goes on */
     case SQ_ECRASHED: case SQ_EPROTO: case SQ_ESANDBOX: case SQ_EIO: case SQ_EINTERNAL: case SQ_ESYS:
         return task->tries < MAX_TRIES;
     default:
@@ -417,11 +452,17 @@ static sq_err tx_outputs_live(struct tx *tx, struct over *o)
 static sq_err tx_outputs_gone(struct tx *tx, struct over *o)
 {
     for (size_t i = 0; i < o->w.stage->n_port; i++) {
-        sq_err e = o->w.stage->port[i].direction == SQ_PORT_OUT ? tx_object_erase(tx, o->w.object[i], NULL) : SQ_OK;
+        bool is_gone = o->w.stage->port[i].direction == SQ_PORT_OUT && (int)i != o->report;
+        sq_err e = is_gone ? tx_object_erase(tx, o->w.object[i], NULL) : SQ_OK;
         if (e)
             return e;
     }
-    return SQ_OK;
+    if (o->report < 0)
+        return SQ_OK;
+    /* why the data was refused: the owner needs it most when the job fails */
+    memcpy(o->w.job.report_object_id, o->w.object[o->report], ID);
+    sq_err e = tx_object_live(tx, o->w.job.report_object_id, o->w.owner, &o->t->sum[0]);
+    return e ? e : sq_db_job_set_report(tx->db, o->w.job.id, o->w.job.report_object_id);
 }
 
 static const uint8_t *port_object(const struct over *o, const char *name)
@@ -482,6 +523,8 @@ static sq_err tx_imputed(struct tx *tx, struct over *o)
 {
     struct sq_db_job *job = &o->w.job;
     uint8_t task[ID];
+    if (o->t->n_site > INT64_MAX / 2 || job->variants_overlap > job->variants_kept)
+        return sq_fail(SQ_EPROTO); /* the sandbox counts, and may lie */
     sq_err e = tx_object_erase(tx, o->w.upload.genotypes_object_id, NULL);
     if (!e)
         e = tx_object_erase(tx, port_object(o, "kept"), NULL);
@@ -657,12 +700,33 @@ static void keep_until(struct registrar *r, const char *job_id)
         sq_log(SQ_LOG_failed, SQ_LW("what", "keep_until"), SQ_LW("code", sq_err_name(e)));
 }
 
-void task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t)
+/* A stage that refused the data may have sealed its report: that much is kept. */
+static void settle_report(struct registrar *r, struct over *o)
+{
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_task_objects(db, o->w.task.id, outputs_of, &o->w);
+    db_unlock(r);
+    for (size_t i = 0; i < o->w.stage->n_port && !e; i++)
+        if (o->w.job.id[0] && o->w.stage->port[i].kind == SQ_PORT_REPORT && o->t->n_sum == 1 &&
+            !object_settle(r, o->w.object[i], o->w.owner, o->t->sum[0].sealed_bytes))
+            o->report = (int)i;
+}
+
+/* trouble of the moment: runner tells again */
+static bool is_passing(sq_err e)
+{
+    return e == SQ_EIO || e == SQ_ELOG || e == SQ_EFULL || e == SQ_ENOMEM || e == SQ_EDOWN || e == SQ_ETIMEOUT;
+}
+
+sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t)
 {
     struct over *o = calloc(1, sizeof *o);
     sq_assert(o);
     o->t = t;
+    o->report = -1;
     sq_err e = load_work(r, task, &o->w);
+    if (!e && t->code && !may_try_again(task, t->code))
+        settle_report(r, o);
     if (!e && !t->code) {
         e = settle_outputs(r, o);
         if (!e)
@@ -673,6 +737,11 @@ void task_over(struct registrar *r, const struct sq_db_task *task, struct task_r
     }
     if (!e)
         e = commit(r, tx_over, o);
+    if (e && !is_passing(e)) { /* what it said can't be written down: then it said nothing */
+        *t = (struct task_result){.code = SQ_EPROTO};
+        o->report = -1;
+        e = commit(r, tx_over, o);
+    }
     if (e)
         sq_log(SQ_LOG_failed, SQ_LW("what", "task_over"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", task->id, ID));
     grant_end(r, task->id);
@@ -681,4 +750,5 @@ void task_over(struct registrar *r, const struct sq_db_task *task, struct task_r
     erase_wake(r);
     plan_wake(r);
     free(o);
+    return e;
 }

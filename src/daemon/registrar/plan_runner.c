@@ -97,18 +97,23 @@ void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     sq_log(SQ_LOG_task_ended, SQ_LID("task", m->task_id, ID), SQ_LW("stage", stage ? stage->name : "-"), SQ_LW("code", sq_err_name(t.code)),
            SQ_LN("ms", m->wall_ms), SQ_LN("cpu_ms", m->cpu_ms), SQ_LN("peak_kib", m->peak_kib));
     if (tell_waiting(r, m->task_id, &t) || e || task.fence != (int64_t)m->fence) {
+        if (!e && task.state != SQ_DB_task_state_running)
+            grant_end(r, task.id);
         sq_ask_ok(ask); /* somebody waited for it, or it is of no interest any more */
         return;
     }
     if (stage && t.code == SQ_EDOWN) /* jailer or keeper is away: it needs a moment, and tries are few */
         usleep(task_retry_ms(&task) * 1000);
     if (stage)
-        task_over(r, &task, &t);
+        e = task_over(r, &task, &t);
     else if (task.stage == WORK_PACKAGE)
-        package_ended(r, &task, t.code, t.n_sum ? &t.sum[0] : NULL);
+        e = package_ended(r, &task, t.code, t.n_sum ? &t.sum[0] : NULL);
     if (task.job_id[0])
         task_saw_damage(r, &task, t.code);
-    sq_ask_ok(ask);
+    if (e)
+        sq_ask_fail(ask, e); /* runner keeps it, and tells again */
+    else
+        sq_ask_ok(ask);
 }
 
 struct progress {
@@ -142,14 +147,14 @@ void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
 /* ---- runner died, or work is to stop ---- */
 
 struct tasks {
-    struct sq_db_task row[64];
+    struct sq_db_task row[1000];
     size_t n;
 };
 
 static sq_err take_task(void *ctx, const struct sq_db_task *row)
 {
     struct tasks *t = ctx;
-    if (t->n < 64)
+    if (row->stage != WORK_STREAM && t->n < 1000) /* streams end with gateway, not with runner */
         t->row[t->n++] = *row;
     return SQ_OK;
 }
@@ -173,14 +178,14 @@ void tasks_of_dead_runner(struct registrar *r)
     struct tasks *t = calloc(1, sizeof *t);
     sq_assert(t);
     struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 64, take_task, t);
+    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 1000, take_task, t);
     db_unlock(r);
     for (size_t i = 0; i < t->n && !e; i++) {
         struct task_result lost = {.code = SQ_EDOWN};
         if (sq_stage_row_of((unsigned)t->row[i].stage))
-            task_over(r, &t->row[i], &lost);
+            e = task_over(r, &t->row[i], &lost);
         else if (t->row[i].stage == WORK_PACKAGE)
-            package_ended(r, &t->row[i], SQ_EDOWN, NULL);
+            e = package_ended(r, &t->row[i], SQ_EDOWN, NULL);
     }
     free(t);
     plan_wake(r);
@@ -191,7 +196,7 @@ void tasks_stop(struct registrar *r, const char *job_id, const uint8_t *upload_i
     struct tasks *t = calloc(1, sizeof *t);
     sq_assert(t);
     struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_list(db, job_id, upload_id, SQ_DB_task_state_failed, 64, take_task, t);
+    sq_err e = sq_db_task_list(db, job_id, upload_id, SQ_DB_task_state_failed, 1000, take_task, t);
     db_unlock(r);
     for (size_t i = 0; i < t->n && !e; i++) {
         struct sq_msg m = sq_msg_bare(task_cancel);

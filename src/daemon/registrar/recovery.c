@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MAX_KNOWN (1 << 20)
+#define MAX_KNOWN (1 << 24)
+#define PAGE 1000 /* rows a list gives at most */
 
 struct known { /* ids, sorted */
     uint8_t (*id)[ID];
@@ -82,6 +83,8 @@ static sq_err list_files(struct registrar *r, struct known *k, struct known *own
 }
 
 struct rows {
+    uint8_t after[ID];
+    size_t n_page;
     struct known all;      /* ids of rows that may have a slot and a file */
     struct known live;     /* must have both */
 };
@@ -89,6 +92,8 @@ struct rows {
 static sq_err take_row(void *ctx, const struct sq_db_object *row)
 {
     struct rows *x = ctx;
+    memcpy(x->after, row->id, ID);
+    x->n_page++;
     if (row->state == SQ_DB_object_state_erased)
         return SQ_OK;
     sq_err e = known_add(&x->all, row->id);
@@ -99,9 +104,15 @@ static sq_err take_row(void *ctx, const struct sq_db_object *row)
 
 static sq_err list_rows(struct registrar *r, struct rows *x)
 {
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_object_list(db, NULL, 0, 0, NULL, MAX_KNOWN, take_row, x);
-    db_unlock(r);
+    sq_err e;
+    bool is_first = true;
+    do {
+        x->n_page = 0;
+        struct sq_db *db = db_lock(r);
+        e = sq_db_object_list(db, NULL, 0, 0, is_first ? NULL : x->after, PAGE, take_row, x);
+        db_unlock(r);
+        is_first = false;
+    } while (!e && x->n_page == PAGE);
     if (x->all.n)
         qsort(x->all.id, x->all.n, ID, by_id);
     return e;
@@ -180,11 +191,15 @@ static sq_err tx_gone(struct tx *tx, void *ctx)
 static sq_err end_openings(struct registrar *r)
 {
     struct known k = {0};
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_object_list(db, NULL, 0, SQ_DB_object_state_opening, NULL, MAX_KNOWN, take_opening, &k);
-    db_unlock(r);
-    for (size_t i = 0; i < k.n && !e; i++)
-        e = commit(r, tx_gone, k.id[i]);
+    sq_err e;
+    do { /* each page ends what it lists, so the next one is again the first */
+        k.n = 0;
+        struct sq_db *db = db_lock(r);
+        e = sq_db_object_list(db, NULL, 0, SQ_DB_object_state_opening, NULL, PAGE, take_opening, &k);
+        db_unlock(r);
+        for (size_t i = 0; i < k.n && !e; i++)
+            e = commit(r, tx_gone, k.id[i]);
+    } while (!e && k.n == PAGE);
     free(k.id);
     return e;
 }
@@ -197,16 +212,54 @@ static sq_err site_owner(struct registrar *r)
     return e == SQ_EEXISTS ? SQ_OK : e;
 }
 
-static sq_err recover(struct registrar *r, uint64_t signed_size)
+/*
+ * Is what lies here older than what keeper last signed? Keeper tells size and root also while it is sealed. The database is
+ * compared by the number of the last entry that it made: one restored alone would take everything newer for leftovers.
+ */
+static sq_err is_rolled_back(struct registrar *r, const struct sq_msg_keeper_state_is *keeper, bool *out)
+{
+    uint8_t root[SQ_AUDIT_HASH_BYTES];
+    uint64_t last = 0;
+    struct sq_db *db = db_lock(r);
+    uint64_t size = sq_audit_size(r->log);
+    bool is_behind = size < keeper->tree_size;
+    sq_err e = SQ_OK;
+    if (!is_behind && keeper->tree_size) {
+        e = sq_audit_root_at(r->log, keeper->tree_size, root);
+        is_behind = !e && memcmp(root, keeper->tree_root, sizeof root);
+    }
+    if (!e)
+        e = sq_db_outbox_last(db, &last);
+    db_unlock(r);
+    if (!e)
+        *out = is_behind || last != size;
+    return e;
+}
+
+/* once, before anything is recorded: an entry more would hide that the log is behind */
+static sq_err check_rollback(struct registrar *r)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_bare(keeper_state), m;
+    bool is_back = false;
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e)
+        e = is_rolled_back(r, &m.u.keeper_state_is, &is_back);
+    sq_packet_free(pkt);
+    if (e || !is_back)
+        return e;
+    __atomic_store_n(&r->is_rollback, true, __ATOMIC_SEQ_CST);
+    sq_log(SQ_LOG_failed, SQ_LW("what", "rollback"), SQ_LW("code", sq_err_name(SQ_EROLLBACK)));
+    return SQ_EROLLBACK;
+}
+
+static sq_err recover(struct registrar *r)
 {
     pthread_mutex_lock(&r->lock);
     uint64_t size = sq_audit_size(r->log);
     pthread_mutex_unlock(&r->lock);
-    if (size < signed_size) {
-        __atomic_store_n(&r->is_rollback, true, __ATOMIC_SEQ_CST);
-        sq_log(SQ_LOG_failed, SQ_LW("what", "rollback"), SQ_LW("code", sq_err_name(SQ_EROLLBACK)));
-        return SQ_EROLLBACK;
-    }
     sq_err e = site_owner(r);
     uploads_of_dead_gateway(r);
     tasks_of_dead_runner(r);
@@ -221,13 +274,16 @@ static sq_err recover(struct registrar *r, uint64_t signed_size)
 void *recovery_main(void *arg)
 {
     struct registrar *r = arg;
-    bool was_sealed = false;
+    bool was_sealed = false, is_checked = false;
     for (;;) {
         bool is_unsealed = false;
         uint64_t signed_size = 0;
-        sq_err e = keeper_learn(r, &is_unsealed, &signed_size);
+        sq_err e = is_checked ? SQ_OK : check_rollback(r);
+        is_checked = is_checked || !e;
+        if (!e)
+            e = keeper_learn(r, &is_unsealed, &signed_size);
         if (!e && is_unsealed)
-            e = recover(r, signed_size);
+            e = recover(r);
         if (!e && is_unsealed)
             break;
         if (e == SQ_EROLLBACK)

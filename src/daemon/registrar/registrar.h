@@ -29,6 +29,8 @@
 #include <pthread.h>
 
 #define CALL_MS 15000         /* keeper and storer answer within this, or are away */
+#define MAX_QUEUED 50          /* jobs that one user may have waiting */
+#define SETTLE_MS (600 * 1000) /* a large file's fsync on a slow disk */
 #define ERASE_MS (3600 * 1000) /* overwriting a large object takes its time */
 #define ID SQ_ID_BYTES
 
@@ -224,7 +226,7 @@ sq_err tx_job_erase(struct tx *tx, const struct sq_db_job *job, const struct cal
 void job_audit_id(const char *job_id, uint8_t out[ID]);
 
 /* ---- claim.c, downloads.c ---- */
-void package_ended(struct registrar *r, const struct sq_db_task *task, sq_err code, const struct object_sum *sum);
+sq_err package_ended(struct registrar *r, const struct sq_db_task *task, sq_err code, const struct object_sum *sum) SQ_MUST_CHECK;
 void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void streams_of_dead_gateway(struct registrar *r);
@@ -237,7 +239,7 @@ void *planner_main(void *r);
 sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, uint8_t out_id[ID]) SQ_MUST_CHECK;
 /** A task's end, whichever way: its outputs become live or go, the next stage is planned, or it is tried again. */
 struct task_result;
-void task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t);
+sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t) SQ_MUST_CHECK;
 unsigned task_retry_ms(const struct sq_db_task *task); /* longer each time */
 /* plan_runner.c */
 void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

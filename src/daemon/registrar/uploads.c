@@ -105,7 +105,18 @@ struct closing {
 static sq_err tx_close(struct tx *tx, void *ctx)
 {
     struct closing *c = ctx;
-    sq_err e = tx_object_live(tx, c->row.object_id, c->row.owner_id, &c->sum);
+    struct sq_db_user owner;
+    int64_t n;
+    uint64_t used;
+    sq_err e = sq_db_user_get(tx->db, c->row.owner_id, &owner);
+    if (!e && owner.is_disabled)
+        return sq_fail(SQ_EDENIED);
+    if (!e)
+        e = sq_db_object_count(tx->db, c->row.owner_id, SQ_DB_object_state_live, &n, &used);
+    if (!e && used + c->sum.sealed_bytes > tx->r->quota_bytes)
+        return sq_fail(SQ_EFULL); /* several uploads at once may each have found room */
+    if (!e)
+        e = tx_object_live(tx, c->row.object_id, c->row.owner_id, &c->sum);
     if (!e)
         e = sq_db_upload_set_name(tx->db, c->row.id, &c->name);
     if (!e)
@@ -205,7 +216,11 @@ static sq_err tx_broken(struct tx *tx, void *ctx)
 {
     struct breaking *b = ctx;
     struct sq_db_why why = {.err = (uint32_t)b->code};
-    sq_err e = sq_db_upload_failed(tx->db, b->row.id, &why);
+    struct sq_db_upload now;
+    sq_err e = sq_db_upload_get(tx->db, b->row.id, &now);
+    if (e || now.state != SQ_DB_upload_state_receiving)
+        return e; /* closed, or broken off, meanwhile */
+    e = sq_db_upload_failed(tx->db, b->row.id, &why);
     if (!e)
         e = tx_object_erase(tx, b->row.object_id, NULL);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_failed, .result = b->code, .subject = b->row.owner_id, .object = b->row.id});

@@ -75,6 +75,7 @@ struct sq_task {
     /* the result, written by the task's own thread */
     uint8_t sums[SQ_STAGE_MAX_PORTS * SQ_RUNNER_SUM_BYTES];
     size_t n_sums;
+    bool has_report; /* it failed with a verdict on the data; the only sum is its report's */
     uint8_t counts[SQ_RUNNER_COUNTS_BYTES];
     size_t n_counts;
 };

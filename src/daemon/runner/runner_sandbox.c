@@ -19,9 +19,12 @@
 #define EXIT_WAIT_MS 30000 /* from `done`, or from a closed control socket, to the end of the process */
 #define GONE_WAIT_MS 20000 /* from kill to the end */
 #define STACK_BYTES (256U << 10)
+#define OUTPUT_RATIO 1000
+#define OUTPUT_FREE_BYTES (UINT64_C(64) << 20)
 
 struct port {
     struct sq_task *task;
+    const struct port *first; /* of the stage */
     const struct sq_port *row;
     const struct sq_task_file *file;
     struct sq_task_keys keys;
@@ -55,6 +58,21 @@ static sq_err port_open(struct port *p)
     return e;
 }
 
+/*
+ * A worker that was taken over could write until the disk is full. What a stage makes is in proportion to what it was given;
+ * the worker's own limit on unpacking (500 to 1, lib/formats) lies well below this one.
+ */
+static uint64_t most_bytes(const struct port *p)
+{
+    uint64_t n = 0;
+    if (p->row->kind == SQ_PORT_REPORT)
+        return SQ_STAGE_REPORT_MAX_BYTES;
+    for (const struct port *q = p->first; q < p->first + p->task->stage->n_port; q++)
+        if (q->opener)
+            n += sq_vault_opener_plain_bytes(q->opener);
+    return OUTPUT_FREE_BYTES + (n < UINT64_MAX / 2 / OUTPUT_RATIO ? n * OUTPUT_RATIO : UINT64_MAX / 2);
+}
+
 static void *port_main(void *arg)
 {
     struct port *p = arg;
@@ -63,7 +81,9 @@ static void *port_main(void *arg)
         bool is_gone = false; /* a worker that has read enough may stop: no error */
         e = sq_pump_open(p->task, p->opener, 0, sq_vault_opener_plain_bytes(p->opener), p->ours, &is_gone);
     } else {
-        e = sq_pump_seal(p->task, p->ours, p->sealer, p->row->kind == SQ_PORT_REPORT ? SQ_STAGE_REPORT_MAX_BYTES : UINT64_MAX);
+        e = sq_pump_seal(p->task, p->ours, p->sealer, most_bytes(p));
+        if (e == SQ_EPROTO && p->row->kind != SQ_PORT_REPORT)
+            e = SQ_EBOMB;
     }
     sq_close(&p->ours); /* the worker sees the end of its input */
     if (e)
@@ -170,19 +190,40 @@ static sq_err judge(const struct sq_msg_exited *x, sq_err talk, struct sq_why *w
     return SQ_OK;
 }
 
+/* the worker judged the data, not itself: it ends in order, and its report is worth having */
+static bool is_verdict(sq_err e)
+{
+    return e >= SQ_EEMPTY && e <= SQ_ECALLRATE;
+}
+
+/* That one output is sealed although the stage failed. The sandbox is gone, so its pump ends by itself. */
+static void keep_report(struct sq_task *t, struct port *port)
+{
+    for (size_t i = 0; i < t->stage->n_port; i++) {
+        struct sq_vault_sum sum;
+        if (port[i].row->kind != SQ_PORT_REPORT)
+            continue;
+        port_join(&port[i]);
+        if (sq_vault_seal_close(port[i].sealer, &sum) || !sum.plain_bytes)
+            continue;
+        sq_task_add_sum(t, &sum);
+        t->has_report = true;
+    }
+}
+
 /* From `started` to the certain end of the sandbox. */
-static sq_err sandbox_accompany(struct sq_task *t, int control)
+static sq_err sandbox_accompany(struct sq_task *t, struct port *port, int control)
 {
     struct sq_why why = {0};
     sq_err e = sq_control_talk(t, control, &why);
-    if (e && e != SQ_ECRASHED)
+    if (e && e != SQ_ECRASHED && !is_verdict(e))
         sq_task_fail(t, e, &why); /* all pumps stop; the first failure stays */
     if (e)
         shutdown(control, SHUT_RDWR); /* nothing more will be heard or said */
     bool has_ended = wait_exited(t, EXIT_WAIT_MS, true);
     if (!has_ended) {
         if (!sq_task_is_stopped(t))
-            sq_task_fail(t, SQ_ECRASHED, NULL);
+            sq_task_fail(t, is_verdict(e) ? e : SQ_ECRASHED, is_verdict(e) ? &why : NULL);
         sq_err k = sandbox_kill(t);
         has_ended = wait_exited(t, k && k != SQ_ETIMEOUT ? 1000 : GONE_WAIT_MS, false);
     }
@@ -195,6 +236,8 @@ static sq_err sandbox_accompany(struct sq_task *t, int control)
         return SQ_EDOWN; /* what had failed before stays the reason */
     }
     e = judge(&x, e, &why);
+    if (is_verdict(e) && !sq_task_is_stopped(t))
+        keep_report(t, port); /* before it fails: a failed task gets no more keys */
     if (e)
         sq_task_fail(t, e, &why);
     return e;
@@ -235,7 +278,7 @@ static sq_err run_ports(struct sq_task *t, struct port *port, int control[2])
     for (size_t i = 0; i < t->stage->n_port; i++)
         if ((e = port_start(&port[i])) != SQ_OK)
             sq_task_fail(t, e, NULL);
-    e = sandbox_accompany(t, control[0]);
+    e = sandbox_accompany(t, port, control[0]);
     if (e)
         sq_task_fail(t, e, NULL);
     for (size_t i = 0; i < t->stage->n_port; i++)
@@ -251,7 +294,7 @@ static sq_err run(struct sq_task *t)
     int control[2] = {-1, -1};
     memset(port, 0, sizeof port);
     for (size_t i = 0; i < t->stage->n_port; i++)
-        port[i] = (struct port){.task = t, .row = &t->stage->port[i], .file = &t->file[i], .ours = -1, .theirs = -1};
+        port[i] = (struct port){.task = t, .first = port, .row = &t->stage->port[i], .file = &t->file[i], .ours = -1, .theirs = -1};
     sq_err e = run_ports(t, port, control);
     for (size_t i = 0; i < t->stage->n_port; i++)
         port_done(&port[i]);

@@ -98,6 +98,7 @@ sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16])
     return e ? e : sq_db_run_one(db, "UPDATE task SET state = 1 WHERE id = ?1", ARGS(A_ID(id)));
 }
 
+/* Stage 201 is a download under way (registrar.h): it ends with what it sent, not with its job's work. */
 sq_err sq_db_task_cancel(struct sq_db *db, const char *job_id, const uint8_t *upload_id, uint32_t err, int64_t now_ms, int64_t *out_n)
 {
     if (!err || (!job_id && !upload_id))
@@ -105,7 +106,7 @@ sq_err sq_db_task_cancel(struct sq_db *db, const char *job_id, const uint8_t *up
     if (job_id)
         return sq_db_run(db,
                          "UPDATE task SET state = 4, err = ?2, ended_ms = ?3, fence = fence + 1"
-                         " WHERE job_id = ?1 AND state IN (1, 2) AND (?4 IS NULL OR upload_id = ?4)",
+                         " WHERE job_id = ?1 AND state IN (1, 2) AND stage <> 201 AND (?4 IS NULL OR upload_id = ?4)",
                          ARGS(A_TEXT(job_id), A_NO(err), A_NO(now_ms), A_BYTES(upload_id, 16)), out_n);
     return sq_db_run(db,
                      "UPDATE task SET state = 4, err = ?2, ended_ms = ?3, fence = fence + 1"

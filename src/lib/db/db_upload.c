@@ -114,7 +114,8 @@ sq_err sq_db_upload_failed(struct sq_db *db, const uint8_t id[16], const struct 
 
 sq_err sq_db_uploads_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_upload on, void *ctx)
 {
-    return each_upload(db, "WHERE state IN (1, 2, 3, 4) AND expires_s <= ?1 ORDER BY expires_s, no LIMIT ?2",
+    return each_upload(db, "WHERE state IN (1, 2, 3, 4) AND expires_s <= ?1 AND NOT EXISTS (SELECT 1 FROM job WHERE job.upload_id = upload.id AND job.state IN (1, 2, 3, 4))"
+                       " ORDER BY expires_s, no LIMIT ?2",
                        ARGS(A_NO(now_s), A_NO(sq_db_limit(limit))), on, ctx);
 }
 _Static_assert(SQ_DB_upload_state_erased == 5, "the states before it stand in the SQL above");

@@ -263,8 +263,13 @@ static void ask_answer(struct sq_ask *ask, const struct sq_msg *m)
         return;
     struct sq_msg answer = *m;
     answer.call = ask->m.call;
+    if (link_send(ask->link, ask->generation, &answer) != SQ_EPROTO)
+        return;
+    /* a field that the table forbids: the asker must not wait for ever because of it */
+    answer = sq_msg_of(error_is, .code = SQ_EINTERNAL);
+    answer.call = ask->m.call;
     sq_err e = link_send(ask->link, ask->generation, &answer);
-    sq_assert(e != SQ_EPROTO); /* we never send what the table forbids */
+    sq_assert(e != SQ_EPROTO);
 }
 
 void sq_ask_reply(struct sq_ask *ask, const struct sq_msg *m)
@@ -321,6 +326,13 @@ static void ask_handle(struct sq_ask *ask)
 {
     struct sq_node *node = ask->node;
     const struct sq_msg_row *row = sq_msg_row_of(ask->m.no);
+    pthread_mutex_lock(&ask->link->lock);
+    bool is_stale = ask->generation != ask->link->generation || ask->link->sock < 0;
+    pthread_mutex_unlock(&ask->link->lock);
+    if (is_stale) { /* who asked is gone; what he left behind has been ended */
+        ask_free(ask);
+        return;
+    }
     if (row->when == SQ_WHEN_UNSEALED && !__atomic_load_n(&node->is_unsealed, __ATOMIC_SEQ_CST)) {
         sq_ask_fail(ask, SQ_ESEALED);
     } else if (!node->on[ask->m.no]) {
@@ -587,7 +599,8 @@ sq_err sq_node_call(struct sq_node *node, enum sq_role peer, const struct sq_msg
         return SQ_EDOWN;
 
     sq_err e = link_send(l, generation, &ask);
-    sq_assert(e != SQ_EPROTO);
+    if (e == SQ_EPROTO)
+        e = SQ_EREQUEST; /* a text from outside that no message may carry: the caller's request is refused */
 
     pthread_mutex_lock(&l->lock);
     while (!e && !w.is_done && r != ETIMEDOUT)
