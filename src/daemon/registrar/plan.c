@@ -225,7 +225,7 @@ static sq_err tx_next(struct tx *tx, void *ctx)
 
 unsigned task_retry_ms(const struct sq_db_task *task)
 {
-    return RETRY_MS << (task->tries > 1 ? (task->tries < 5 ? task->tries - 1 : 4) : 0);
+    return (unsigned)RETRY_MS << (task->tries > 1 ? (task->tries < 5 ? task->tries - 1 : 4) : 0);
 }
 
 /* While keeper is away or sealed, tasks wait: nothing could be opened, and trying would use up their tries. */
