@@ -350,6 +350,10 @@ static sq_err run(struct qc *q, struct sq_bcf_writer **writer)
     q->panel_next = first.site;
     q->panel_first_bp = first.site.pos_bp;
     e = read_target(q, writer);
+    if (e == SQ_EUNPHASED) { /* what was read so far tells the owner where it begins */
+        sq_err told = write_report(q);
+        return told ? told : e;
+    }
     if (e)
         return e;
     if (!q->n_record)
