@@ -128,15 +128,18 @@ static sq_err tx_submit(struct tx *tx, void *ctx)
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_submitted, .by = s->by, .subject = s->row.owner_id, .object = id});
 }
 
-/* job-20261122-101500-3f9a...: in order of time as text, and not to be guessed */
+/* job-20261122-101500-3f9a...: in order of time as text (two bytes are the part of the second), and not to be guessed */
 static sq_err job_id_new(char out[SQ_DB_JOB_ID_BYTES])
 {
     uint8_t random[8];
     char hex[17];
-    time_t t = (time_t)sq_clock_now_s();
+    int64_t now_ms = sq_clock_now_ms(), part = now_ms % 1000 * 65536 / 1000;
+    time_t t = (time_t)(now_ms / 1000);
     struct tm tm;
     gmtime_r(&t, &tm);
     sq_err e = sq_random(random, sizeof random);
+    random[0] = (uint8_t)(part >> 8);
+    random[1] = (uint8_t)part;
     sq_hex(random, sizeof random, hex);
     snprintf(out, SQ_DB_JOB_ID_BYTES, "job-%04d%02d%02d-%02d%02d%02d-%s", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, hex);
     return e;
