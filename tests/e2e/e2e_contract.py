@@ -204,14 +204,28 @@ def test_errors_of_uploads_with_curl():
 
 def test_too_many_wrong_passwords():
     s = site()
-    s.h.user("bob")
-    for _ in range(12):
-        a = s.h.request("POST", "/api/v1/login", {"name": "bob", "password": "wrong-Password-1"})
+    bob = s.h.user("bob")
+
+    def attempt(password):
+        return s.h.request("POST", "/api/v1/login", {"name": "bob", "password": password})
+    for _ in range(5):
+        is_error(attempt("wrong-Password-1"), 401, "EPASSWORD", "WWW-Authenticate")
+    is_error(attempt(bob.password), 401, "EPASSWORD")  # the account waits, and doesn't say so to strangers
+    assert bob.get("/jobs")["data"] == []  # who is signed in goes on
+    s.h.move_clock(120)
+    assert attempt(bob.password).status == 200
+
+
+def test_too_many_requests():
+    s = site()
+    for _ in range(200):
+        a = s.h.request("POST", "/api/v1/login", {})
         if a.status == 429:
             break
-        is_error(a, 401, "EPASSWORD")
+        is_error(a, 400, "EFIELD")
     is_error(a, 429, "EBUSY", "Retry-After")
     assert int(a.headers["Retry-After"]) >= 1
+    assert s.ada.call("GET", "/jobs").status == 200  # another kind of request, another bucket
 
 
 def test_only_tls_1_3():
@@ -251,7 +265,7 @@ def test_slow_ingest_answers_after_ten_seconds():
 if __name__ == "__main__":
     tests = [test_documented_curl_line, test_documented_curl_line_as_it_stands, test_three_formats, test_several_files_in_one_form, test_documented_jobs,
              test_documented_requests_lines, test_errors_are_json, test_errors_of_uploads_with_curl, test_too_many_wrong_passwords, test_only_tls_1_3,
-             test_slow_ingest_answers_after_ten_seconds]
+             test_slow_ingest_answers_after_ten_seconds, test_too_many_requests]
     try:
         hub.main(tests)
     finally:
