@@ -25,7 +25,7 @@ finish() {
     [ -n "$parent" ] && kill "$parent" 2>/dev/null && wait "$parent" 2>/dev/null || true
     if [ $code != 0 ]; then
         echo "demo: FAILED (exit $code). The server's last lines:" >&2
-        tail -25 "$work/log" 2>/dev/null >&2 || true
+        tail -25 "$work/log" >&2 || true
     fi
     rm -rf "$work"
     exit $code
