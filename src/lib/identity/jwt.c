@@ -200,7 +200,7 @@ sq_err sq_jwt_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const char
                      struct sq_jwt_claims *out)
 {
     struct sq_span part[3];
-    if (token.n > SQ_JWT_MAX_BYTES || !split(token, part))
+    if (!token.n || token.n > SQ_JWT_MAX_BYTES || !split(token, part)) /* an empty span may point nowhere */
         return sq_fail(SQ_EAUTH);
     struct sq_buf header, json, sig;
     sq_buf_init(&header, SQ_JWT_MAX_BYTES);

@@ -73,6 +73,15 @@ static const char *our_header(void)
     "\"role\":\"user\",\"scope\":\"jobs results\",\"sub\":\"" SUB "\"" tail "}"
 #define GOOD CLAIMS("sequester", "1800003600", "1800000000", ORIGIN, "")
 
+/* found by tests/fuzz/fuzz_jwt.c: an empty buffer has no address, and adding to NULL is undefined (UBSan stops there) */
+static void test_no_bytes_at_all(void **state)
+{
+    (void)state;
+    struct sq_jwt_claims out;
+    assert_int_equal(sq_jwt_verify(public_key, ORIGIN, (struct sq_span){NULL, 0}, NOW, &out), SQ_EAUTH);
+    assert_int_equal(verify("", NOW), SQ_EAUTH);
+}
+
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -256,7 +265,8 @@ static void test_make_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_times),    cmocka_unit_test(test_algorithms),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_no_bytes_at_all),
+        cmocka_unit_test(test_times),      cmocka_unit_test(test_algorithms),
         cmocka_unit_test(test_headers),    cmocka_unit_test(test_claims),   cmocka_unit_test(test_spelling),
         cmocka_unit_test(test_make_refuses),
     };
