@@ -136,6 +136,8 @@ static sq_err revoke_tokens(struct admin *a, bool is_disabling)
     if (!e)
         e = commit(a->r, tx_revoke, &x);
     if (!e)
+        streams_stop(a->r, x.user.id);
+    if (!e)
         a->answer = json_pack("{s:I}", "tokens_revoked", (json_int_t)x.n);
     return e;
 }

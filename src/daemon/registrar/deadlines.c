@@ -116,6 +116,7 @@ void *deadlines_main(void *arg)
         if (n % CHORES_TURNS == 0) {
             sq_err e = commit(r, tx_chores, NULL);
             (void)e;
+            streams_stale(r);
         }
     }
     return NULL;

@@ -212,26 +212,65 @@ void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 }
 
 struct streams {
-    uint8_t id[256][ID];
+    struct sq_db_task row[1000];
     size_t n;
 };
 
 static sq_err take_stream(void *ctx, const struct sq_db_task *row)
 {
     struct streams *s = ctx;
-    if (row->stage == WORK_STREAM && s->n < 256)
-        memcpy(s->id[s->n++], row->id, ID);
+    if (row->stage == WORK_STREAM && s->n < sizeof s->row / sizeof s->row[0])
+        s->row[s->n++] = *row;
     return SQ_OK;
 }
 
-void streams_of_dead_gateway(struct registrar *r)
+static struct streams *running_streams(struct registrar *r)
 {
     struct streams *s = calloc(1, sizeof *s);
     sq_assert(s);
     struct sq_db *db = db_lock(r);
     sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 1000, take_stream, s);
     db_unlock(r);
+    if (e)
+        s->n = 0;
+    return s;
+}
+
+void streams_of_dead_gateway(struct registrar *r)
+{
+    struct streams *s = running_streams(r);
+    sq_err e = SQ_OK;
     for (size_t i = 0; i < s->n && !e; i++)
-        e = end_stream(r, s->id[i], &(struct ended){.is_crash = true});
+        e = end_stream(r, s->row[i].id, &(struct ended){.is_crash = true});
+    free(s);
+}
+
+/* those whose end was never told; their grants are over */
+void streams_stale(struct registrar *r)
+{
+    struct streams *s = running_streams(r);
+    sq_err e = SQ_OK;
+    for (size_t i = 0; i < s->n && !e; i++)
+        if (s->row[i].started_ms + STREAM_GRANT_S * 1000 < sq_clock_now_ms())
+            e = end_stream(r, s->row[i].id, &(struct ended){.is_crash = true});
+    free(s);
+}
+
+void streams_stop(struct registrar *r, const uint8_t user[ID])
+{
+    struct streams *s = running_streams(r);
+    for (size_t i = 0; i < s->n; i++) {
+        struct sq_db_job job;
+        struct sq_db *db = db_lock(r);
+        sq_err e = sq_db_job_get(db, s->row[i].job_id, &job);
+        db_unlock(r);
+        if (e || memcmp(job.owner_id, user, ID))
+            continue;
+        struct sq_msg m = sq_msg_bare(task_cancel);
+        memcpy(m.u.task_cancel.task_id, s->row[i].id, ID);
+        e = sq_node_do(r->node, SQ_ROLE_RUNNER, &m, CALL_MS);
+        (void)e; /* its end comes from gateway, with what was sent until then */
+        grant_end(r, s->row[i].id);
+    }
     free(s);
 }

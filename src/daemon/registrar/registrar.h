@@ -230,6 +230,9 @@ sq_err package_ended(struct registrar *r, const struct sq_db_task *task, sq_err 
 void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void streams_of_dead_gateway(struct registrar *r);
+void streams_stale(struct registrar *r);
+/** Cut what @user is downloading: his tokens were revoked. */
+void streams_stop(struct registrar *r, const uint8_t user[ID]);
 /** A task that ended with @code: when that means a damaged object, it is recorded with its job. */
 void task_saw_damage(struct registrar *r, const struct sq_db_task *task, sq_err code);
 

@@ -100,6 +100,7 @@ struct closing {
     struct sq_db_sealed name;
     struct object_sum sum;
     uint8_t task[ID];
+    uint8_t request[8];
 };
 
 static sq_err tx_close(struct tx *tx, void *ctx)
@@ -123,7 +124,10 @@ static sq_err tx_close(struct tx *tx, void *ctx)
         e = sq_db_upload_set_state(tx->db, c->row.id, SQ_DB_upload_state_checking);
     if (!e)
         e = tx_task_add(tx, "", c->row.id, SQ_STAGE_ingest, c->task);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_closed, .subject = c->row.owner_id, .object = c->row.id, .a = c->sum.plain_bytes});
+    struct caller by = {.as = SQ_AUDIT_ROLE_USER}; /* whoever opened it; his address is in that entry */
+    memcpy(by.user, c->row.owner_id, ID);
+    memcpy(by.request, c->request, sizeof by.request);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_closed, .by = &by, .subject = c->row.owner_id, .object = c->row.id, .a = c->sum.plain_bytes});
 }
 
 static sq_err load(struct registrar *r, const uint8_t id[ID], struct sq_db_upload *out)
@@ -157,6 +161,7 @@ static sq_err close_upload(struct registrar *r, const struct sq_msg_upload_close
         e = sq_fail(SQ_ECONFLICT);
     if (e)
         return e;
+    memcpy(c->request, m->request_id, sizeof c->request);
     c->sum = (struct object_sum){.n_part = m->n_part, .plain_bytes = m->plain_bytes, .sealed_bytes = m->sealed_bytes};
     memcpy(c->sum.sha256, m->sha256, sizeof c->sum.sha256);
     if (m->name.n)
