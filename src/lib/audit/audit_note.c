@@ -193,7 +193,7 @@ sq_err sq_note_text_read(const char *text, size_t n, struct sq_note_head *out)
 
 sq_err sq_note_sign(const struct sq_key *seed, const char *name, const char *text, size_t n, struct sq_buf *out)
 {
-    if (!is_name(name, strlen(name), true) || n == 0 || n > SQ_NOTE_MAX_BYTES - 512 || text[n - 1] != '\n'
+    if (!is_name(name, strlen(name), true) || n < 2 || n > SQ_NOTE_MAX_BYTES - 512 || text[n - 1] != '\n'
         || !is_note_text(text, n))
         return sq_fail(SQ_ERANGE);
     uint8_t public_key[SQ_ED25519_PUBLIC_BYTES], sig[SIG_BYTES];

@@ -186,6 +186,7 @@ static void checkpoints(void **state)
     assert_int_equal(open_note(vkey, "x"), SQ_EAUDIT);
     assert_int_equal(sq_note_verify(vkey, (const char *)note.p, note.n, &h), SQ_EAUDIT);
     assert_int_equal(sq_note_sign(seed, "n", "no line feed", 12, &note), SQ_ERANGE);
+    assert_int_equal(sq_note_sign(seed, "n", "\n", 1, &note), SQ_ERANGE); /* found by fuzz_audit: sq_note_open refuses it */
     assert_int_equal(sq_note_sign(seed, "n", "tab\there\n", 9, &note), SQ_ERANGE);
     sq_buf_done(&text);
     sq_buf_done(&note);
