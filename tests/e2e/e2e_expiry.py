@@ -103,7 +103,8 @@ def stopped_hub(h, ada, kill_registrar):
     """Registrar and storer stand still; the days go by; keeper destroys the keys by itself."""
     job = ada.run_job(ada.upload()["id"])["id"]
     ada.claim(job)
-    time.sleep(1.5)  # what ended with the job is erased
+    hub.wait_for("what ended with the job to be erased", lambda: h.admin_ok("status")["objects_erasing"] == 0, 20)
+    time.sleep(0.5)
     doomed = disk.slots(h) - h.panel_slots
     assert len(doomed) >= 4, doomed
     pids = [h.pids("registrar")[-1], h.pids("storer")[-1]]
