@@ -8,13 +8,6 @@
 #define WEEK_S (7 * SQ_DAY_S)
 #define WEEK_KEPT_S (90 * SQ_DAY_S)
 
-sq_err auth_start(struct registrar *r)
-{
-    bool is_unsealed;
-    uint64_t size;
-    return keeper_learn(r, &is_unsealed, &size);
-}
-
 static sq_err seal_address(struct registrar *r, struct caller *c)
 {
     struct sq_span text = sq_span_str(c->address);

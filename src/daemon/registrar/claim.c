@@ -14,14 +14,18 @@
 #define PACKAGE_GRANT_S 3600
 #define CHECK_BYTES 16
 
+struct files { /* of the result */
+    struct sq_db_result_file row[MAX_FILES];
+    size_t n;
+};
+
 struct claim {
     struct sq_db_job job;
     const struct caller *by;
     uint8_t task[ID], package[ID];
     uint8_t check_sha256[32];
     char check[2 * CHECK_BYTES + 1];
-    struct sq_db_result_file file[MAX_FILES];
-    size_t n_file;
+    struct files files;
     uint8_t object[MAX_OBJECTS][ID];
     struct sq_db_object row[MAX_OBJECTS];
     int fd[MAX_OBJECTS + 1];
@@ -32,9 +36,9 @@ struct claim {
 
 static sq_err take_file(void *ctx, const struct sq_db_result_file *row)
 {
-    struct claim *c = ctx;
-    if (c->n_file < MAX_FILES)
-        c->file[c->n_file++] = *row;
+    struct files *f = ctx;
+    if (f->n < MAX_FILES)
+        f->row[f->n++] = *row;
     return SQ_OK;
 }
 
@@ -58,16 +62,16 @@ static sq_err plan_object(struct claim *c, struct sq_db *db, const uint8_t id[ID
 static sq_err make_plan(struct registrar *r, struct claim *c)
 {
     struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_result_files(db, c->job.id, take_file, c);
-    for (size_t i = 0; i < c->n_file && !e; i++) {
-        e = sq_buf_addf(&c->plan, "entry %s\n", c->file[i].name);
+    sq_err e = sq_db_result_files(db, c->job.id, take_file, &c->files);
+    for (size_t i = 0; i < c->files.n && !e; i++) {
+        e = sq_buf_addf(&c->plan, "entry %s\n", c->files.row[i].name);
         if (!e)
-            e = plan_object(c, db, c->file[i].header_object_id);
+            e = plan_object(c, db, c->files.row[i].header_object_id);
         if (!e)
-            e = plan_object(c, db, c->file[i].body_object_id);
+            e = plan_object(c, db, c->files.row[i].body_object_id);
     }
     db_unlock(r);
-    return !e && !c->n_file ? sq_fail(SQ_ENOTFOUND) : e;
+    return !e && !c->files.n ? sq_fail(SQ_ENOTFOUND) : e;
 }
 
 /* the task row is inserted and started at once: packages don't wait for a sandbox */
@@ -275,17 +279,8 @@ sq_err package_ended(struct registrar *r, const struct sq_db_task *task, sq_err 
 struct confirming {
     struct sq_db_job job;
     const struct caller *by;
-    struct sq_db_result_file file[MAX_FILES];
-    size_t n_file;
+    struct files files;
 };
-
-static sq_err take_confirmed(void *ctx, const struct sq_db_result_file *row)
-{
-    struct confirming *c = ctx;
-    if (c->n_file < MAX_FILES)
-        c->file[c->n_file++] = *row;
-    return SQ_OK;
-}
 
 static sq_err tx_confirm(struct tx *tx, void *ctx)
 {
@@ -299,11 +294,11 @@ static sq_err tx_confirm(struct tx *tx, void *ctx)
     if (!e)
         e = sq_db_job_set_claim(tx->db, c->job.id, SQ_DB_claim_state_confirmed);
     if (!e)
-        e = sq_db_result_files(tx->db, c->job.id, take_confirmed, c);
-    for (size_t i = 0; i < c->n_file && !e; i++) {
-        e = tx_object_erase(tx, c->file[i].header_object_id, c->by);
-        if (!e && memcmp(c->file[i].body_object_id, now.report_object_id, ID)) /* the report holds counts only: it stays to be seen */
-            e = tx_object_erase(tx, c->file[i].body_object_id, c->by);
+        e = sq_db_result_files(tx->db, c->job.id, take_file, &c->files);
+    for (size_t i = 0; i < c->files.n && !e; i++) {
+        e = tx_object_erase(tx, c->files.row[i].header_object_id, c->by);
+        if (!e && memcmp(c->files.row[i].body_object_id, now.report_object_id, ID)) /* the report holds counts only: it stays to be seen */
+            e = tx_object_erase(tx, c->files.row[i].body_object_id, c->by);
     }
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_claim_confirmed, .by = c->by, .subject = c->job.owner_id, .object = id});
 }

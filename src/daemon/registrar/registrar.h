@@ -163,7 +163,6 @@ sq_err grant(struct registrar *r, const uint8_t task[ID], int64_t fence, const u
 void grant_end(struct registrar *r, const uint8_t task[ID]);
 
 /* ---- auth.c ---- */
-sq_err auth_start(struct registrar *r) SQ_MUST_CHECK;
 /** Who holds @token: verified signature, live row, present epoch, enabled account. SQ_EAUTH. Seals the address. */
 sq_err caller_from_token(struct registrar *r, struct sq_span token, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
 /** Nobody: the address is sealed under this week's key. */

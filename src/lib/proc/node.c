@@ -1,7 +1,7 @@
 /*
  * Threads, not callbacks: a handler reads as one straight story and simply waits for other processes. Each link has
  * one reader, which either wakes a waiting call or queues a request for the link's own handlers; so a process may wait
- * on keeper in a gateway handler while runner's requests go on. The price is a few stacks, 256 KiB of address space each.
+ * on keeper in a gateway handler while runner's requests go on. The price is a few stacks, 512 KiB of address space each.
  */
 #include "lib/proc/node.h"
 

@@ -36,7 +36,8 @@ void sq_node_on(struct sq_node *node, enum sq_msg_no no, sq_on_fn on);
 void sq_node_threads(struct sq_node *node, enum sq_role peer, unsigned n_thread);
 /** Called when the link to @peer came up again after it was down (peer restarted). Runs on a thread of its own. */
 void sq_node_on_peer_up(struct sq_node *node, void (*on)(void *ctx, enum sq_role peer));
-/** Called when the link to @peer went down, before a new one comes up. Must not wait or send. */
+/** Called when the link to @peer went down, before a new one comes up: it may call other
+ *  processes, but must not send on this link, and holds up the next one as long as it takes. */
 void sq_node_on_peer_down(struct sq_node *node, void (*on)(void *ctx, enum sq_role peer));
 /** Answers requests whose table row says UNSEALED: keeper sets it false while sealed (they get SQ_ESEALED). */
 void sq_node_set_unsealed(struct sq_node *node, bool is_unsealed);
