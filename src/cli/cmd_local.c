@@ -12,7 +12,7 @@
 /* beside this program, in a build tree, or where installing puts it. No PATH, no environment: what runs here reads genotypes. */
 static bool find_worker(char out[PATH_MAX])
 {
-    static const char *const places[] = {"", "../worker/", "../libexec/sequester/"};
+    static const char *const places[] = {"", "../worker/", "../libexec/sequester/", "../lib/sequester/"};
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     if (n < 0)
