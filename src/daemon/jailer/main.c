@@ -44,7 +44,7 @@ static _Noreturn void wait_for_inner(pid_t inner)
 {
     static const int calls[] = {SYS_wait4, SYS_exit_group, SYS_write, SYS_rt_sigreturn};
     close(SQ_NODE_PARENT_FD);
-    sq_err e = sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0);
+    sq_err e = sq_confine(calls, sizeof calls / sizeof calls[0], SQ_CONFINE_MORTAL, 0);
     if (e != SQ_OK)
         give_up("confine_outer", e);
     int status = 0;

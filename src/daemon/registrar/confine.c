@@ -25,5 +25,5 @@ static const int calls[] = {
 
 int confine_registrar(void)
 {
-    return sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0) ? -1 : 0;
+    return sq_confine(calls, sizeof calls / sizeof calls[0], SQ_CONFINE_OWN_FILES, 0) ? -1 : 0;
 }

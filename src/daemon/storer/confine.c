@@ -26,5 +26,5 @@ static const int calls[] = {
 
 sq_err storer_confine(void)
 {
-    return sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0);
+    return sq_confine(calls, sizeof calls / sizeof calls[0], SQ_CONFINE_OWN_FILES, 0);
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -216,6 +217,119 @@ static void opens_a_file(void)
     (void)!open("/etc/passwd", O_RDONLY);
 }
 
+static void ruled_fcntl(void)
+{
+    static const int calls[] = {SYS_fcntl, SYS_exit_group, SYS_write};
+    check(sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0) == SQ_OK, 1);
+    check(fcntl(0, F_GETFL) >= 0, 2);
+    (void)!fcntl(0, F_SETOWN, 1);
+}
+
+static void ruled_setsockopt(void)
+{
+    static const int calls[] = {SYS_setsockopt, SYS_exit_group, SYS_write};
+    int s = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct timeval second = {.tv_sec = 1};
+    check(s >= 0 && sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0) == SQ_OK, 1);
+    check(!setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second), 2);
+    (void)!setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, "", 0);
+}
+
+static void signals_itself(void)
+{
+    const pid_t own_pid = getpid();
+    static const int calls[] = {SYS_kill, SYS_exit_group, SYS_write};
+    check(sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0) == SQ_OK, 1);
+    check(!kill(own_pid, 0), 2);
+}
+
+static void signals_others(void)
+{
+    static const int calls[] = {SYS_kill, SYS_exit_group, SYS_write};
+    check(sq_confine(calls, sizeof calls / sizeof calls[0], 0, 0) == SQ_OK, 1);
+    (void)!kill(1, 0);
+}
+
+static void connects_outward(void)
+{
+    confine(SQ_CONFINE_NET);
+    check(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) >= 0 && socket(AF_INET6, SOCK_DGRAM, 0) >= 0, 1);
+    (void)!socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+}
+
+/* ---- Landlock: tried without a list, so that the kernel answers and not the filter ---- */
+
+static char own_dir[] = "/tmp/confine-test-XXXXXX"; /* two directories: own/ and other/, a file in each */
+
+static void landlock(unsigned flags)
+{
+    check(!chdir(own_dir) && !chdir("own") && sq_confine(NULL, 0, flags, 0) == SQ_OK, 91);
+}
+
+static void no_file_at_all(void)
+{
+    landlock(0);
+    check(open("file", O_RDONLY) < 0 && errno == EACCES, 1);
+    check(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES, 2);
+    check(open("new", O_CREAT | O_WRONLY, 0600) < 0 && errno == EACCES, 3);
+    check(syscall(SYS_memfd_create, "m", 0) >= 0, 4);
+}
+
+static void own_files_only(void)
+{
+    landlock(SQ_CONFINE_OWN_FILES);
+    int fd = open("new", O_CREAT | O_RDWR, 0600), tmp = open(".", O_TMPFILE | O_RDWR, 0600);
+    check(fd >= 0 && !ftruncate(fd, 10) && tmp >= 0, 1);
+    char link_of[64];
+    snprintf(link_of, sizeof link_of, "/proc/self/fd/%d", tmp);
+    check(!mkdir("sub", 0700) && !linkat(AT_FDCWD, link_of, AT_FDCWD, "sub/linked", AT_SYMLINK_FOLLOW), 2);
+    check(!rename("sub/linked", "back") && !unlink("back") && !rmdir("sub") && !unlink("new"), 3);
+    check(open("../other/file", O_RDONLY) < 0 && errno == EACCES, 4);
+    check(truncate("../other/file", 0) < 0 && errno == EACCES, 5);
+    check(unlink("../other/file") < 0 && errno == EACCES, 6);
+    check(open("/dev/null", O_WRONLY) < 0 && errno == EACCES, 7);
+    check(symlink("x", "link") < 0 && mkfifo("fifo", 0600) < 0, 8);
+    check(execl("/bin/true", "true", NULL) < 0 && errno == EACCES, 9);
+}
+
+static void no_tcp(void)
+{
+    landlock(0);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    check(bind(s, (struct sockaddr *)&at, sizeof at) < 0 && errno == EACCES, 1);
+    at.sin_port = htons(9);
+    check(connect(s, (struct sockaddr *)&at, sizeof at) < 0 && errno == EACCES, 2);
+}
+
+static void connects_only(void)
+{
+    landlock(SQ_CONFINE_NET | SQ_CONFINE_READ);
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    check(bind(s, (struct sockaddr *)&at, sizeof at) < 0 && errno == EACCES, 1);
+    at.sin_port = htons(9);
+    check(connect(s, (struct sockaddr *)&at, sizeof at) == 0 || errno != EACCES, 2);
+    check(open("/etc/hosts", O_RDONLY) >= 0 || errno == ENOENT, 3);
+    check(open("/etc/hosts", O_RDWR) < 0 && errno == EACCES, 4);
+    check(open("file", O_RDONLY) >= 0 && open("file", O_RDWR) < 0 && errno == EACCES, 5);
+    check(open("../other/file", O_RDONLY) < 0 && errno == EACCES, 6);
+}
+
+static void signals_nobody_outside(void)
+{
+    landlock(0);
+    check(kill(getppid(), 0) < 0 && errno == EPERM, 1);
+    check(!kill(getpid(), 0), 2);
+}
+
+static void turns_data_into_code(void)
+{
+    check(sq_confine(NULL, 0, 0, 0) == SQ_OK, 91);
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(p != MAP_FAILED && mprotect(p, 4096, PROT_READ | PROT_EXEC) < 0 && errno == EACCES, 1);
+}
+
 static void list_with_execve(void)
 {
     static const int calls[] = {SYS_read, SYS_execve};
@@ -270,6 +384,7 @@ static void test_sockets(void **state)
     run_both(unix_socket_without_flag, KILLED_BY_LIST);
     run_both(inet_socket, KILLED_BY_LIST);
     run_both(vsock_socket, KILLED_BY_LIST);
+    run_both(connects_outward, KILLED_BY_LIST);
 }
 
 static void test_arguments(void **state)
@@ -279,6 +394,72 @@ static void test_arguments(void **state)
     run_both(other_ioctl, KILLED_BY_LIST);
     run_both(names_itself, 0);
     run_both(other_prctl, KILLED_BY_LIST);
+    run_both(ruled_fcntl, KILLED_BY_LIST);
+    run_both(ruled_setsockopt, KILLED_BY_LIST);
+    run_both(signals_itself, 0);
+    run_both(signals_others, KILLED_BY_LIST);
+}
+
+static void make_files(const char *base, uid_t uid)
+{
+    static const char *const dirs[] = {"own", "other"};
+    char path[128];
+    assert_int_equal(chmod(base, 0755), 0);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", base, dirs[i]);
+        assert_true((mkdir(path, 0700) == 0 || errno == EEXIST) && chown(path, uid, uid) == 0);
+        strncat(path, "/file", 6);
+        int fd = open(path, O_CREAT | O_WRONLY, 0600);
+        assert_true(fd >= 0 && fchown(fd, uid, uid) == 0);
+        close(fd);
+    }
+}
+
+static void try_landlock(void (*body)(void), int least_abi)
+{
+    if (sq_confine_landlock_abi() < least_abi) {
+        print_message("# skipped: needs Landlock ABI %d, this kernel has %d\n", least_abi, sq_confine_landlock_abi());
+        return;
+    }
+    make_files(own_dir, geteuid());
+    assert_int_equal(end_of(body, 0), 0);
+    if (geteuid() == 0) {
+        make_files(own_dir, 65534);
+        assert_int_equal(end_of(body, 65534), 0);
+    }
+}
+
+static void remove_files(void)
+{
+    static const char *const left[] = {"own/file", "other/file"};
+    char path[128];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", own_dir, left[i]);
+        unlink(path);
+        *strrchr(path, '/') = 0;
+        assert_int_equal(rmdir(path), 0);
+    }
+    assert_int_equal(rmdir(own_dir), 0);
+}
+
+static void test_landlock(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(own_dir));
+    try_landlock(no_file_at_all, 2);
+    try_landlock(own_files_only, 3); /* ABI 2 can't keep truncate() back */
+    try_landlock(no_tcp, 4);
+    try_landlock(connects_only, 4);
+    try_landlock(signals_nobody_outside, 6);
+    remove_files();
+}
+
+static void test_no_new_code(void **state)
+{
+    (void)state;
+    if (prctl(66 /* PR_GET_MDWE */, 0, 0, 0, 0) < 0)
+        skip();
+    run_both(turns_data_into_code, 0);
 }
 
 static void test_lists(void **state)
@@ -334,6 +515,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begin),   cmocka_unit_test(test_rights),    cmocka_unit_test(test_threads), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_sockets), cmocka_unit_test(test_arguments), cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_landlock), cmocka_unit_test(test_no_new_code),
     };
     return cmocka_run_group_tests_name("confine", tests, NULL, NULL);
 }
