@@ -35,6 +35,7 @@ MAP = os.path.join(DATA, "chr22.b37.gmap.gz")
 PASSWORD = "correct-Horse-battery-42-%s"
 ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer"]
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+import contract  # noqa: E402
 import wire  # noqa: E402
 
 WIRE = wire.Table(os.path.join(ROOT, "src/lib/wire/messages.def"))
@@ -213,9 +214,11 @@ class Hub:
                 h.setdefault("Content-Type", "application/json")
             c.request(method, path, body=body, headers=h)
             r = c.getresponse()
-            return Answer(r.status, r.headers, r.read())
+            a = Answer(r.status, r.headers, r.read())
         finally:
             c.close()
+        contract.CONTRACT.check(method, path, a.status, a.headers, a.body)
+        return a
 
     def curl(self, *args, token=None):
         """curl with this hub's CA; the documented host names lead here. Returns (exit code, stdout bytes)."""
