@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/errors.md from src/lib/core/err.def and docs/config.md from src/lib/core/config.def; --check only compares.
+"""Writes docs/errors.md, docs/config.md and docs/promises.md from the tables of src/lib/core; --check only compares.
 
     tools/core_pages.py            write
     tools/core_pages.py --check    exit 1 and say so when a page is older than its list
@@ -31,6 +31,18 @@ names the line. `sequester init DIR` writes a first file, `sequester admin confi
 
 Parent reads the file and sends each process the keys that it needs, nothing else (column *for*). A change takes effect when the service is started again.
 """
+
+PROMISES = """# Promises that depend on the machine
+
+<!-- made by tools/core_pages.py from src/lib/core/promises.def: change that, then run it -->
+
+What the service promises of the machine that it runs on, and what keeps a promise from being held there. The service starts all the same,
+except without encrypted swap (`allow_swap`), and says so: each loss is a line `event=not_held promise=... reason=...` in the log at start, and
+`sequester admin status` shows all promises, held or not, with the reason and how to have them. Nothing is silently done in a weaker way: where
+no sandbox can be started, nothing is parsed.
+
+| promise | what it says | how it is probed |
+|---|---|---|"""
 
 GROUPS = {"requests": "Requests", "sealed objects": "Sealed objects", "audit log": "Audit log", "our own machinery": "Our own machinery",
           "outside data: genotypes": "Genotypes from outside", "work": "Work"}
@@ -82,9 +94,23 @@ def config():
     return "\n".join(out) + "\n"
 
 
+def promises():
+    path = "src/lib/core/promises.def"
+    text = read(path)
+    said = re.findall(r'^SQ_PROMISE\((\w+),\s*"([^"]*)",\s*"([^"]*)"\)$', text, re.M)
+    losses = re.findall(r'^SQ_LOSS\((\w+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)"\)$', text, re.M)
+    lost(path, text, "SQ_PROMISE", len(said))
+    lost(path, text, "SQ_LOSS", len(losses))
+    out = [PROMISES] + ["| `%s` | %s | %s |" % (name, cell(what), cell(probe)) for name, what, probe in said]
+    out.append("\n## Not held, why, and how to have it\n\n| promise | reason | why it isn't held | how to have it |\n|---|---|---|---|")
+    out += ["| `%s` | `%s` | %s | %s |" % (promise, name, cell(why), cell(mend)) for name, promise, why, mend in losses]
+    return "\n".join(out) + "\n"
+
+
 def main():
     is_check = "--check" in sys.argv[1:]
-    for page, new, source in (("docs/errors.md", errors(), "err.def"), ("docs/config.md", config(), "config.def")):
+    for page, new, source in (("docs/errors.md", errors(), "err.def"), ("docs/config.md", config(), "config.def"),
+                              ("docs/promises.md", promises(), "promises.def")):
         path = os.path.join(ROOT, page)
         if is_check:
             if not os.path.exists(path) or read(page) != new:

@@ -116,6 +116,21 @@ static int plain(const struct cli *c, const char *verb, json_t *args, const char
     return rc;
 }
 
+/* What of the promises this machine doesn't let the service hold: each with the reason, and how to have it. */
+static void show_promises(const json_t *promises)
+{
+    size_t i, n_lost = 0;
+    const json_t *one;
+    json_array_foreach(promises, i, one) n_lost += !json_is_true(json_object_get(one, "held"));
+    printf("promises     %zu that depend on the machine, %zu held\n", json_array_size(promises), json_array_size(promises) - n_lost);
+    json_array_foreach(promises, i, one)
+    {
+        if (!json_is_true(json_object_get(one, "held")))
+            printf("  not held   %s: %s\n             why: %s\n             to have it: %s\n", out_text(one, "promise"), out_text(one, "text"),
+                   out_text(one, "why"), out_text(one, "mend"));
+    }
+}
+
 int cmd_admin_status(struct cli *c)
 {
     json_t *j;
@@ -139,6 +154,7 @@ int cmd_admin_status(struct cli *c)
                json_is_true(json_object_get(store, "overwriting_is_real"))
                    ? "real"
                    : "not known to be real: erasing rests on destroyed keys");
+        show_promises(json_object_get(j, "promises"));
     }
     json_decref(j);
     return rc;

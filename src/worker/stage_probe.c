@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -260,10 +261,32 @@ static _Noreturn void fork_for_ever(void)
             n++;
         if (child < 0 && is_first && !is_said) {
             found("forks_refused", n < 64, n);
+            if (n == 0)
+                say("no_fork_at_all\n");
             say("done\n");
             is_said = true;
         }
     }
+}
+
+static void *thread_waits(void *arg)
+{
+    pause();
+    return arg;
+}
+
+/* Threads of one process: small stacks, so that their number is what ends it. */
+static int probe_threads(void)
+{
+    long n = 0;
+    pthread_attr_t attr;
+    pthread_t thread;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 64U << 10);
+    while (n < 1000 && !pthread_create(&thread, &attr, thread_waits, NULL))
+        n++;
+    found("threads_refused", n > 0 && n < 64, n);
+    return 0;
 }
 
 static int probe_forks(void)
@@ -347,7 +370,7 @@ static const struct {
     const char *word;
     int (*run)(void);
 } probes[] = {{"walls", probe_walls}, {"forks", probe_forks}, {"memory", probe_memory}, {"memory_child", probe_memory_child},
-              {"spin", probe_spin},   {"disk", probe_disk},   {"sleep", probe_sleep},   {"exit7", probe_exit7},
+              {"spin", probe_spin},   {"disk", probe_disk},   {"sleep", probe_sleep}, {"threads", probe_threads},   {"exit7", probe_exit7},
               {"crash", probe_crash}};
 
 int sq_stage_probe(int script_fd, int findings_fd)

@@ -32,10 +32,12 @@ static const int refused[] = {
     SYS_request_key, SYS_keyctl,
 };
 
-sq_err jail_confine(bool is_crun)
+sq_err jail_confine(const struct jail_ground *g)
 {
     uint64_t keep = kept;
-    if (!is_crun)
+    if (g->is_user)
+        keep |= CAP(CAP_SETFCAP); /* without it the one id, 0 in our namespace, can't be mapped into a sandbox's */
+    if (!g->is_crun)
         keep |= CAP(CAP_CHOWN); /* runc gives the sandbox's user its standard descriptors */
     return sq_confine(refused, sizeof refused / sizeof refused[0], SQ_CONFINE_DENY, keep);
 }

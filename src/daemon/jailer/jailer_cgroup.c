@@ -20,7 +20,7 @@
 static bool read_number(const struct jail_ground *g, const char *controller, const char *id, const char *file, const char *key,
                         uint64_t *out)
 {
-    char path[256];
+    char path[512];
     snprintf(path, sizeof path, CGROUP_ROOT "%s%s/%s/%s", controller, g->cgroup, id, file);
     struct sq_buf text;
     sq_buf_init(&text, 16384);
@@ -45,6 +45,8 @@ static bool read_number(const struct jail_ground *g, const char *controller, con
 void jail_cgroup_usage(const struct jail_ground *g, const char *id, struct jail_usage *usage)
 {
     uint64_t v;
+    if (!g->has_cgroup)
+        return;
     if (g->is_cgroup2) {
         if (read_number(g, "", id, "cpu.stat", "usage_usec", &v))
             usage->cpu_ms = v / 1000;
@@ -120,7 +122,9 @@ void jail_cgroup_sweep(const struct jail_ground *g)
 
 void jail_cgroup_remove(const struct jail_ground *g, const char *id)
 {
-    char cgroup[128];
+    if (!g->has_cgroup)
+        return;
+    char cgroup[400];
     snprintf(cgroup, sizeof cgroup, "%s/%s", g->cgroup, id);
     each_tree(g, remove_below, cgroup);
 }

@@ -10,11 +10,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,8 +30,14 @@ static sq_err ground_failed(const char *what)
     return sq_fail(SQ_ESANDBOX);
 }
 
+static sq_err ground_failed_for(struct jail_ground *g, enum sq_loss loss, const char *what)
+{
+    g->losses |= sq_loss_bit(loss);
+    return ground_failed(what);
+}
+
 /* Two jailers on one state directory would take each other's cgroups for leftovers. */
-static sq_err take_state_dir(struct jail_ground *g)
+static sq_err take_state_dir(struct jail_ground *g, const char *delegated)
 {
     int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* held open, and so locked, as long as we live */
     struct stat st;
@@ -40,27 +49,78 @@ static sq_err take_state_dir(struct jail_ground *g)
             return ground_failed("state_dir_in_use");
         nanosleep(&moment, NULL);
     }
-    snprintf(g->cgroup, sizeof g->cgroup, "/sequester-%llx-%llx", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    int n = snprintf(g->cgroup, sizeof g->cgroup, "%s/sequester-%llx-%llx", delegated, (unsigned long long)st.st_dev,
+                     (unsigned long long)st.st_ino);
+    if (n < 0 || (size_t)n >= sizeof g->cgroup)
+        return ground_failed("cgroup_path_too_long");
     return SQ_OK;
+}
+
+/*
+ * Blocks of host ids that no other instance on this host uses. The lock is a name of the abstract kind: it needs no
+ * directory that all instances share, and ends with its last holder, however that dies.
+ */
+static void take_ids(struct jail_ground *g)
+{
+    g->first_host_id = JAIL_FIRST_HOST_ID;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* held open as long as we live */
+    for (unsigned i = 0; fd >= 0 && i < JAIL_MAX_INSTANCES; i++) {
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        int n = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "sequester-sandbox-ids-%u", i);
+        const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+        if (!bind(fd, (struct sockaddr *)&name, size)) {
+            g->first_host_id += i * JAIL_MAX_SANDBOX * JAIL_IDS_PER_SANDBOX;
+            return;
+        }
+    }
+    sq_close(&fd);
+    g->losses |= sq_loss_bit(SQ_LOSS_ids_not_locked);
+}
+
+/* What an ordinary user's sandboxes go without, here. */
+static void count_losses(struct jail_ground *g)
+{
+    if (!g->runtime)
+        g->losses |= sq_loss_bit(SQ_LOSS_runtime_missing);
+    if (!g->is_user)
+        return;
+    g->losses |= sq_loss_bit(SQ_LOSS_one_id) | sq_loss_bit(SQ_LOSS_devices_by_absence);
+    if (!g->has_cgroup)
+        g->losses |= sq_loss_bit(SQ_LOSS_memory_is_watched) | sq_loss_bit(SQ_LOSS_processors_not_shared) |
+                     sq_loss_bit(g->is_nproc_own ? SQ_LOSS_processes_are_counted : SQ_LOSS_processes_are_not_counted);
 }
 
 /*
  * crun refuses hosts where cgroup v1 controllers stand beside a v2 tree in /sys/fs/cgroup/unified. In our namespace that
  * tree isn't there; an empty tmpfs lies on its place, because the runtime takes each folder there for a controller.
  */
+static sq_err hide_unified(const struct jail_ground *g)
+{
+    struct statfs fs;
+    if (g->is_cgroup2 || statfs("/sys/fs/cgroup/unified", &fs) || fs.f_type != CGROUP2_SUPER_MAGIC)
+        return SQ_OK;
+    /* what the host mounted is locked in a user namespace: there it is covered, which is as good */
+    if (!g->is_user && umount2("/sys/fs/cgroup/unified", MNT_DETACH))
+        return ground_failed("cgroup_unified");
+    if (mount("tmpfs", "/sys/fs/cgroup/unified", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m"))
+        return ground_failed("cgroup_unified");
+    return SQ_OK;
+}
+
 static sq_err private_mounts(struct jail_ground *g)
 {
     if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL))
         return ground_failed("mount_private");
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)) /* of our own pid namespace */
-        return ground_failed("mount_proc");
+        return ground_failed_for(g, SQ_LOSS_proc_is_covered, "mount_proc");
     struct statfs fs;
-    if (statfs("/sys/fs/cgroup", &fs))
+    const bool has_tree = !statfs("/sys/fs/cgroup", &fs);
+    if (!has_tree && !g->is_user)
         return ground_failed("cgroup_missing");
-    g->is_cgroup2 = fs.f_type == CGROUP2_SUPER_MAGIC;
-    if (!g->is_cgroup2 && !umount2("/sys/fs/cgroup/unified", MNT_DETACH) &&
-        mount("tmpfs", "/sys/fs/cgroup/unified", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m"))
-        return ground_failed("cgroup_unified");
+    g->is_cgroup2 = has_tree && fs.f_type == CGROUP2_SUPER_MAGIC;
+    sq_err e = hide_unified(g);
+    if (e != SQ_OK)
+        return e;
     if (mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711,size=16m"))
         return ground_failed("mount_tmp");
     if (mkdir(JAIL_STATE_DIR, 0700) || mkdir(JAIL_BUNDLE_DIR, 0711) || chmod(JAIL_BUNDLE_DIR, 0711) || mkdir(JAIL_ROOT_DIR, 0755))
@@ -125,20 +185,24 @@ static void choose_runtime(struct jail_ground *g, const char *setting)
             g->is_crun = !strcmp(known[i].name, "crun");
             return;
         }
-    sq_log(SQ_LOG_not_held, SQ_LW("promise", "sandbox"), SQ_LW("reason", "neither_crun_nor_runc_is_installed"));
 }
 
-sq_err jail_ground_make(struct jail_ground *g, const char *runtime_setting, int worker_fd)
+sq_err jail_ground_make(struct jail_ground *g, const char *runtime_setting, const char *delegated, int worker_fd)
 {
     choose_runtime(g, runtime_setting ? runtime_setting : "auto");
     long n_cpu = sysconf(_SC_NPROCESSORS_ONLN);
     g->n_cpu = n_cpu > 0 ? (unsigned)n_cpu : 1;
-    sq_err e = take_state_dir(g);
+    g->has_cgroup = !g->is_user || delegated[0];
+    g->is_nproc_own = !g->is_user || jail_user_has_own_nproc();
+    if (!g->is_user)
+        take_ids(g);
+    count_losses(g);
+    sq_err e = take_state_dir(g, delegated);
     if (e == SQ_OK)
         e = private_mounts(g);
     if (e == SQ_OK)
         e = make_root(worker_fd, !g->is_crun);
-    if (e == SQ_OK)
+    if (e == SQ_OK && g->has_cgroup)
         jail_cgroup_sweep(g);
     return e;
 }

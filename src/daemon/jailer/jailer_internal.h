@@ -7,6 +7,7 @@
 #define SQ_JAILER_INTERNAL_H
 
 #include "lib/core/buf.h"
+#include "lib/core/promises.h"
 #include "lib/jobs/stages.h"
 #include "lib/proc/node.h"
 
@@ -25,14 +26,20 @@
 /* Each running sandbox has its own block of host ids, so that two sandboxes are strangers to each other on the host too. */
 #define JAIL_FIRST_HOST_ID 2000000000U
 #define JAIL_IDS_PER_SANDBOX 65536U
+#define JAIL_MAX_INSTANCES 500U /* on one host, each with its own JAIL_MAX_SANDBOX blocks: below 2^32 */
 
 struct jail_ground {
     const char *runtime;     /* path of crun or runc; NULL: no sandbox can be started here */
     const char *runtime_name;
     bool is_crun;
+    bool is_user;            /* parent is an ordinary user: we are root of a user namespace of our own, with one id in it */
+    bool has_cgroup;         /* the kernel counts and bounds a sandbox as a whole; else jailer_watch.c and rlimits do */
     bool is_cgroup2;
+    bool is_nproc_own;       /* RLIMIT_NPROC counts a user namespace by itself, not all that its user runs */
     unsigned n_cpu;
-    char cgroup[64];         /* "/sequester-DEVICE-INODE" of our state directory: instances on one host don't meet */
+    unsigned first_host_id;  /* of this instance's blocks */
+    uint64_t losses;         /* what this machine doesn't give: promises.def */
+    char cgroup[320];        /* ".../sequester-DEVICE-INODE" of our state directory: instances on one host don't meet */
 };
 
 enum jail_size { JAIL_SMALL = 0, JAIL_LARGE = 1 };
@@ -42,6 +49,7 @@ struct jail_limits {
     uint64_t mem_bytes;
     unsigned cpu_s, wall_s, n_proc;
     unsigned n_cpu;
+    uint64_t input_bytes; /* shared memory that it was handed: it maps it, and it counts as runner's */
 };
 
 /** What a sandbox used. */
@@ -50,9 +58,30 @@ struct jail_usage {
     bool is_oom;
 };
 
+/* jailer_user.c */
+/**
+ * Without root: into a user namespace of our own, in which our one id is 0 and may do what a container needs. Returns 0, or
+ * what this machine forbids, for which no sandbox can be started here. Before the first thread, for as long as we live.
+ */
+enum sq_loss jail_user_enter(void);
+/** Has the kernel of this machine a count of processes for each user namespace (5.14 and later)? */
+bool jail_user_has_own_nproc(void);
+/**
+ * At most @n_proc threads in the sandbox whose first process is @pid. Only when it runs: set before, the limit would count
+ * what the user runs outside, for a user namespace takes over the limit of who made it.
+ */
+sq_err jail_user_limit_threads(pid_t pid, unsigned n_proc) SQ_MUST_CHECK;
+
+/* jailer_watch.c */
+/** What the sandbox whose first process is @pid holds in memory, in KiB, without the @input_bytes that it was handed. */
+uint64_t jail_watch_kib(pid_t pid, uint64_t input_bytes);
+
 /* jailer_ground.c */
-/** Private mounts, the sandbox's root with exactly the program in @worker_fd, cgroups of a crashed predecessor removed. */
-sq_err jail_ground_make(struct jail_ground *g, const char *runtime_setting, int worker_fd) SQ_MUST_CHECK;
+/**
+ * Private mounts, the sandbox's root with exactly the program in @worker_fd, cgroups of a crashed predecessor removed.
+ * @delegated: for an ordinary user, the cgroup below which he may make others ("" when there is none).
+ */
+sq_err jail_ground_make(struct jail_ground *g, const char *runtime_setting, const char *delegated, int worker_fd) SQ_MUST_CHECK;
 
 /* jailer_bundle.c */
 /** config.json for the sandbox @id in host-id block @block. */
@@ -86,6 +115,6 @@ void jail_end_all(struct jailer *j);
 
 /* confine.c */
 /** Capabilities that jailer keeps, and what neither it nor the runtime below it may call. */
-sq_err jail_confine(bool is_crun) SQ_MUST_CHECK;
+sq_err jail_confine(const struct jail_ground *g) SQ_MUST_CHECK;
 
 #endif

@@ -138,9 +138,13 @@ sq_err jail_runtime_start(const struct jail_ground *g, const char *id, const int
     snprintf(name, sizeof name, "%s", id);
     snprintf(program, sizeof program, "%s", g->runtime);
     char a_root[] = "--root", a_state[] = JAIL_STATE_DIR, a_log[] = "--log", a_run[] = "run", a_detach[] = "--detach",
-         a_keyring[] = "--no-new-keyring", a_bundle[] = "--bundle", a_pid[] = "--pid-file";
-    char *const args[] = {program, a_root,  a_state, a_log,    log,      a_run, a_detach, a_keyring,
-                          a_bundle, bundle, a_pid,   pid_file, preserve, name,  NULL};
+         a_keyring[] = "--no-new-keyring", a_bundle[] = "--bundle", a_pid[] = "--pid-file", a_cgroups[] = "--cgroup-manager=disabled";
+    char *args[] = {program, a_root,  a_state, a_log,    log,      a_run, a_detach, a_keyring,
+                          a_bundle, bundle, a_pid,   pid_file, preserve, name,  NULL, NULL};
+    if (g->is_crun && !g->has_cgroup) { /* runc does without by itself, when it is refused */
+        memmove(&args[2], &args[1], sizeof args - 2 * sizeof args[0]);
+        args[1] = a_cgroups;
+    }
     pid_t runtime_pid;
     sq_err e = spawn(g->runtime, args, fds, n_fd, &runtime_pid);
     if (e != SQ_OK)

@@ -27,6 +27,8 @@
 #define LOWEST_KEPT_FD 64 /* descriptors wait here, above every number that they get in the sandbox */
 #define LARGE_FACTOR 4
 #define END_ALL_S 3
+#define LOOK_MS 20 /* between two looks at a sandbox's memory, where no cgroup bounds it */
+#define USER_NICE 5
 
 enum phase { FREE = 0, STARTING, RUNNING, REFUSED };
 
@@ -47,6 +49,8 @@ struct sandbox {
     pid_t pid;
     int64_t started_ms;
     bool is_killed; /* by order, also before it runs */
+    bool is_greedy; /* killed because it held more memory than its limit */
+    uint64_t peak_kib;
     bool is_told;   /* runner has the answer to its START: only now may `exited` follow */
     bool is_orphan; /* that runner is gone; the next one doesn't know this task */
 };
@@ -153,6 +157,16 @@ static struct jail_limits limits_of(const struct sq_stage_row *row, enum jail_si
                                 .n_cpu = n_cpu};
 }
 
+static uint64_t input_bytes(const struct sq_stage_row *row, const struct sq_fds *files)
+{
+    uint64_t n = 0;
+    struct stat st;
+    for (size_t i = 0; i < row->n_port; i++)
+        if (row->port[i].kind == SQ_PORT_MEMORY && !fstat(files->fd[1 + i], &st))
+            n += (uint64_t)st.st_size;
+    return n;
+}
+
 static void close_fds(struct sandbox *s)
 {
     for (size_t i = 0; i < s->n_fd; i++)
@@ -190,6 +204,7 @@ static sq_err reserve(struct jailer *j, const struct sq_msg_start *start, const 
         s->limits = limits_of(row, (enum jail_size)start->size_class, j->ground.n_cpu);
         memcpy(s->task_id, start->task_id, SQ_ID_BYTES);
         sq_hex(start->task_id, SQ_ID_BYTES, s->id);
+        s->limits.input_bytes = input_bytes(row, &start->files);
         e = keep_fds(s, &start->files);
         s->phase = e == SQ_OK ? STARTING : FREE;
     }
@@ -230,14 +245,23 @@ static void remove_bundle(const struct sandbox *s)
     }
 }
 
+/* Where no cgroup shares the processors out: a nice value is a thread's own, and what it starts inherits it. */
+static void step_back(const struct jail_ground *g)
+{
+    if (!g->has_cgroup)
+        (void)setpriority(PRIO_PROCESS, 0, USER_NICE); /* lower is always allowed */
+}
+
 /* The runtime is started from this thread's network namespace, fresh and without a raised lo: the sandbox inherits it. */
 static sq_err start_program(struct sandbox *s)
 {
+    const bool is_counted_late = s->jailer->ground.is_user && s->jailer->ground.is_nproc_own;
     pid_t pid = -1;
     sq_err e = s->jailer->ground.runtime ? SQ_OK : sq_fail(SQ_ESANDBOX);
     set_busy(true);
     if (e == SQ_OK && unshare(CLONE_NEWNET))
         e = sq_fail(SQ_ESANDBOX);
+    step_back(&s->jailer->ground);
     if (e == SQ_OK)
         e = write_bundle(s);
     if (e == SQ_OK)
@@ -245,6 +269,12 @@ static sq_err start_program(struct sandbox *s)
     int pidfd = e == SQ_OK ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
     if (e == SQ_OK && pidfd < 0)
         e = sq_fail(SQ_ESANDBOX);
+    if (e == SQ_OK && is_counted_late && jail_user_limit_threads(pid, s->limits.n_proc) != SQ_OK) {
+        (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        close(pidfd);
+        pidfd = -1;
+        e = sq_fail(SQ_ESANDBOX);
+    }
     pthread_mutex_lock(&lock);
     close_fds(s); /* the worker alone holds its ends now: runner sees when it closes them */
     s->pid = pid;
@@ -259,18 +289,36 @@ static sq_err start_program(struct sandbox *s)
     return e;
 }
 
-/* True when it ended by itself or by order, false when its time was up. */
-static bool ended_in_time(const struct sandbox *s)
+/* Where no cgroup does: the sandbox ends that holds more memory than its limit. */
+static void look_at_memory(struct sandbox *s)
 {
+    const uint64_t kib = jail_watch_kib(s->pid, s->limits.input_bytes);
+    s->peak_kib = kib > s->peak_kib ? kib : s->peak_kib;
+    if (kib <= s->limits.mem_bytes / 1024)
+        return;
+    s->is_greedy = true;
+    pthread_mutex_lock(&lock);
+    kill_locked(s);
+    pthread_mutex_unlock(&lock);
+}
+
+/* True when it ended by itself or by order, false when its time was up. */
+static bool ended_in_time(struct sandbox *s)
+{
+    const bool is_watched = !s->jailer->ground.has_cgroup;
     const int64_t until_ms = s->started_ms + (int64_t)s->limits.wall_s * 1000;
     struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
     for (;;) {
         int64_t left_ms = until_ms - sq_clock_steady_ms();
         if (left_ms <= 0)
             return false;
+        if (is_watched && left_ms > LOOK_MS)
+            left_ms = LOOK_MS;
         int n = poll(&p, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
         if (n > 0)
             return true;
+        if (n == 0 && is_watched && !s->is_greedy)
+            look_at_memory(s);
         if (n < 0 && errno != EINTR)
             return false;
     }
@@ -310,7 +358,12 @@ static void watch(struct sandbox *s, struct sq_msg_exited *end)
                   (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000,
         .peak_kib = (uint64_t)used.ru_maxrss,
     };
-    jail_cgroup_usage(&s->jailer->ground, s->id, &usage);
+    if (s->jailer->ground.has_cgroup) {
+        jail_cgroup_usage(&s->jailer->ground, s->id, &usage);
+    } else {
+        usage.peak_kib = s->peak_kib;
+        usage.is_oom = s->is_greedy;
+    }
     memcpy(end->task_id, s->task_id, SQ_ID_BYTES);
     end->cpu_ms = usage.cpu_ms;
     end->peak_kib = usage.peak_kib;
@@ -472,6 +525,6 @@ void jail_end_all(struct jailer *j)
     while (kill_all_locked() > 0 && pthread_cond_timedwait(&changed, &lock, &until) == 0)
         ;
     pthread_mutex_unlock(&lock);
-    if (j->ground.runtime)
+    if (j->ground.runtime && j->ground.has_cgroup)
         jail_cgroup_sweep(&j->ground);
 }

@@ -3,7 +3,8 @@
  *
  * Who I am. The one process below parent that keeps capabilities: SYS_ADMIN, SETUID, SETGID, KILL and DAC_OVERRIDE (CHOWN
  * too when runc stands in for crun), because a container can't be started with less. That makes me the most dangerous
- * process here, so I know the least: one message, START{stage, size class, task id} with descriptors, and kill.
+ * process here, so I know the least: one message, START{stage, size class, task id} with descriptors, and kill. Started
+ * by an ordinary user I have those rights in a user namespace of my own, and none on the host.
  *
  * What I hold. The program that sandboxes run (copied once from a descriptor that parent opened), the compiled table of
  * stages and limits, the descriptors of a START until its sandbox has them. I never read from those.
@@ -54,10 +55,13 @@ static _Noreturn void wait_for_inner(pid_t inner)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE);
 }
 
-/* Returns in the inner process only. */
-static void split(void)
+/* Returns in the inner process only; SQ_LOSS_none, or why there can be no sandbox here: then there is no inner one. */
+static enum sq_loss split(bool is_user)
 {
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID))
+    enum sq_loss loss = is_user ? jail_user_enter() : SQ_LOSS_none;
+    if (loss)
+        return loss;
+    if (!is_user && unshare(CLONE_NEWNS | CLONE_NEWPID))
         give_up("unshare", SQ_ESYS);
     pid_t inner = fork();
     if (inner < 0)
@@ -67,17 +71,23 @@ static void split(void)
     /* Should the outer one be gone already, then parent closes our socket, and sq_node_open ends us. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
         give_up("pdeathsig", SQ_ESYS);
+    return SQ_LOSS_none;
 }
 
 /*
- * Without root there are no sandboxes yet: every START is answered with SQ_ESANDBOX, because no runtime is chosen.
+ * Root without ground gives up, and parent tries again. An ordinary user's machine won't change by trying: the service
+ * runs on without sandboxes, says why, and answers every START with SQ_ESANDBOX.
  */
-static bool has_rights(void)
+static void make_ground(struct jailer *j, int worker)
 {
-    if (geteuid() == 0)
-        return true;
-    sq_log(SQ_LOG_not_held, SQ_LW("promise", "sandbox"), SQ_LW("reason", "jailer_needs_root"));
-    return false;
+    const char *delegated = sq_node_setting(j->node, "delegated_cgroup");
+    sq_err e = jail_ground_make(&j->ground, sq_node_setting(j->node, "runtime"), delegated ? delegated : "", worker);
+    if (e != SQ_OK && !j->ground.is_user)
+        give_up("ground", e);
+    if (e != SQ_OK) {
+        j->ground.runtime = NULL;
+        j->ground.losses |= sq_loss_bit(SQ_LOSS_sandbox_ground);
+    }
 }
 
 int main(void)
@@ -86,9 +96,8 @@ int main(void)
     sq_err e = sq_proc_begin("jailer");
     if (e != SQ_OK)
         give_up("begin", e);
-    bool is_able = has_rights();
-    if (is_able)
-        split();
+    jailer.ground.is_user = geteuid() != 0;
+    const enum sq_loss loss = split(jailer.ground.is_user);
     sq_log(SQ_LOG_started, SQ_LN("pid", getpid()), SQ_LN("uid", getuid()), SQ_LW("version", SQ_VERSION));
 
     if ((e = sq_node_open(SQ_ROLE_JAILER, &jailer.node)) != SQ_OK)
@@ -96,10 +105,11 @@ int main(void)
     int worker = sq_node_take(jailer.node, "worker");
     if (worker < 0)
         give_up("no_worker_descriptor", SQ_ECONFIG);
-    if (is_able && (e = jail_ground_make(&jailer.ground, sq_node_setting(jailer.node, "runtime"), worker)) != SQ_OK)
-        give_up("ground", e);
+    if (!loss)
+        make_ground(&jailer, worker);
     close(worker);
-    if ((e = jail_confine(jailer.ground.is_crun)) != SQ_OK)
+    sq_node_lost(jailer.node, sq_loss_bit(loss) | jailer.ground.losses);
+    if ((e = jail_confine(&jailer.ground)) != SQ_OK)
         give_up("confine", e);
 
     sq_node_on(jailer.node, SQ_MSG_start, jail_on_start);

@@ -87,10 +87,11 @@ static sq_err open_dirs(struct parent *p)
     sq_err e = p->is_root ? check_reachable(state) : SQ_OK;
     if (e)
         return e;
-    if (mkdir(state, 0711) < 0 && errno != EEXIST)
+    const mode_t mode = p->is_root ? 0711 : 0700; /* each process must pass to its own directory; none can list it */
+    if (mkdir(state, mode) < 0 && errno != EEXIST)
         return complain("state_dir", state, "Create its parent directory.");
     int dir = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0 || fchmod(dir, 0711) < 0) /* each process must pass to its own directory; none can list it */
+    if (dir < 0 || fchmod(dir, mode) < 0)
         return complain("state_dir", state, "It must be a directory of ours.");
     uid_t base = (uid_t)config_number(&p->config, "uid_base");
     for (size_t i = 0; i < N_CHILD; i++) {
@@ -150,7 +151,7 @@ static sq_err open_listen(struct parent *p, int *out_fd)
 static sq_err open_admin(struct parent *p, int *out_fd)
 {
     const char *run_dir = config_get(&p->config, "run_dir");
-    if (mkdir(run_dir, 0711) < 0 && errno != EEXIST)
+    if (mkdir(run_dir, p->is_root ? 0711 : 0700) < 0 && errno != EEXIST)
         return complain("run_dir", run_dir, "Create its parent directory.");
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     if ((size_t)snprintf(at.sun_path, sizeof at.sun_path, "%s/admin.sock", run_dir) >= sizeof at.sun_path) {
@@ -319,13 +320,31 @@ static sq_err hand_out(struct parent *p, struct child *c)
         struct sq_msg m = sq_msg_of(setting, .key = sq_span_str(row[i].name), .value = sq_span_str(p->config.value[i]));
         e = sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &m);
     }
+    if (c->role == SQ_ROLE_JAILER && p->delegated_cgroup[0] && !e) {
+        struct sq_msg m = sq_msg_of(setting, .key = sq_span_str("delegated_cgroup"), .value = sq_span_str(p->delegated_cgroup));
+        e = sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &m);
+    }
     for (size_t i = 0; i < sizeof links / sizeof links[0] && !e; i++) {
         struct child *a = child_of(p, links[i][0]), *b = child_of(p, links[i][1]);
         if ((a == c && b->control >= 0) || (b == c && a->control >= 0))
             link_two(p, a, b);
     }
     struct sq_msg go = sq_msg_bare(go);
+    if (!e && c->role == SQ_ROLE_REGISTRAR)
+        children_tell_losses(p);
     return e ? e : sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &go);
+}
+
+void children_tell_losses(struct parent *p)
+{
+    struct child *registrar = child_of(p, SQ_ROLE_REGISTRAR);
+    struct sq_msg m = sq_msg_of(losses, .losses = p->losses);
+    for (size_t i = 0; i < N_CHILD; i++)
+        m.u.losses.losses |= p->child[i].losses;
+    if (registrar->control < 0)
+        return;
+    sq_err e = sq_wire_send(registrar->control, SQ_ROLE_PARENT, SQ_ROLE_REGISTRAR, &m); /* if it is gone: at its next start */
+    (void)e;
 }
 
 sq_err child_start(struct parent *p, struct child *c)
@@ -346,6 +365,7 @@ sq_err child_start(struct parent *p, struct child *c)
     c->pid = pid;
     c->control = pair[0];
     c->is_serving = false;
+    c->losses = 0;
     sq_log(SQ_LOG_child_started, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", pid));
     return hand_out(p, c);
 }

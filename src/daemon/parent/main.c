@@ -18,6 +18,7 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
+#include <linux/landlock.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,7 +50,7 @@ static bool is_safe_swap(const char *line)
     return is_crypt;
 }
 
-static sq_err check_swap(const struct config *c)
+static sq_err check_swap(struct parent *p)
 {
     struct sq_buf text;
     sq_buf_init(&text, 65536);
@@ -59,13 +61,27 @@ static sq_err check_swap(const struct config *c)
     sq_buf_done(&text);
     if (!is_bad)
         return SQ_OK;
-    if (!strcmp(config_get(c, "allow_swap"), "yes")) {
-        sq_log(SQ_LOG_not_held, SQ_LW("promise", "invariant_1"), SQ_LW("reason", "unencrypted_swap"));
+    if (!strcmp(config_get(&p->config, "allow_swap"), "yes")) {
+        p->losses |= sq_loss_bit(SQ_LOSS_clear_swap);
         return SQ_OK;
     }
     fprintf(stderr, "sequester: this machine has unencrypted swap, to which genotypes could be written. Switch it off (swapoff -a),"
                     " encrypt it, or say allow_swap = yes.\n");
     return sq_fail(SQ_ECONFIG);
+}
+
+static void look_around(struct parent *p)
+{
+    if (!p->is_root) {
+        p->losses |= sq_loss_bit(SQ_LOSS_one_user);
+        delegate_cgroup(p);
+    }
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1)
+        p->losses |= sq_loss_bit(SQ_LOSS_no_landlock);
+    for (unsigned loss = 1; loss < SQ_LOSS_COUNT; loss++)
+        if (p->losses & sq_loss_bit((enum sq_loss)loss))
+            sq_log(SQ_LOG_not_held, SQ_LW("promise", sq_promise_row_of(sq_loss_row_of(loss)->promise)->name),
+                   SQ_LW("reason", sq_loss_row_of(loss)->name));
 }
 
 static void child_ended(struct parent *p, pid_t pid, int status)
@@ -134,11 +150,15 @@ static void from_child(struct parent *p, struct child *c)
     sq_err e = sq_wire_recv(c->control, c->role, SQ_ROLE_PARENT, pkt, &m);
     if (!e && m.no == SQ_MSG_serving) {
         c->is_serving = true;
+        children_tell_losses(p);
         bool is_all = true;
         for (size_t i = 0; i < N_CHILD; i++)
             is_all = is_all && p->child[i].is_serving;
         if (is_all)
             sq_log(SQ_LOG_ready, SQ_LW("address", p->address));
+    } else if (!e && m.no == SQ_MSG_lost) {
+        c->losses = m.u.lost.losses;
+        children_tell_losses(p);
     } else if (!e && m.no == SQ_MSG_bad_peer) {
         accused(p, c, (enum sq_role)m.u.bad_peer.role);
     } else if (c->pid) {
@@ -251,10 +271,9 @@ int main(int argc, char **argv)
     sigaddset(&set, SIGINT);
     signal(SIGPIPE, SIG_IGN);
 
-    if (config_read(config_path, &parent.config) || check_swap(&parent.config) || children_prepare(&parent, dirname(exe)))
+    if (config_read(config_path, &parent.config) || check_swap(&parent) || children_prepare(&parent, dirname(exe)))
         return 78; /* EX_CONFIG: starting again won't help */
-    if (!parent.is_root)
-        sq_log(SQ_LOG_not_held, SQ_LW("promise", "uid_separation"), SQ_LW("reason", "not_started_as_root"));
+    look_around(&parent);
     sq_log(SQ_LOG_started, SQ_LN("pid", getpid()), SQ_LN("uid", geteuid()), SQ_LW("version", SQ_VERSION));
 
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -5,6 +5,7 @@
 #define SQ_PARENT_PARENT_H
 
 #include "lib/core/config.h"
+#include "lib/core/promises.h"
 #include "lib/wire/wire.h"
 
 #include <sys/types.h>
@@ -38,6 +39,7 @@ struct child {
     unsigned n_fail;
     int64_t restart_at_ms;
     bool is_serving;
+    uint64_t losses; /* what it found that this machine doesn't give */
 };
 
 #define N_CHILD 6
@@ -48,14 +50,21 @@ struct parent {
     bool is_root;
     bool is_stopping;
     char address[160];
+    uint64_t losses;           /* what parent itself found */
+    char delegated_cgroup[256]; /* below which an ordinary user may make others, or "" */
 };
 
 /** children_prepare - directories, programs, sockets, certificates: all that children are handed. Prints errors. */
 sq_err children_prepare(struct parent *p, const char *bin_dir) SQ_MUST_CHECK;
 /** child_start - fork, give up rights, exec; hand out; link to the others that run. */
 sq_err child_start(struct parent *p, struct child *c) SQ_MUST_CHECK;
+/** children_tell_losses - tell registrar what all of us have found. Does nothing while it doesn't run. */
+void children_tell_losses(struct parent *p);
 struct child *child_of(struct parent *p, enum sq_role role);
 /** Whether these two were given a socket to speak through. */
 bool children_linked(enum sq_role a, enum sq_role b);
+
+/** delegate_cgroup - for an ordinary user: a cgroup v2 whose children he may make and limit, with us moved out of its way. */
+void delegate_cgroup(struct parent *p);
 
 #endif

@@ -5,6 +5,7 @@
 #include "daemon/registrar/registrar.h"
 
 #include "lib/core/file.h"
+#include "lib/core/promises.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -54,6 +55,21 @@ static sq_err do_clock_confirm(struct admin *a)
     return e ? e : record(a->r, &(struct event){.no = SQ_AUDIT_clock_confirmed, .by = &a->by});
 }
 
+/* Every promise that depends on the machine, held or not: promises.def. */
+static json_t *promises_json(uint64_t losses)
+{
+    json_t *all = json_array();
+    for (unsigned i = 0; all && i < SQ_PROMISE_COUNT; i++) {
+        const struct sq_promise_row *row = sq_promise_row_of((enum sq_promise)i);
+        const struct sq_loss_row *loss = sq_loss_row_of(sq_promise_lost((enum sq_promise)i, losses));
+        json_t *one = json_pack("{s:s, s:s, s:b}", "promise", row->name, "text", row->text, "held", !loss);
+        if (loss && one)
+            json_object_update_new(one, json_pack("{s:s, s:s, s:s}", "reason", loss->name, "why", loss->why, "mend", loss->mend));
+        json_array_append_new(all, one);
+    }
+    return all;
+}
+
 static sq_err do_status(struct admin *a)
 {
     struct registrar *r = a->r;
@@ -86,6 +102,7 @@ static sq_err do_status(struct admin *a)
                           (json_int_t)size, "signed", (json_int_t)signed_size, "users", (json_int_t)users, "active_jobs", (json_int_t)active, "objects_erasing", (json_int_t)erasing,
                           "objects_damaged", (json_int_t)damaged, "store", "filesystem", filesystem, "free_bytes", (json_int_t)(store ? 0 : m.u.store_state_is.free_bytes),
                           "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
+    json_object_set_new(a->answer, "promises", promises_json(sq_node_losses(r->node)));
     sq_packet_free(pkt);
     return e;
 }

@@ -19,6 +19,7 @@
 
 #include "lib/core/fault.h"
 #include "lib/core/log.h"
+#include "lib/core/promises.h"
 #include "lib/crypt/crypt.h"
 #include "lib/proc/confine.h"
 
@@ -27,15 +28,16 @@
 #include <unistd.h>
 
 /* 64 tasks with a dozen descriptors each; only the soft limit moves */
-static void raise_soft_file_limit(void)
+static uint64_t raise_soft_file_limit(void)
 {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files))
-        return;
+        return 0;
     rlim_t want = 4096;
     files.rlim_cur = files.rlim_max < want ? files.rlim_max : want;
     if (setrlimit(RLIMIT_NOFILE, &files))
-        sq_log(SQ_LOG_not_held, SQ_LW("promise", "many_tasks"), SQ_LW("reason", "open_files"));
+        return sq_loss_bit(SQ_LOSS_few_open_files);
+    return files.rlim_cur < want ? sq_loss_bit(SQ_LOSS_few_open_files) : 0;
 }
 
 static sq_err begin(struct sq_runner *r)
@@ -54,7 +56,7 @@ static sq_err begin(struct sq_runner *r)
     if (hooks >= 0)
         sq_hooks_map(hooks);
 #endif
-    raise_soft_file_limit();
+    sq_node_lost(r->node, raise_soft_file_limit());
     sq_log(SQ_LOG_started, SQ_LN("pid", getpid()), SQ_LN("uid", getuid()), SQ_LW("version", SQ_VERSION));
     return SQ_OK;
 }

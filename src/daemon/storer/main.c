@@ -20,6 +20,7 @@
 #include "lib/core/fault.h"
 #include "lib/core/file.h"
 #include "lib/core/log.h"
+#include "lib/core/promises.h"
 #include "lib/proc/confine.h"
 
 #include <fcntl.h>
@@ -28,7 +29,7 @@
 
 static struct storer self;
 
-static sq_err open_store(void)
+static sq_err open_store(struct sq_node *node)
 {
     int dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
@@ -38,8 +39,10 @@ static sq_err open_store(void)
     close(dir);
     if (!e)
         e = sq_store_state(self.store, &state);
-    if (!e && !state.overwrite_is_real)
-        sq_log(SQ_LOG_not_held, SQ_LW("promise", "erasure_overwrites_blocks"), SQ_LW("reason", state.why_not));
+    if (!e && !state.overwrite_is_real) {
+        sq_log(SQ_LOG_filesystem, SQ_LW("reason", state.why_not));
+        sq_node_lost(node, sq_loss_bit(SQ_LOSS_blocks_stay));
+    }
     return e;
 }
 
@@ -70,7 +73,7 @@ int main(void)
     if (!e)
         e = room_for_descriptors();
     if (!e)
-        e = open_store();
+        e = open_store(node);
     if (!e) {
         held_init(&self.held);
         storer_handlers(node);

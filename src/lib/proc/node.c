@@ -8,6 +8,7 @@
 #include "lib/core/clock.h"
 #include "lib/core/file.h"
 #include "lib/core/log.h"
+#include "lib/core/promises.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -65,6 +66,7 @@ struct sq_node {
     void *ctx;
     uint64_t next_call; /* atomic */
     bool is_unsealed;   /* atomic */
+    uint64_t losses;    /* atomic */
     bool is_started;
     struct {
         char name[33];
@@ -107,6 +109,9 @@ static void take_from_parent(struct sq_node *node, struct sq_packet *pkt, const 
             sq_packet_keep_fd(pkt, m->u.peer.socket);
             link_attach(node, (enum sq_role)m->u.peer.role, m->u.peer.socket);
         }
+        break;
+    case SQ_MSG_losses:
+        __atomic_store_n(&node->losses, m->u.losses.losses, __ATOMIC_SEQ_CST);
         break;
     default:
         break;
@@ -185,6 +190,22 @@ uint64_t sq_node_setting_u64(const struct sq_node *node, const char *key)
     unsigned long long v = strtoull(s, &end, 10);
     sq_assert(!errno && !*end);
     return v;
+}
+
+void sq_node_lost(struct sq_node *node, uint64_t losses)
+{
+    for (unsigned loss = 1; loss < SQ_LOSS_COUNT; loss++)
+        if (losses & sq_loss_bit((enum sq_loss)loss))
+            sq_log(SQ_LOG_not_held, SQ_LW("promise", sq_promise_row_of(sq_loss_row_of(loss)->promise)->name),
+                   SQ_LW("reason", sq_loss_row_of(loss)->name));
+    struct sq_msg m = sq_msg_of(lost, .losses = losses);
+    if (losses && sq_wire_send(SQ_NODE_PARENT_FD, node->me, SQ_ROLE_PARENT, &m))
+        parent_gone();
+}
+
+uint64_t sq_node_losses(const struct sq_node *node)
+{
+    return __atomic_load_n(&node->losses, __ATOMIC_SEQ_CST);
 }
 
 void sq_node_on(struct sq_node *node, enum sq_msg_no no, sq_on_fn on)

@@ -31,6 +31,11 @@ const char *sq_node_setting(const struct sq_node *node, const char *key);
 /** As a number; aborts when parent didn't send it or it isn't one (parent has checked it). */
 uint64_t sq_node_setting_u64(const struct sq_node *node, const char *key);
 
+/** sq_node_lost - a set of sq_loss_bit that this process found: logged, and told to parent. Before the first thread. */
+void sq_node_lost(struct sq_node *node, uint64_t losses);
+/** What all processes have found; registrar is told. */
+uint64_t sq_node_losses(const struct sq_node *node);
+
 /** Before serve: who handles @no; how many handler threads the link to @peer has (default 2, at most 32). */
 void sq_node_on(struct sq_node *node, enum sq_msg_no no, sq_on_fn on);
 void sq_node_threads(struct sq_node *node, enum sq_role peer, unsigned n_thread);

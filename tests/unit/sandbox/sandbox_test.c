@@ -2,10 +2,12 @@
  * Real sandboxes: this program plays parent and runner for the real sequester-jailer, which starts the real crun (or
  * runc) with a worker that tries to get out.
  *
- *     sandbox_test JAILER WORKER [RUNTIME]     needs root: without it all is skipped, and says so
+ *     sandbox_test JAILER WORKER RUNTIME          as root: without it all is skipped, and says so
+ *     sandbox_test JAILER WORKER RUNTIME user     as an ordinary user; root becomes one first
  */
 #include "lib/core/clock.h"
 #include "lib/core/file.h"
+#include "lib/core/promises.h"
 #include "lib/jobs/stages.h"
 #include "lib/wire/wire.h"
 
@@ -15,6 +17,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/nsfs.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -23,6 +28,8 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -31,13 +38,16 @@
 #define PATIENCE_MS 60000
 
 static const char *jailer_path, *worker_path, *runtime = "auto";
+static bool is_user;
+#define TEST_UID 65500
 
 struct rig {
     pid_t jailer;
     int parent, runner; /* our ends */
     char state_dir[64];
     struct sq_packet *pkt;
-    uint64_t next_call;
+    uint64_t next_call, losses;
+    bool is_without_namespaces; /* jailer is started where user namespaces are switched off */
 };
 
 static struct rig rig;
@@ -54,8 +64,25 @@ static void parent_says(struct sq_msg m)
     assert_int_equal(sq_wire_send(rig.parent, SQ_ROLE_PARENT, SQ_ROLE_JAILER, &m), SQ_OK);
 }
 
+static bool write_line(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+/* Below a user namespace whose own limit says: no more of them. Its one id stays what it is, so exec leaves us no rights. */
+static bool switch_namespaces_off(void)
+{
+    char map[32];
+    snprintf(map, sizeof map, "%u %u 1", (unsigned)geteuid(), (unsigned)geteuid());
+    return !prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) && !unshare(CLONE_NEWUSER) && !prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) &&
+           write_line("/proc/self/uid_map", map) && write_line("/proc/sys/user/max_user_namespaces", "0");
+}
+
 static void become_jailer(int sock)
 {
+    if (rig.is_without_namespaces && !switch_namespaces_off())
+        _exit(125);
     if (chdir(rig.state_dir) || dup2(sock, 3) < 0 || (sock == 3 && fcntl(3, F_SETFD, 0)))
         _exit(126);
     execl(jailer_path, "sequester-jailer", (char *)NULL);
@@ -93,6 +120,11 @@ static void start_jailer(void)
     parent_says(sq_msg_bare(go));
     struct sq_msg m;
     assert_int_equal(sq_wire_recv(rig.parent, SQ_ROLE_JAILER, SQ_ROLE_PARENT, rig.pkt, &m), SQ_OK);
+    rig.losses = 0;
+    if (m.no == SQ_MSG_lost) {
+        rig.losses = m.u.lost.losses;
+        assert_int_equal(sq_wire_recv(rig.parent, SQ_ROLE_JAILER, SQ_ROLE_PARENT, rig.pkt, &m), SQ_OK);
+    }
     assert_int_equal(m.no, SQ_MSG_serving);
     assert_int_equal(sq_wire_hello(rig.runner, SQ_ROLE_RUNNER, SQ_ROLE_JAILER), SQ_OK);
 }
@@ -312,7 +344,8 @@ static void assert_lo_down(pid_t pid)
         struct ifreq lo;
         memset(&lo, 0, sizeof lo);
         strcpy(lo.ifr_name, "lo");
-        if (ns < 0 || setns(ns, CLONE_NEWNET))
+        int owner = is_user && ns >= 0 ? ioctl(ns, NS_GET_USERNS) : -1; /* in there we may do what root may out here */
+        if (ns < 0 || (is_user && setns(owner, CLONE_NEWUSER)) || setns(ns, CLONE_NEWNET))
             _exit(2);
         int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &lo))
@@ -331,7 +364,14 @@ static void assert_lo_down(pid_t pid)
 /* runc can't do without /proc; what it shows is the sandbox's own, read-only. */
 static bool is_excused(const char *broken)
 {
-    return !strcmp(runtime, "runc") && !strncmp(broken, "broken no_file:/proc/", 21);
+    if (!strcmp(runtime, "runc") && !strncmp(broken, "broken no_file:/proc/", 21))
+        return true;
+    /* with one id it knows only the number 0, which has no more rights than another */
+    static const char *const zero[] = {"broken not_root", "broken no_setuid_0", "broken no_setgid_0"};
+    for (size_t i = 0; is_user && !strcmp(runtime, "runc") && i < sizeof zero / sizeof zero[0]; i++)
+        if (!strncmp(broken, zero[i], strlen(zero[i])))
+            return true;
+    return false;
 }
 
 static void test_walls(void **state)
@@ -347,7 +387,7 @@ static void test_walls(void **state)
             fail_msg("a wall is broken: %.*s", (int)strcspn(broken, "\n"), broken);
     static const char *const some[] = {"held no_socket_but_unix", "held read_only:/x", "held no_other_process", "held no_stray_descriptor",
                                        "held no_unshare:user", "held no_ptrace", "held no_capability", "held seccomp_filter",
-                                       "held no_file:/etc/passwd", "held no_setuid_0", "done"};
+                                       "held no_file:/etc/passwd", "held no_capability_taken", "held no_setresuid_other", "done"};
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++)
         if (!has_line(text, some[i]))
             fail_msg("the probe didn't say: %s", some[i]);
@@ -390,9 +430,13 @@ static void test_from_outside(void **state)
     assert_true(read_small(path, map_b, sizeof map_b));
     unsigned long inside, first_a, first_b, n;
     assert_int_equal(sscanf(map_a, "%lu %lu %lu", &inside, &first_a, &n), 3);
-    assert_true(inside == 0 && first_a >= 2000000000UL && n == 65536);
-    assert_int_equal(sscanf(map_b, "%lu %lu %lu", &inside, &first_b, &n), 3);
-    assert_true(first_a + 65536 <= first_b || first_b + 65536 <= first_a);
+    if (is_user) {
+        assert_true(first_a == geteuid() && n == 1);
+    } else {
+        assert_true(inside == 0 && first_a >= 2000000000UL && n == 65536);
+        assert_int_equal(sscanf(map_b, "%lu %lu %lu", &inside, &first_b, &n), 3);
+        assert_true(first_a + 65536 <= first_b || first_b + 65536 <= first_a);
+    }
 
     struct sq_msg_exited end = wait_end(&a);
     assert_int_equal(end.how, 3);
@@ -412,8 +456,19 @@ static void test_jailer_itself(void **state)
     assert_status(inner[0], "NoNewPrivs:\t1");
     assert_status(inner[0], "Seccomp:\t2");
     const bool has_chown = !strcmp(runtime, "runc");
-    assert_status(inner[0], has_chown ? "CapEff:\t00000000002000e3" : "CapEff:\t00000000002000e2");
-    assert_status(inner[0], has_chown ? "CapBnd:\t00000000002000e3" : "CapBnd:\t00000000002000e2");
+    char line[64];
+    const unsigned set = 0x2000e2U | (has_chown ? 1U << CAP_CHOWN : 0) | (is_user ? 1U << CAP_SETFCAP : 0);
+    snprintf(line, sizeof line, "CapEff:\t%016x", set);
+    assert_status(inner[0], line);
+    snprintf(line, sizeof line, "CapBnd:\t%016x", set);
+    assert_status(inner[0], line);
+    if (is_user) { /* no other program of this user looks into it, or into its files */
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/mem", (int)inner[0]);
+        assert_true(open(path, O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+        assert_true(ptrace(PTRACE_SEIZE, inner[0], NULL, NULL) < 0 && errno == EPERM);
+        assert_true(ptrace(PTRACE_SEIZE, rig.jailer, NULL, NULL) < 0 && errno == EPERM);
+    }
 }
 
 /* ---- tests: limits ---- */
@@ -426,12 +481,27 @@ static void test_forks(void **state)
     run_start(&r, 4, 0, "forks");
     read_findings(&r, text, sizeof text);
     assert_true(has_line(text, "held forks_refused"));
+    if (is_user)
+        assert_non_null(strstr(text, "no_fork_at_all"));
     pid_t pids[64];
     assert_in_range(find_below("worker", pids, 64), 1, 16);
     assert_healthy(); /* while it rages */
     struct sq_msg_exited end = wait_end(&r);
     assert_int_equal(end.how, 3);
     assert_int_equal(find_below("worker", pids, 64), 0);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    char text[256];
+    struct run r;
+    run_start(&r, 15, 0, "threads");
+    read_findings(&r, text, sizeof text);
+    if (!has_line(text, "held threads_refused"))
+        fail_msg("threads: %s", text);
+    struct sq_msg_exited end = wait_end(&r);
+    assert_int_equal(end.how, 0);
 }
 
 static void test_memory(void **state)
@@ -441,13 +511,15 @@ static void test_memory(void **state)
     run_start(&r, 5, 0, "memory");
     struct sq_msg_exited end = wait_end(&r);
     assert_int_equal(end.how, 2);
-    assert_in_range(end.peak_kib, 200 << 10, 257 << 10);
+    assert_in_range(end.peak_kib, 200 << 10, is_user ? 512 << 10 : 257 << 10); /* a user's jailer looks, and kills then */
     assert_healthy();
 }
 
 static void test_memory_of_a_child(void **state)
 {
     (void)state;
+    if (is_user)
+        return; /* no child can be made there: test_forks */
     char text[256];
     struct run r;
     run_start(&r, 6, 0, "memory_child");
@@ -461,6 +533,8 @@ static void test_memory_of_a_child(void **state)
 static void test_processors(void **state)
 {
     (void)state;
+    if (is_user)
+        return; /* nothing shares the processors out: loss processors_not_shared */
     struct run r;
     run_start(&r, 7, 0, "spin");
     struct sq_msg_exited end = wait_end(&r);
@@ -678,10 +752,70 @@ static void test_jailer_killed(void **state)
     run_close(&r);
     sq_close(&rig.runner);
     sq_close(&rig.parent);
-    assert_true(cgroup_is_left());
+    assert_true(is_user || cgroup_is_left());
     start_jailer(); /* the next one finds leftovers, removes them and works */
     assert_false(cgroup_is_left());
     assert_healthy();
+}
+
+/* What jailer says it can't promise here. */
+static void test_losses(void **state)
+{
+    (void)state;
+    const uint64_t users = sq_loss_bit(SQ_LOSS_one_id) | sq_loss_bit(SQ_LOSS_memory_is_watched) | sq_loss_bit(SQ_LOSS_processors_not_shared) |
+                           sq_loss_bit(SQ_LOSS_devices_by_absence) | sq_loss_bit(SQ_LOSS_processes_are_counted);
+    assert_int_equal(rig.losses, is_user ? users : 0);
+}
+
+/* Blocks of host ids of two hubs on one host don't meet. */
+static void test_two_instances(void **state)
+{
+    (void)state;
+    if (is_user)
+        return; /* one id, no blocks */
+    struct rig first = rig;
+    pid_t pid[2][4];
+    char text[64], path[64];
+    unsigned long inside, id[2], n;
+    struct run r[2];
+    for (int i = 0; i < 2; i++) {
+        if (i == 1)
+            assert_int_equal(set_up(NULL), 0);
+        run_start(&r[i], (uint8_t)(20 + i), 0, "sleep");
+        read_findings(&r[i], text, sizeof text);
+        assert_int_equal(find_below("worker", pid[i], 4), 1);
+        char map[256];
+        snprintf(path, sizeof path, "/proc/%d/uid_map", (int)pid[i][0]);
+        assert_true(read_small(path, map, sizeof map));
+        assert_int_equal(sscanf(map, "%lu %lu %lu", &inside, &id[i], &n), 3);
+        assert_true(id[i] + n <= 4294967295UL);
+    }
+    assert_true(id[0] != id[1]);
+    wait_end(&r[1]);
+    assert_int_equal(tear_down(NULL), 0);
+    rig = first;
+    wait_end(&r[0]);
+}
+
+/* Where an ordinary user may make no user namespace, jailer serves, says why, and refuses each START. */
+static void test_no_namespaces(void **state)
+{
+    (void)state;
+    if (!is_user)
+        return;
+    struct rig first = rig;
+    rig = (struct rig){.pkt = sq_packet_new(), .next_call = 1, .is_without_namespaces = true};
+    snprintf(rig.state_dir, sizeof rig.state_dir, "/tmp/sq-sandbox-XXXXXX");
+    assert_non_null(mkdtemp(rig.state_dir));
+    start_jailer();
+    assert_int_equal(rig.losses, sq_loss_bit(SQ_LOSS_user_namespaces_off));
+    struct run r;
+    run_open(&r, 30);
+    send_start(&r, SQ_STAGE_probe, 0, r.theirs, 3);
+    expect_refusal(SQ_ESANDBOX);
+    run_close(&r);
+    assert_int_equal(tear_down(NULL), 0);
+    rig = first;
 }
 
 /* After all of them: nothing of a sandbox is left on the host. */
@@ -699,6 +833,28 @@ static void test_nothing_left(void **state)
     assert_true(st.st_uid == 0 && st.st_gid == 0 && (st.st_mode & 07777) == 0666);
 }
 
+/* Root becomes an ordinary user; then: can one make a user namespace here at all? Says why not, as a skip. */
+static bool can_be_user(void)
+{
+    if (geteuid() == 0 && (setgroups(0, NULL) || setresgid(TEST_UID, TEST_UID, TEST_UID) || setresuid(TEST_UID, TEST_UID, TEST_UID))) {
+        puts("1..0 # SKIP root can't become an ordinary user here");
+        return false;
+    }
+    if (access(jailer_path, X_OK) || access(worker_path, R_OK)) {
+        puts("1..0 # SKIP an ordinary user can't pass to this build: a directory above it is private");
+        return false;
+    }
+    pid_t child = fork();
+    if (child == 0)
+        _exit(unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS) ? 1 : 0);
+    int status = -1;
+    if (child < 0 || waitpid(child, &status, 0) < 0 || status) {
+        puts("1..0 # SKIP user namespaces are off on this machine");
+        return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3) {
@@ -713,20 +869,25 @@ int main(int argc, char **argv)
     }
     if (argc > 3)
         runtime = argv[3];
-    if (geteuid() != 0) { /* cmocka's own skip() reads as a failure to meson */
-        puts("1..0 # SKIP sandboxes need root");
+    is_user = argc > 4 && !strcmp(argv[4], "user");
+    if (!is_user && geteuid() != 0) { /* cmocka's own skip() reads as a failure to meson */
+        puts("1..0 # SKIP this one needs root; sandbox_user is the ordinary user's");
         return 0;
     }
+    if (is_user && !can_be_user())
+        return 0;
     signal(SIGPIPE, SIG_IGN);
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_jailer_itself), cmocka_unit_test(test_walls),
         cmocka_unit_test(test_from_outside),  cmocka_unit_test(test_forks),
+        cmocka_unit_test(test_losses),        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_memory),        cmocka_unit_test(test_memory_of_a_child),
         cmocka_unit_test(test_processors),    cmocka_unit_test(test_files),
         cmocka_unit_test(test_crash),         cmocka_unit_test(test_kill),
         cmocka_unit_test(test_wrong_starts),  cmocka_unit_test(test_same_task_twice),
         cmocka_unit_test(test_too_many),      cmocka_unit_test(test_runner_gone),
-        cmocka_unit_test(test_jailer_killed), cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_jailer_killed), cmocka_unit_test(test_two_instances),
+        cmocka_unit_test(test_no_namespaces), cmocka_unit_test(test_nothing_left),
     };
     return cmocka_run_group_tests_name("sandbox", tests, set_up, tear_down);
 }
