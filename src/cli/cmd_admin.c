@@ -144,12 +144,12 @@ int cmd_admin_status(struct cli *c)
         printf("version      %s\nstate        %s\nkey service  %s\n"
                "audit log    %llu entries, %llu signed\n"
                "users        %llu\njobs         %llu queued or running\n"
-               "objects      %llu being erased, %llu damaged\n"
+               "objects      %llu being erased, %llu of them fail again and again, %llu damaged\n"
                "store        %s, %s free, overwriting is %s\n",
                out_text(j, "version"), out_text(j, "state"), out_text(j, "key_service"),
                (unsigned long long)out_number(audit, "entries"), (unsigned long long)out_number(audit, "signed"),
                (unsigned long long)out_number(j, "users"), (unsigned long long)out_number(j, "active_jobs"),
-               (unsigned long long)out_number(j, "objects_erasing"),
+               (unsigned long long)out_number(j, "objects_erasing"), (unsigned long long)out_number(j, "erase_failed"),
                (unsigned long long)out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
                json_is_true(json_object_get(store, "overwriting_is_real"))
                    ? "real"
@@ -158,6 +158,50 @@ int cmd_admin_status(struct cli *c)
     }
     json_decref(j);
     return rc;
+}
+
+static void print_findings(const json_t *j)
+{
+    const json_t *list = json_object_get(j, "findings"), *x;
+    size_t i;
+    json_array_foreach(list, i, x)
+    {
+        const char *job = out_text(x, "job"), *id = *job ? job : out_text(x, "id");
+        printf("%s%s%s\n  %s", out_text(x, "code"), *id ? "  " : "", id, out_text(x, "message"));
+        if (json_object_get(x, "found"))
+            printf(" (found %llu, expected %llu)", (unsigned long long)out_number(x, "found"), (unsigned long long)out_number(x, "expected"));
+        printf("\n  %s: %s\n", json_is_true(json_object_get(x, "mendable")) ? "--mend" : "by hand", out_text(x, "remedy"));
+    }
+    if (out_number(j, "total") > json_array_size(list))
+        printf("... and %llu more\n", (unsigned long long)out_number(j, "total") - json_array_size(list));
+}
+
+int cmd_admin_check(struct cli *c)
+{
+    json_t *j = NULL;
+    int rc = ask(c, "check", json_pack("{s:b}", "mend", c->opt[OPT_mend] != NULL), NULL, &j);
+    bool is_clean = json_is_true(json_object_get(j, "clean"));
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        const json_t *n = json_object_get(j, "objects"), *audit = json_object_get(j, "audit");
+        print_findings(j);
+        printf("objects      %llu in use, %llu being written, %llu being erased, %llu erased, %llu damaged\n"
+               "keys, files  %llu, %llu\naudit log    %llu entries, %llu signed\n",
+               (unsigned long long)out_number(n, "live"), (unsigned long long)out_number(n, "opening"),
+               (unsigned long long)out_number(n, "erasing"), (unsigned long long)out_number(n, "erased"),
+               (unsigned long long)out_number(n, "damaged"), (unsigned long long)out_number(j, "keys"),
+               (unsigned long long)out_number(j, "files"), (unsigned long long)out_number(audit, "entries"),
+               (unsigned long long)out_number(audit, "signed"));
+        if (c->opt[OPT_mend])
+            printf("mended       %llu\n", (unsigned long long)out_number(j, "mended"));
+        if (is_clean)
+            puts("clean: database, keys, files and audit log agree");
+        else
+            printf("findings     %llu\n", (unsigned long long)out_number(j, "total"));
+    }
+    json_decref(j);
+    return rc ? EXIT_USAGE : is_clean ? EXIT_DONE : EXIT_REFUSED; /* 2: it could not be checked */
 }
 
 int cmd_admin_unseal(struct cli *c)

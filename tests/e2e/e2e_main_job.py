@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The main job, end to end, through the API: upload, impute, claim, download, open, confirm, erase, receipts, audit."""
+import hashlib
 import io
 import json
 import os
@@ -59,6 +60,9 @@ def test_main_job():
         assert len(receipts["receipts"]) >= 8, len(receipts["receipts"])
         kinds = {line.split()[-1] for r in receipts["receipts"] for line in r.splitlines() if line.startswith("kind")}
         assert {"upload", "genotypes", "ids", "header", "body", "package"} <= kinds, kinds
+        named = hashlib.sha256(job["id"].encode()).digest()[:16].hex()  # as the audit log names the job
+        jobs = [line.split()[1] for r in receipts["receipts"] for line in r.splitlines() if line.startswith("job ")]
+        assert jobs.count(named) >= len(jobs) - 1 and set(jobs) <= {named, "-"}, jobs  # the raw upload went before there was a job
         vkey = h.vkeys()["receipt_vkey"]
         with tempfile.TemporaryDirectory() as d:
             for i, r in enumerate(receipts["receipts"]):

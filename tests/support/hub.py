@@ -195,6 +195,17 @@ class Hub:
         assert code == 0, (verb, code, answer)
         return answer
 
+    def check(self, *more):
+        """(exit code, answer) of `sequester admin check`: 0 clean, 1 findings, 2 it couldn't be checked."""
+        p = subprocess.run([CLI, "admin", "check", "--run-dir", os.path.dirname(self.admin_path), "--json", *more], capture_output=True, text=True, timeout=300)
+        return p.returncode, json.loads(p.stdout) if p.stdout.startswith("{") else p.stderr
+
+    def clean(self):
+        """Database, keys, files and log agree: the judge of everything that was killed, filled or cut off."""
+        code, answer = self.check()
+        assert code == 0 and answer["clean"], (code, answer)
+        return answer
+
     def user(self, name, role="user"):
         self.admin_ok("user-add", {"name": name, "role": role, "password": PASSWORD % name})
         return User(self, name)

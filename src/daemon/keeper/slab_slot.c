@@ -339,18 +339,33 @@ sq_err sq_slab_key(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
     return err;
 }
 
-void sq_slab_list(struct sq_slab *slab, uint32_t from, uint8_t *out_ids, uint32_t max, uint32_t *out_n, uint32_t *out_next)
+sq_err sq_slab_list(struct sq_slab *slab, uint32_t from, uint8_t *out_listed, uint32_t max, uint32_t *out_n, uint32_t *out_next)
 {
     uint32_t n = 0, at = from;
+    sq_err err = SQ_OK;
+    struct sq_slab_slot slot;
     pthread_mutex_lock(&slab->lock);
-    for (; at < slab->n_slot && n < max; at++) {
+    for (; at < slab->n_slot && n < max && !err; at++) {
         const struct slab_entry *e = &slab->entry[at];
-        if (e->type == SQ_SLAB_OBJECT && !e->is_gone && !e->is_damaged)
-            memcpy(out_ids + (size_t)n++ * SQ_SLAB_ID_BYTES, e->id, SQ_SLAB_ID_BYTES);
+        if (e->type != SQ_SLAB_OBJECT || e->is_gone || e->is_damaged)
+            continue;
+        err = slab_read_slot(slab, at, &slot); /* what the file says, not what was remembered: a check asks for that */
+        if (err == SQ_ETAMPERED) { /* damaged since the slab was opened */
+            slab->entry[at].is_damaged = true;
+            err = SQ_OK;
+            continue;
+        }
+        if (err)
+            break;
+        uint8_t *p = out_listed + (size_t)n++ * SQ_SLAB_LISTED_BYTES;
+        memcpy(p, slot.id, SQ_SLAB_ID_BYTES);
+        memcpy(p + SQ_SLAB_ID_BYTES, slot.owner, SQ_SLAB_ID_BYTES);
+        sq_put_be64(p + 2 * SQ_SLAB_ID_BYTES, slot.not_after_s);
     }
-    *out_next = at < slab->n_slot ? at : 0;
+    *out_next = !err && at < slab->n_slot ? at : 0;
     pthread_mutex_unlock(&slab->lock);
     *out_n = n;
+    return err;
 }
 
 /* ---- making and changing ---- */

@@ -104,10 +104,16 @@ void on_slot_destroy(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 void on_slot_list(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
-    uint8_t ids[LIST_MAX * SQ_ID_BYTES];
+    uint8_t listed[LIST_MAX * SQ_SLAB_LISTED_BYTES];
+    uint32_t n = 0;
     struct sq_msg is = sq_msg_bare(slot_list_is);
-    sq_slab_list(k->slab, m->u.slot_list.from_slot, ids, LIST_MAX, &is.u.slot_list_is.object.n, &is.u.slot_list_is.next_slot);
-    is.u.slot_list_is.object.p = ids;
+    sq_err err = sq_slab_list(k->slab, m->u.slot_list.from_slot, listed, LIST_MAX, &n, &is.u.slot_list_is.next_slot);
+    if (err) {
+        sq_ask_fail(ask, err);
+        return;
+    }
+    is.u.slot_list_is.n_damaged = sq_slab_n_damaged(k->slab);
+    is.u.slot_list_is.slots = sq_span_of(listed, (size_t)n * SQ_SLAB_LISTED_BYTES);
     sq_ask_reply(ask, &is);
 }
 

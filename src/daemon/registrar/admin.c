@@ -85,7 +85,7 @@ static sq_err do_status(struct admin *a)
     char filesystem[40] = "";
     if (!store && sq_span_copy(m.u.store_state_is.filesystem, filesystem, sizeof filesystem))
         filesystem[0] = 0;
-    int64_t users = 0, active = 0, erasing = 0, damaged = 0;
+    int64_t users = 0, active = 0, erasing = 0, failing = 0, damaged = 0;
     uint64_t bytes = 0;
     struct sq_db *db = db_lock(r);
     uint64_t size = sq_audit_size(r->log);
@@ -96,11 +96,13 @@ static sq_err do_status(struct admin *a)
         e = sq_db_object_count(db, NULL, SQ_DB_object_state_erasing, &erasing, &bytes);
     if (!e)
         e = sq_db_object_count(db, NULL, SQ_DB_object_state_damaged, &damaged, &bytes);
+    if (!e)
+        e = sq_db_object_count_erase_failed(db, &failing);
     db_unlock(r);
     const char *state = __atomic_load_n(&r->is_rollback, __ATOMIC_SEQ_CST) ? "rollback" : has_recovered(r) ? "up" : "waiting";
-    a->answer = json_pack("{s:s, s:s, s:s, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:b}}", "version", SQ_VERSION, "state", state, "key_service", key, "audit", "entries",
+    a->answer = json_pack("{s:s, s:s, s:s, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:I, s:b}}", "version", SQ_VERSION, "state", state, "key_service", key, "audit", "entries",
                           (json_int_t)size, "signed", (json_int_t)signed_size, "users", (json_int_t)users, "active_jobs", (json_int_t)active, "objects_erasing", (json_int_t)erasing,
-                          "objects_damaged", (json_int_t)damaged, "store", "filesystem", filesystem, "free_bytes", (json_int_t)(store ? 0 : m.u.store_state_is.free_bytes),
+                          "erase_failed", (json_int_t)failing, "objects_damaged", (json_int_t)damaged, "store", "filesystem", filesystem, "free_bytes", (json_int_t)(store ? 0 : m.u.store_state_is.free_bytes),
                           "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
     json_object_set_new(a->answer, "promises", promises_json(sq_node_losses(r->node)));
     sq_packet_free(pkt);
@@ -335,6 +337,13 @@ static sq_err do_panel_remove(struct admin *a)
     return e;
 }
 
+static sq_err do_check(struct admin *a)
+{
+    if (json_is_true(json_object_get(a->args, "mend")) && !has_recovered(a->r))
+        return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "mend", "only a service that is up is mended");
+    return admin_check(a->r, a->args, &a->by, &a->answer);
+}
+
 /* ---- the socket ---- */
 
 static const struct {
@@ -350,6 +359,7 @@ static const struct {
     {"user-disable", do_user_disable, false},
     {"panel-add", do_panel_add, false},
     {"panel-remove", do_panel_remove, false},
+    {"check", do_check, true},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)

@@ -1,7 +1,7 @@
 /*
  * Sealed objects, by the commit protocol of DESIGN §2a. Numbers in comments are the steps there; each has a fault hook.
  */
-#include "daemon/registrar/registrar.h"
+#include "daemon/registrar/survey.h"
 
 #include "lib/store/receipt.h"
 #include "lib/store/store.h"
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define RETRY_MOST_S 300      /* an erasure that keeps failing is tried again this often */
 #define OPENING_S (24 * 3600) /* an object that isn't closed by then is swept */
 
 /* ---- keeper ---- */
@@ -257,6 +258,10 @@ sq_err object_read(struct registrar *r, const struct sq_db_object *object, int *
         e = SQ_ETRUNCATED; /* its row is live, its file is gone */
     if (!e && m.u.file_is.n_bytes != object->sealed_bytes)
         e = sq_fail(m.u.file_is.n_bytes < object->sealed_bytes ? SQ_ETRUNCATED : SQ_ETAMPERED);
+    if (e == SQ_ETRUNCATED || e == SQ_ETAMPERED) {
+        sq_err marked = mark_damaged(r, object->id, e == SQ_ETRUNCATED ? "shorter_or_gone" : "longer");
+        (void)marked; /* it is refused in any case */
+    }
     if (!e) {
         sq_packet_keep_fd(pkt, m.u.file_is.file);
         *out_fd = m.u.file_is.file;
@@ -322,7 +327,7 @@ static void destroy_keys(struct registrar *r, const uint8_t *owner)
     do {
         t->n = 0;
         struct sq_db *db = db_lock(r);
-        e = sq_db_object_list(db, owner, 0, SQ_DB_object_state_erasing, is_first ? NULL : after, 64, take_row, t);
+        e = sq_db_objects_erasing(db, owner, sq_clock_now_s(), is_first ? NULL : after, 64, take_row, t);
         db_unlock(r);
         is_first = false;
         for (size_t i = 0; i < t->n && !e; i++) {
@@ -371,6 +376,11 @@ static sq_err receipt_of(struct registrar *r, const struct erased *x, uint64_t k
         .erased = {.method = (enum sq_erase_method)x->file.method, .n_pass = x->file.n_pass, .n_bytes = x->file.n_bytes,
                    .n_extent = x->file.n_extent, .is_moved = x->file.extents_moved, .is_verified = x->file.is_verified}};
     memcpy(receipt.owner, row->owner_id, ID);
+    char job[SQ_DB_JOB_ID_BYTES];
+    struct sq_db *db = db_lock(r);
+    if (!sq_db_object_job(db, row->id, job)) /* the same id as in the audit log; without one the receipt says `-` */
+        job_audit_id(job, receipt.job);
+    db_unlock(r);
     memcpy(o->object, row->id, ID);
     memcpy(o->sha256, row->sha256, sizeof o->sha256);
     snprintf(o->kind, sizeof o->kind, "%s", sq_db_name(SQ_DB_object_kind, row->kind));
@@ -400,6 +410,8 @@ static sq_err erase_file(struct registrar *r, const struct sq_db_object *row, st
     memcpy(erase.u.file_erase.owner_id, row->owner_id, ID);
     return sq_node_call(r->node, SQ_ROLE_STORER, &erase, ERASE_MS, pkt, out);
 }
+
+static void erase_failed(struct registrar *r, const uint8_t id[ID], sq_err code);
 
 static sq_err destroy_one(struct registrar *r, const struct sq_db_object *row)
 {
@@ -438,11 +450,45 @@ static sq_err destroy_one(struct registrar *r, const struct sq_db_object *row)
     }
     if (!e)
         sq_log(SQ_LOG_object_erased, SQ_LID("object", row->id, ID), SQ_LW("method", sq_erase_word(x.file.method)), SQ_LN("ms", sq_clock_steady_ms() - start_ms));
-    else if (e != SQ_EDOWN && e != SQ_ESEALED)
+    else if (e == SQ_EERASE || e == SQ_EIO || e == SQ_ETAMPERED)
+        erase_failed(r, row->id, e);
+    else if (e != SQ_EDOWN && e != SQ_ESEALED && e != SQ_ETIMEOUT)
         sq_log(SQ_LOG_failed, SQ_LW("what", "erase"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", row->id, ID));
     sq_buf_done(&receipt);
     sq_packet_free(pkt);
     return e;
+}
+
+/* ---- an erasure that fails ---- */
+
+struct erase_failure {
+    const uint8_t *id;
+    int64_t retry_s;
+    sq_err code;
+    bool is_first;
+};
+
+static sq_err tx_erase_failed(struct tx *tx, void *ctx)
+{
+    struct erase_failure *x = ctx;
+    struct sq_db_object row;
+    sq_err e = sq_db_object_get(tx->db, x->id, &row);
+    if (e || row.state != SQ_DB_object_state_erasing)
+        return e;
+    int64_t wait_s = row.erase_failures < 8 ? INT64_C(2) << row.erase_failures : RETRY_MOST_S;
+    x->is_first = row.erase_failures == 0;
+    e = sq_db_object_erase_failed(tx->db, x->id, sq_clock_now_s() + (wait_s < RETRY_MOST_S ? wait_s : RETRY_MOST_S));
+    return e || !x->is_first ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_erase_failed, .result = x->code, .subject = row.owner_id, .object = row.id});
+}
+
+/* The alarm: once in the audit log, each time in the operator's log, counted in status and check until it is done. */
+static void erase_failed(struct registrar *r, const uint8_t id[ID], sq_err code)
+{
+    struct erase_failure x = {.id = id, .code = code};
+    sq_log(SQ_LOG_erase_failed, SQ_LID("object", id, ID), SQ_LW("code", sq_err_name(code)));
+    sq_err e = commit(r, tx_erase_failed, &x);
+    if (e) /* not even that could be written: tried again at the next turn */
+        sq_log(SQ_LOG_failed, SQ_LW("what", "erase"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", id, ID));
 }
 
 /* jobs in state erasing whose objects are all gone are erased */
@@ -535,11 +581,11 @@ void *eraser_main(void *arg)
         do {
             t->n = 0;
             struct sq_db *db = db_lock(r);
-            sq_err e = sq_db_object_list(db, NULL, 0, SQ_DB_object_state_erasing, is_first ? NULL : after, 64, take_row, t);
+            sq_err e = sq_db_objects_erasing(db, NULL, sq_clock_now_s(), is_first ? NULL : after, 64, take_row, t);
             db_unlock(r);
             is_first = false;
             for (size_t i = 0; i < t->n && !e; i++) {
-                sq_err failed = destroy_one(r, &t->row[i]); /* stays `erasing`: tried again by the clock */
+                sq_err failed = destroy_one(r, &t->row[i]); /* stays `erasing`: tried again by the clock, ever more rarely */
                 (void)failed;
                 memcpy(after, t->row[i].id, ID);
             }

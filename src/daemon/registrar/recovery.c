@@ -4,7 +4,7 @@
  * that no row knows are destroyed, live rows that lack either are damaged, uploads and reveals that were cut off are ended,
  * tasks that were running become ready again.
  */
-#include "daemon/registrar/registrar.h"
+#include "daemon/registrar/survey.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -43,134 +43,54 @@ static bool known_has(const struct known *k, const uint8_t *id)
     return k->n && bsearch(id, k->id, k->n, ID, by_id);
 }
 
-static sq_err list_slots(struct registrar *r, struct known *k)
+static bool is_row_needed(const struct survey *s, const uint8_t *id)
 {
-    struct sq_packet *pkt = sq_packet_new();
-    sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
-    uint32_t from = 0;
-    do {
-        struct sq_msg ask = sq_msg_of(slot_list, .from_slot = from), m;
-        if (!e)
-            e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
-        from = e ? 0 : m.u.slot_list_is.next_slot;
-        for (uint32_t i = 0; !e && i < m.u.slot_list_is.object.n; i++)
-            e = known_add(k, m.u.slot_list_is.object.p + (size_t)i * ID);
-    } while (!e && from);
-    sq_packet_free(pkt);
-    qsort(k->id, k->n, ID, by_id);
-    return e;
+    const struct seen_row *row = survey_row(s, id);
+    return row && row->state != SQ_DB_object_state_erased;
 }
 
-static sq_err list_files(struct registrar *r, struct known *k, struct known *owner)
+/* why a live object can't be read, or NULL. One whose time is over has lost its key by keeper's own hand: expired, not damaged */
+static const char *damage_of(const struct survey *s, const struct seen_row *row)
 {
-    struct sq_packet *pkt = sq_packet_new();
-    sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
-    uint8_t after[ID] = {0};
-    for (bool is_end = false; !e && !is_end;) {
-        struct sq_msg ask = sq_msg_bare(file_list), m;
-        memcpy(ask.u.file_list.after, after, ID);
-        e = sq_node_call(r->node, SQ_ROLE_STORER, &ask, CALL_MS, pkt, &m);
-        is_end = e || !m.u.file_list_is.object.n;
-        for (uint32_t i = 0; !e && i < m.u.file_list_is.object.n; i++) {
-            memcpy(after, m.u.file_list_is.object.p + (size_t)i * ID, ID);
-            e = known_add(k, after);
-            if (!e)
-                e = known_add(owner, m.u.file_list_is.owner.p + (size_t)i * ID);
-        }
-    }
-    sq_packet_free(pkt);
-    return e; /* in order of object id already */
+    if (row->state != SQ_DB_object_state_live || row->not_after_s <= sq_clock_now_s())
+        return NULL;
+    const struct seen_file *file = survey_file(s, row->id);
+    return !survey_slot(s, row->id) ? "no_key" : !file ? "no_file" : file->n_bytes != row->sealed_bytes ? "length" : NULL;
 }
 
-struct rows {
-    uint8_t after[ID];
-    size_t n_page;
-    struct known all;      /* ids of rows that may have a slot and a file */
-    struct known live;     /* must have both */
-};
-
-static sq_err take_row(void *ctx, const struct sq_db_object *row)
-{
-    struct rows *x = ctx;
-    memcpy(x->after, row->id, ID);
-    x->n_page++;
-    if (row->state == SQ_DB_object_state_erased)
-        return SQ_OK;
-    sq_err e = known_add(&x->all, row->id);
-    /* one whose time is over has lost its key by keeper's own hand: expired, not damaged; deadlines.c ends the rest of it */
-    bool is_due = row->state == SQ_DB_object_state_live && row->not_after_s > sq_clock_now_s();
-    return e || !is_due ? e : known_add(&x->live, row->id);
-}
-
-static sq_err list_rows(struct registrar *r, struct rows *x)
-{
-    sq_err e;
-    bool is_first = true;
-    do {
-        x->n_page = 0;
-        struct sq_db *db = db_lock(r);
-        e = sq_db_object_list(db, NULL, 0, 0, is_first ? NULL : x->after, PAGE, take_row, x);
-        db_unlock(r);
-        is_first = false;
-    } while (!e && x->n_page == PAGE);
-    if (x->all.n)
-        qsort(x->all.id, x->all.n, ID, by_id);
-    return e;
-}
-
-static sq_err tx_damaged(struct tx *tx, void *ctx)
-{
-    sq_err e = sq_db_object_set_state(tx->db, ctx, SQ_DB_object_state_damaged);
-    struct sq_db_object row;
-    if (!e)
-        e = sq_db_object_get(tx->db, ctx, &row);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_damaged, .subject = row.owner_id, .object = row.id});
-}
-
+/* A file or key that can't be destroyed now doesn't keep the service down: `admin check` names it, the next start tries again. */
 static sq_err sweep(struct registrar *r)
 {
-    struct known slot = {0}, file = {0}, owner = {0};
-    struct rows row = {.all = {0}, .live = {0}};
+    struct survey s;
     uint64_t n_slot = 0, n_file = 0, n_damaged = 0;
-    sq_err e = list_slots(r, &slot);
-    if (!e)
-        e = list_files(r, &file, &owner);
-    if (!e)
-        e = list_rows(r, &row);
-    for (size_t i = 0; i < slot.n && !e; i++) {
-        if (known_has(&row.all, slot.id[i]))
-            continue;
-        struct sq_msg m = sq_msg_bare(slot_destroy), is;
-        memcpy(m.u.slot_destroy.object_id, slot.id[i], ID);
-        struct sq_packet *pkt = sq_packet_new();
-        e = pkt ? sq_node_call(r->node, SQ_ROLE_KEEPER, &m, CALL_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
-        sq_packet_free(pkt);
-        n_slot++;
+    sq_err e = survey_take(r, &s);
+    if (e)
+        return e;
+    for (size_t i = 0; i < s.n_slot && !e; i++)
+        if (!is_row_needed(&s, s.slot[i].id)) {
+            e = destroy_orphan_slot(r, s.slot[i].id);
+            n_slot++;
+        }
+    for (size_t i = 0; i < s.n_file && !e; i++)
+        if (!is_row_needed(&s, s.file[i].id)) {
+            e = erase_orphan_file(r, &s.file[i]);
+            if (e == SQ_EERASE) {
+                sq_log(SQ_LOG_failed, SQ_LW("what", "sweep"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", s.file[i].id, ID));
+                e = SQ_OK;
+            }
+            n_file++;
+        }
+    for (size_t i = 0; i < s.n_row && !e; i++) {
+        const char *why = damage_of(&s, &s.row[i]);
+        const struct seen_slot *slot = survey_slot(&s, s.row[i].id);
+        if (why) {
+            e = mark_damaged(r, s.row[i].id, why);
+            n_damaged++;
+        } else if (slot && s.row[i].state == SQ_DB_object_state_live && slot->not_after_s != s.row[i].not_after_s) {
+            e = agree_deadline(r, &s.row[i], slot); /* cut off between keeper and the transaction */
+        }
     }
-    for (size_t i = 0; i < file.n && !e; i++) {
-        if (known_has(&row.all, file.id[i]))
-            continue;
-        struct sq_msg m = sq_msg_bare(file_erase), is;
-        memcpy(m.u.file_erase.object_id, file.id[i], ID);
-        memcpy(m.u.file_erase.owner_id, owner.id[i], ID);
-        struct sq_packet *pkt = sq_packet_new();
-        e = pkt ? sq_node_call(r->node, SQ_ROLE_STORER, &m, ERASE_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
-        sq_packet_free(pkt);
-        n_file++;
-    }
-    for (size_t i = 0; i < row.live.n && !e; i++) {
-        bool has_slot = known_has(&slot, row.live.id[i]), has_file = known_has(&file, row.live.id[i]);
-        if (has_slot && has_file)
-            continue;
-        sq_log(SQ_LOG_object_damaged, SQ_LID("object", row.live.id[i], ID), SQ_LW("reason", has_slot ? "no_file" : "no_key"));
-        e = commit(r, tx_damaged, row.live.id[i]);
-        n_damaged++;
-    }
-    free(slot.id);
-    free(file.id);
-    free(owner.id);
-    free(row.all.id);
-    free(row.live.id);
+    survey_done(&s);
     sq_log(SQ_LOG_sweep, SQ_LN("slots", n_slot), SQ_LN("files", n_file), SQ_LN("damaged", n_damaged));
     if (!e && n_slot + n_file)
         e = record(r, &(struct event){.no = SQ_AUDIT_swept, .a = n_slot, .b = n_file});

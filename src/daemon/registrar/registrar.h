@@ -269,6 +269,8 @@ void *recovery_main(void *r);
 void *admin_main(void *r);
 sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, uint8_t out_id[ID]) SQ_MUST_CHECK;
 sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *out) SQ_MUST_CHECK;
+/** check.c: findings of all passes as JSON; @args {"mend": true} mends what is safe. */
+sq_err admin_check(struct registrar *r, const json_t *args, const struct caller *by, json_t **out) SQ_MUST_CHECK;
 void on_refused(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
 /* ---- view.c ---- */

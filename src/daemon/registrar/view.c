@@ -90,6 +90,18 @@ static sq_err add_file(void *ctx, const struct sq_db_result_file *row)
     return json_array_append_new(ctx, json_pack("{s:s, s:I}", "name", row->name, "bytes", (json_int_t)row->plain_bytes)) ? sq_fail(SQ_ENOMEM) : SQ_OK;
 }
 
+struct objects_in {
+    json_int_t n_damaged, n_erase_failed;
+};
+
+static sq_err count_states(void *ctx, const struct sq_db_object *row)
+{
+    struct objects_in *n = ctx;
+    n->n_damaged += row->state == SQ_DB_object_state_damaged;
+    n->n_erase_failed += row->state == SQ_DB_object_state_erasing && row->erase_failures > 0;
+    return SQ_OK;
+}
+
 static void add_claim(struct sq_db *db, json_t *j, const struct sq_db_job *row)
 {
     json_t *claim = json_pack("{s:s, s:I}", "state", sq_db_name(SQ_DB_claim_state, row->claim_state), "claims", (json_int_t)row->claims);
@@ -133,8 +145,13 @@ json_t *view_job(struct registrar *r, const struct sq_db_job *row, const char *n
         e = sq_db_result_files(db, row->id, add_file, files);
     if (!e && row->state == SQ_DB_job_state_queued)
         e = sq_db_job_queue_place(db, row->id, &place);
+    struct objects_in n = {0};
+    if (!e)
+        e = sq_db_job_objects(db, row->id, count_states, &n);
     add_claim(db, j, row);
     db_unlock(r);
+    json_object_set_new(j, "damaged", json_integer(n.n_damaged));
+    json_object_set_new(j, "erase_failed", json_integer(n.n_erase_failed));
     json_object_set_new(j, "queue_place", json_integer(place));
     json_object_set_new(j, "lifecycle", lifecycle);
     json_object_set_new(j, "tasks", tasks);

@@ -162,23 +162,36 @@ static void on_file_erase(void *ctx, struct sq_ask *ask, const struct sq_msg *ms
     sq_ask_reply(ask, &reply);
 }
 
+#define LISTED_BYTES 40 /* a file in file_list_is */
+
 static void on_file_list(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
 {
     struct storer *s = ctx;
+    const struct sq_msg_file_list *m = &msg->u.file_list;
+    struct sq_store_place place = {.owner_at = m->owner_at, .object_at = m->object_at};
+    memcpy(place.owner, m->owner, sizeof place.owner);
     size_t n = 0;
-    uint8_t *ids = malloc((size_t)2 * SQ_STORE_LIST_MAX * SQ_ID_BYTES);
-    sq_err e = ids ? SQ_OK : sq_fail(SQ_ENOMEM);
-    uint8_t *owners = ids ? ids + (size_t)SQ_STORE_LIST_MAX * SQ_ID_BYTES : NULL;
+    struct sq_store_file *file = calloc(SQ_STORE_LIST_MAX, sizeof *file);
+    uint8_t *bytes = malloc((size_t)SQ_STORE_LIST_MAX * LISTED_BYTES);
+    sq_err e = file && bytes ? SQ_OK : sq_fail(SQ_ENOMEM);
     if (!e)
-        e = sq_store_list(s->store, msg->u.file_list.after, SQ_STORE_LIST_MAX, ids, owners, &n);
-    log_failure("file_list", e, msg->u.file_list.after);
+        e = sq_store_list(s->store, &place, SQ_STORE_LIST_MAX, file, &n);
+    log_failure("file_list", e, m->owner);
+    for (size_t i = 0; i < n && !e; i++) {
+        memcpy(bytes + i * LISTED_BYTES, file[i].object, SQ_ID_BYTES);
+        memcpy(bytes + i * LISTED_BYTES + SQ_ID_BYTES, file[i].owner, SQ_ID_BYTES);
+        sq_put_be64(bytes + i * LISTED_BYTES + 2 * SQ_ID_BYTES, file[i].n_bytes);
+    }
     if (e) {
         sq_ask_fail(ask, e);
     } else {
-        struct sq_msg reply = sq_msg_of(file_list_is, .object = {ids, (uint32_t)n}, .owner = {owners, (uint32_t)n});
+        struct sq_msg reply = sq_msg_of(file_list_is, .owner_at = place.owner_at, .object_at = place.object_at,
+                                        .files = sq_span_of(bytes, n * LISTED_BYTES));
+        memcpy(reply.u.file_list_is.owner, place.owner, sizeof place.owner);
         sq_ask_reply(ask, &reply);
     }
-    free(ids);
+    free(file);
+    free(bytes);
 }
 
 static void on_store_state(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)

@@ -74,6 +74,21 @@ sq_err sq_db_fold(struct sq_db *db) SQ_MUST_CHECK;
 /** SQLite's quick check and the foreign keys; SQ_EIO when either finds something. */
 sq_err sq_db_check(struct sq_db *db) SQ_MUST_CHECK;
 
+/* Rows that contradict each other, which no constraint of the schema forbids. */
+enum sq_db_doubt {
+    SQ_DB_DOUBT_object_unnamed = 1, /* object: live, but nothing names it (panels and maps apart: one may be on its way in) */
+    SQ_DB_DOUBT_job_data_left,      /* object: of an erased job, not erasing or erased itself */
+    SQ_DB_DOUBT_upload_data_left,   /* object: of an erased upload */
+    SQ_DB_DOUBT_job_idle,           /* job: in work, without an open task */
+    SQ_DB_DOUBT_upload_idle,        /* upload: being checked, without an open task */
+    SQ_DB_DOUBT_task_stale,         /* task: open, but its job or upload has ended */
+    SQ_DB_DOUBT_result_lost,        /* job: done and not confirmed, but a result's object isn't live */
+};
+/** @id: object, upload or task; for a job zero, and @job_id names it (else ""). */
+typedef sq_err (*sq_db_on_doubt)(void *ctx, enum sq_db_doubt doubt, const uint8_t id[SQ_DB_ID_BYTES], const char *job_id);
+/** sq_db_doubts - at most @limit of each kind. Reads whole tables: for a check, not for a request. */
+sq_err sq_db_doubts(struct sq_db *db, int limit, sq_db_on_doubt on, void *ctx) SQ_MUST_CHECK;
+
 /* ---- members that many rows share ----------------------------------------------------------------------- */
 
 struct sq_db_sealed { /* opaque bytes from keeper; n = 0: none */
@@ -152,6 +167,8 @@ struct sq_db_object {
     uint8_t sha256[32]; /* of the plaintext */
     bool has_receipt;   /* read it with sq_db_object_receipt */
     int64_t erased_s;
+    int64_t erase_failures;    /* erasing it failed so often in a row; 0 once it is erased */
+    int64_t erase_retry_s;     /* not tried again before */
 };
 typedef sq_err (*sq_db_on_object)(void *ctx, const struct sq_db_object *row);
 
@@ -170,6 +187,17 @@ sq_err sq_db_object_progress(struct sq_db *db, const uint8_t id[16], uint64_t pl
 /** erasing -> erased, with the receipt (NULL: none). Idempotent: already erased is SQ_OK and keeps the first receipt. */
 sq_err sq_db_object_erased(struct sq_db *db, const uint8_t id[16], int64_t now_s, const char *receipt) SQ_MUST_CHECK;
 sq_err sq_db_object_receipt(struct sq_db *db, const uint8_t id[16], struct sq_buf *out) SQ_MUST_CHECK; /* SQ_ENOTFOUND: none yet */
+/** Erasing failed once more: counted, and not tried again before @retry_s. SQ_ECONFLICT unless erasing. */
+sq_err sq_db_object_erase_failed(struct sq_db *db, const uint8_t id[16], int64_t retry_s) SQ_MUST_CHECK;
+/** Erasing objects that are due at @now_s, in order of id after @after (NULL: first). */
+sq_err sq_db_objects_erasing(struct sq_db *db, const uint8_t *owner, int64_t now_s, const uint8_t *after, int limit,
+                             sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+/** Objects whose erasure has failed and isn't done yet. */
+sq_err sq_db_object_count_erase_failed(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
+/** All waiting times of failed erasures are over: tried again at once. */
+sq_err sq_db_objects_retry_now(struct sq_db *db) SQ_MUST_CHECK;
+/** The job that @id belongs to (its newest, by tasks, results, package, report or upload). SQ_ENOTFOUND: none; panels have none. */
+sq_err sq_db_object_job(struct sq_db *db, const uint8_t id[16], char out_job_id[SQ_DB_JOB_ID_BYTES]) SQ_MUST_CHECK;
 sq_err sq_db_object_set_not_after(struct sq_db *db, const uint8_t id[16], int64_t not_after_s) SQ_MUST_CHECK;
 /** Live, opening or damaged objects past not_after, and opening ones past opening_expires: what must be erased. */
 sq_err sq_db_objects_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_object on, void *ctx) SQ_MUST_CHECK;

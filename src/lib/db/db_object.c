@@ -15,6 +15,8 @@ static const struct sq_column object_columns[] = {
     SQ_COLUMN_32_IF(sq_db_object, sha256, has_sha256),
     SQ_COLUMN_AS(sq_db_object, has_receipt, "receipt IS NOT NULL", IS_THERE),
     SQ_COLUMN(sq_db_object, erased_s, I64_OR_NULL),
+    SQ_COLUMN(sq_db_object, erase_failures, I64),
+    SQ_COLUMN(sq_db_object, erase_retry_s, I64),
 };
 const struct sq_db_rows_of sq_db_object_rows = SQ_ROWS_OF("object", object_columns, sq_db_object);
 SQ_DB_DEFINE_EACH(object, &sq_db_object_rows, sq_db_object, sq_db_on_object)
@@ -123,13 +125,67 @@ sq_err sq_db_object_erased(struct sq_db *db, const uint8_t id[16], int64_t now_s
                              ARGS(A_ID(id), A_TEXT_OR_NULL(receipt)));
     e = may_become(db, id, SQ_DB_object_state_erased);
     return e ? e
-             : sq_db_run_one(db, "UPDATE object SET state = ?2, erased_s = ?3, receipt = ?4 WHERE id = ?1",
+             : sq_db_run_one(db, "UPDATE object SET state = ?2, erased_s = ?3, receipt = ?4, erase_failures = 0, erase_retry_s = 0 WHERE id = ?1",
                              ARGS(A_ID(id), A_NO(SQ_DB_object_state_erased), A_NO(now_s), A_TEXT_OR_NULL(receipt)));
+}
+
+sq_err sq_db_object_erase_failed(struct sq_db *db, const uint8_t id[16], int64_t retry_s)
+{
+    int64_t from = 0;
+    sq_err e = sq_db_no(db, "SELECT state FROM object WHERE id = ?1", ARGS(A_ID(id)), &from);
+    if (!e && from != SQ_DB_object_state_erasing)
+        e = sq_fail(SQ_ECONFLICT);
+    return e ? e
+             : sq_db_run_one(db, "UPDATE object SET erase_failures = erase_failures + 1, erase_retry_s = ?2 WHERE id = ?1",
+                             ARGS(A_ID(id), A_NO(retry_s)));
+}
+
+sq_err sq_db_objects_erasing(struct sq_db *db, const uint8_t *owner, int64_t now_s, const uint8_t *after, int limit,
+                             sq_db_on_object on, void *ctx)
+{
+    _Static_assert(SQ_DB_object_state_erasing == 3, "in SQL");
+    const struct sq_arg *args = ARGS(A_BYTES(after, 16), A_NO(now_s), A_NO(sq_db_limit(limit)), A_BYTES(owner, 16));
+    return each_object(db, "WHERE state = 3 AND id > ifnull(?1, x'') AND erase_retry_s <= ?2 AND ifnull(?4, owner_id) = owner_id"
+                           " ORDER BY id LIMIT ?3", args, on, ctx);
+}
+
+sq_err sq_db_object_count_erase_failed(struct sq_db *db, int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM object WHERE state = 3 AND erase_failures > 0", NO_ARGS, out_n);
+}
+
+sq_err sq_db_objects_retry_now(struct sq_db *db)
+{
+    return sq_db_run(db, "UPDATE object SET erase_retry_s = 0 WHERE state = 3 AND erase_retry_s > 0", NO_ARGS, NULL);
 }
 
 sq_err sq_db_object_receipt(struct sq_db *db, const uint8_t id[16], struct sq_buf *out)
 {
     return sq_db_bytes(db, "SELECT receipt FROM object WHERE id = ?1", ARGS(A_ID(id)), out);
+}
+
+sq_err sq_db_object_job(struct sq_db *db, const uint8_t id[16], char out_job_id[SQ_DB_JOB_ID_BYTES])
+{
+    struct sq_buf b;
+    sq_buf_init(&b, SQ_DB_JOB_ID_BYTES - 1);
+    sq_err e = sq_db_bytes(db,
+                           "SELECT max(j) FROM (SELECT t.job_id AS j FROM task_object o JOIN task t ON t.id = o.task_id"
+                           "  WHERE o.object_id = ?1 AND t.job_id IS NOT NULL"
+                           " UNION ALL SELECT job_id FROM result_file WHERE header_object_id = ?1"
+                           " UNION ALL SELECT job_id FROM result_file WHERE body_object_id = ?1"
+                           " UNION ALL SELECT id FROM job WHERE package_object_id = ?1"
+                           " UNION ALL SELECT id FROM job WHERE report_object_id = ?1"
+                           " UNION ALL SELECT j2.id FROM upload u JOIN job j2 ON j2.upload_id = u.id"
+                           "  WHERE u.object_id = ?1 OR u.ids_object_id = ?1 OR u.genotypes_object_id = ?1)"
+                           " WHERE NOT EXISTS (SELECT 1 FROM object WHERE id = ?1 AND kind IN (12, 13))",
+                           ARGS(A_ID(id)), &b);
+    _Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_object_kind_map == 13, "in SQL");
+    if (!e) {
+        memcpy(out_job_id, b.p, b.n);
+        out_job_id[b.n] = 0;
+    }
+    sq_buf_done(&b);
+    return e;
 }
 
 sq_err sq_db_object_set_not_after(struct sq_db *db, const uint8_t id[16], int64_t not_after_s)

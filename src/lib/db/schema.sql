@@ -39,7 +39,9 @@ CREATE TABLE object (
     sealed_bytes INTEGER NOT NULL CHECK (sealed_bytes >= 0),
     sha256 BLOB CHECK (length(sha256) = 32),
     receipt TEXT,
-    erased_s INTEGER
+    erased_s INTEGER,
+    erase_failures INTEGER NOT NULL DEFAULT 0,
+    erase_retry_s INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX object_owner ON object (owner_id, state);
 CREATE INDEX object_not_after ON object (state, not_after_s);

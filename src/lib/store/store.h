@@ -106,16 +106,28 @@ sq_err sq_store_erase(struct sq_store *store, const uint8_t owner[SQ_STORE_ID_BY
 /** sq_store_erase_nameless - the same for a file that never got a name; @fd stays the caller's. */
 sq_err sq_store_erase_nameless(struct sq_store *store, int fd, struct sq_erased *out) SQ_MUST_CHECK;
 
+/** Where a listing stands. Zeros: at the start. */
+struct sq_store_place {
+    uint64_t owner_at;                /* place of the owner's entry in the directory of owners */
+    uint8_t owner[SQ_STORE_ID_BYTES];
+    uint64_t object_at;               /* place in that owner's directory */
+};
+struct sq_store_file {
+    uint8_t object[SQ_STORE_ID_BYTES], owner[SQ_STORE_ID_BYTES];
+    uint64_t n_bytes;
+};
 /**
- * sq_store_list - committed objects of all owners with an id above @after, in order of object id.
+ * sq_store_list - committed objects of all owners, as the directories have them.
  *
- * @max          at most SQ_STORE_LIST_MAX
- * @out_objects  [max][16]; @out_owners [max][16] in the same order.   written on success only
- * @out_n        0: the end.
+ * @place    where to go on; moved on success.
+ * @max      at most SQ_STORE_LIST_MAX
+ * @out      [max]                                             written on success only
+ * @out_n    0: the end.
  *
- * Reads all directories for each page: O(files) time, O(max) memory. Names that aren't ids are passed over.
+ * All pages together are O(files): the place is one in the directories, and nothing is sorted. What is there from the first
+ * page to the last is listed once; what comes or goes meanwhile may be. Names that aren't ids are passed over.
  */
-sq_err sq_store_list(struct sq_store *store, const uint8_t after[SQ_STORE_ID_BYTES], size_t max, uint8_t *out_objects,
-                     uint8_t *out_owners, size_t *out_n) SQ_MUST_CHECK;
+sq_err sq_store_list(struct sq_store *store, struct sq_store_place *place, size_t max, struct sq_store_file *out,
+                     size_t *out_n) SQ_MUST_CHECK;
 
 #endif

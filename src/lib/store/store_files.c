@@ -349,129 +349,104 @@ sq_err sq_store_erase_nameless(struct sq_store *s, int fd, struct sq_erased *out
 }
 
 /* ---- list ---- */
-struct found {
-    uint8_t object[SQ_STORE_ID_BYTES], owner[SQ_STORE_ID_BYTES];
-};
 
-struct page {
-    struct found *heap; /* the smallest ids so far; the largest of them on top */
-    size_t n, max;
-    const uint8_t *after;
-};
-
-static int cmp_found(const void *a, const void *b)
-{
-    return memcmp(a, b, sizeof(struct found)); /* object, then owner */
-}
-
-static void sift_down(struct page *p, size_t i)
+/* The next name in @d that is an id, strictly: 32 digits, lower case. *out_at: the place before it. SQ_ENOTFOUND: the end. */
+static sq_err next_id(DIR *d, uint8_t id[SQ_STORE_ID_BYTES], char name[SQ_STORE_HEX_BYTES], long *out_at)
 {
     for (;;) {
-        size_t big = i, l = 2 * i + 1, r = l + 1;
-        if (l < p->n && cmp_found(&p->heap[l], &p->heap[big]) > 0)
-            big = l;
-        if (r < p->n && cmp_found(&p->heap[r], &p->heap[big]) > 0)
-            big = r;
-        if (big == i)
-            return;
-        struct found t = p->heap[i];
-        p->heap[i] = p->heap[big];
-        p->heap[big] = t;
-        i = big;
-    }
-}
-
-static void page_add(struct page *p, const struct found *f)
-{
-    if (memcmp(f->object, p->after, SQ_STORE_ID_BYTES) <= 0)
-        return;
-    if (p->n == p->max) {
-        if (cmp_found(f, &p->heap[0]) < 0) {
-            p->heap[0] = *f;
-            sift_down(p, 0);
+        long at = telldir(d);
+        errno = 0;
+        const struct dirent *entry = readdir(d);
+        if (!entry)
+            return errno ? sq_fail(sq_err_errno()) : SQ_ENOTFOUND;
+        if (strspn(entry->d_name, "0123456789abcdef") == 2 * SQ_STORE_ID_BYTES && strlen(entry->d_name) == 2 * SQ_STORE_ID_BYTES &&
+            sq_hex_decode(entry->d_name, 2 * SQ_STORE_ID_BYTES, id, SQ_STORE_ID_BYTES) == SQ_OK) {
+            memcpy(name, entry->d_name, SQ_STORE_HEX_BYTES);
+            if (out_at)
+                *out_at = at;
+            return SQ_OK;
         }
-        return;
-    }
-    size_t i = p->n++;
-    p->heap[i] = *f;
-    for (size_t up; i && cmp_found(&p->heap[up = (i - 1) / 2], &p->heap[i]) < 0; i = up) {
-        struct found t = p->heap[i];
-        p->heap[i] = p->heap[up];
-        p->heap[up] = t;
     }
 }
 
-/* Call @each for every name in @dir_fd (taken over) that is an id, strictly: 32 digits, lower case. */
-static sq_err each_id(int dir_fd, sq_err (*each)(void *ctx, int dir_fd, const char *name, const uint8_t *id), void *ctx)
+/* @dir_fd is taken; *out NULL on failure */
+static sq_err dir_stream(int dir_fd, uint64_t at, DIR **out)
 {
     DIR *d = fdopendir(dir_fd);
+    *out = d;
     if (!d) {
         close(dir_fd);
         return sq_fail(SQ_ENOMEM);
     }
-    sq_err e = SQ_OK;
-    while (!e) {
-        errno = 0;
-        const struct dirent *entry = readdir(d);
-        if (!entry) {
-            if (errno)
-                e = sq_fail(sq_err_errno());
-            break;
-        }
-        uint8_t id[SQ_STORE_ID_BYTES];
-        if (strspn(entry->d_name, "0123456789abcdef") == sizeof id * 2 && strlen(entry->d_name) == sizeof id * 2 &&
-            sq_hex_decode(entry->d_name, sizeof id * 2, id, sizeof id) == SQ_OK)
-            e = each(ctx, dirfd(d), entry->d_name, id);
-    }
-    closedir(d);
-    return e;
-}
-
-struct list_walk {
-    struct page page;
-    struct found now;
-};
-
-static sq_err on_object(void *ctx, int dir_fd, const char *name, const uint8_t *id)
-{
-    struct list_walk *w = ctx;
-    (void)dir_fd;
-    (void)name;
-    memcpy(w->now.object, id, SQ_STORE_ID_BYTES);
-    page_add(&w->page, &w->now);
+    if (at)
+        seekdir(d, (long)at);
     return SQ_OK;
 }
 
-static sq_err on_owner(void *ctx, int dir_fd, const char *name, const uint8_t *id)
+/* The files of one owner from @place->object_at on. object_at becomes 0 at the end of that directory. */
+static sq_err list_owner(int top_fd, const char *owner_name, struct sq_store_place *place, size_t max,
+                         struct sq_store_file *out, size_t *n)
 {
-    struct list_walk *w = ctx;
-    memcpy(w->now.owner, id, SQ_STORE_ID_BYTES);
     int fd = -1;
-    sq_err e = sq_open_beneath(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd);
-    if (e == SQ_ENOTFOUND)
-        return SQ_OK; /* became empty and was removed */
-    return e ? e : each_id(fd, on_object, w);
+    DIR *d;
+    char name[SQ_STORE_HEX_BYTES];
+    sq_err e = sq_open_beneath(top_fd, owner_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &fd);
+    if (!e)
+        e = dir_stream(fd, place->object_at, &d);
+    if (e == SQ_ENOTFOUND) { /* became empty and was removed */
+        place->object_at = 0;
+        return SQ_OK;
+    }
+    if (e)
+        return e;
+    while (!e && *n < max) {
+        struct stat st;
+        struct sq_store_file *f = &out[*n];
+        e = next_id(d, f->object, name, NULL);
+        if (!e && fstatat(dirfd(d), name, &st, AT_SYMLINK_NOFOLLOW) == 0) { /* else: erased meanwhile */
+            memcpy(f->owner, place->owner, SQ_STORE_ID_BYTES);
+            f->n_bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+            (*n)++;
+        }
+    }
+    place->object_at = e == SQ_ENOTFOUND ? 0 : (uint64_t)telldir(d);
+    closedir(d);
+    return e == SQ_ENOTFOUND ? SQ_OK : e;
 }
 
-sq_err sq_store_list(struct sq_store *s, const uint8_t after[SQ_STORE_ID_BYTES], size_t max, uint8_t *out_objects,
-                     uint8_t *out_owners, size_t *out_n)
+sq_err sq_store_list(struct sq_store *s, struct sq_store_place *place, size_t max, struct sq_store_file *out, size_t *out_n)
 {
     sq_assert(max && max <= SQ_STORE_LIST_MAX);
-    struct list_walk w = {.page = {.heap = calloc(max, sizeof(struct found)), .max = max, .after = after}};
-    if (!w.page.heap)
-        return sq_fail(SQ_ENOMEM);
     int top = -1;
+    size_t n = 0;
+    DIR *d;
+    struct sq_store_place at = *place;
     sq_err e = sq_open_beneath(s->objects_fd, ".", O_RDONLY | O_DIRECTORY, 0, &top); /* its own place in the list */
     if (!e)
-        e = each_id(top, on_owner, &w);
-    if (!e) {
-        qsort(w.page.heap, w.page.n, sizeof w.page.heap[0], cmp_found);
-        for (size_t i = 0; i < w.page.n; i++) {
-            memcpy(out_objects + i * SQ_STORE_ID_BYTES, w.page.heap[i].object, SQ_STORE_ID_BYTES);
-            memcpy(out_owners + i * SQ_STORE_ID_BYTES, w.page.heap[i].owner, SQ_STORE_ID_BYTES);
+        e = dir_stream(top, at.owner_at, &d);
+    if (e)
+        return e;
+    while (!e && n < max) {
+        uint8_t owner[SQ_STORE_ID_BYTES];
+        char name[SQ_STORE_HEX_BYTES];
+        long before = 0;
+        e = next_id(d, owner, name, &before);
+        if (e)
+            break;
+        if (memcmp(owner, at.owner, SQ_STORE_ID_BYTES) != 0)
+            at.object_at = 0; /* the owner that we were in is gone, this is the one behind him */
+        memcpy(at.owner, owner, SQ_STORE_ID_BYTES);
+        at.owner_at = (uint64_t)before;
+        e = list_owner(dirfd(d), name, &at, max, out, &n);
+        if (!e && !at.object_at) { /* done with this owner: the next page begins behind him */
+            at.owner_at = (uint64_t)telldir(d);
+            memset(at.owner, 0, sizeof at.owner);
         }
-        *out_n = w.page.n;
     }
-    free(w.page.heap);
-    return e;
+    closedir(d);
+    if (e && e != SQ_ENOTFOUND)
+        return e;
+    *place = at;
+    *out_n = n;
+    return SQ_OK;
 }

@@ -399,17 +399,18 @@ static void test_growth_and_reuse(void **state)
     (void)state;
     int fd = new_file();
     struct sq_slab *slab = with_things(fd);
-    uint8_t id[16] = "many", ids[1024 * 16];
+    uint8_t id[16] = "many", ids[200 * SQ_SLAB_LISTED_BYTES];
     uint64_t when;
     uint32_t generation, n, next;
     for (uint32_t i = 0; i < 300; i++) {
         sq_put_be32(id + 8, i);
         ok(sq_slab_add(slab, SQ_SLAB_OBJECT, id, owner_a, 0, 6, NOW));
     }
-    sq_slab_list(slab, 0, ids, 200, &n, &next);
+    ok(sq_slab_list(slab, 0, ids, 200, &n, &next));
     assert_int_equal(n, 200);
     assert_true(next > 0);
-    sq_slab_list(slab, next, ids, 200, &n, &next);
+    ok(sq_slab_list(slab, next, ids, 200, &n, &next));
+    assert_memory_equal(ids + 16, owner_a, 16);
     assert_int_equal(n, 101);
     assert_int_equal(next, 0);
     sq_slab_close(slab);

@@ -373,26 +373,44 @@ static void test_list(void **state)
 {
     (void)state;
     enum { N = 57 };
-    uint8_t owner[16], object[16], after[16] = {0}, objects[8 * 16], owners[8 * 16], last[16] = {0};
-    for (unsigned i = 0; i < N; i++) { /* owners' order differs from the objects' */
+    uint8_t owner[16], object[16];
+    bool seen[N] = {false};
+    struct sq_store_place place = {.owner_at = 0};
+    struct sq_store_file file[8];
+    for (unsigned i = 0; i < N; i++) {
         id_of(owner, i % 5, (uint8_t)(200 - i % 5));
         id_of(object, i, (uint8_t)(i * 37 + 1));
-        put(owner, object, 1, 1);
+        put(owner, object, i + 1, 1);
     }
     assert_int_equal(mkdirat(dir_fd, "objects/lost+found", 0700), 0); /* not ids */
     assert_int_equal(mkdirat(dir_fd, "objects/ABCDEFABCDEFABCDEFABCDEFABCDEFAB", 0700), 0);
     size_t n = 0, total = 0;
-    for (;;) {
-        OK(sq_store_list(store, after, 8, objects, owners, &n));
+    for (unsigned page = 0;; page++) {
+        OK(sq_store_list(store, &place, 8, file, &n));
         if (!n)
             break;
         for (size_t i = 0; i < n; i++) {
-            assert_true(memcmp(objects + i * 16, last, 16) > 0);
-            memcpy(last, objects + i * 16, 16);
-            assert_true(is_there(owners + i * 16, objects + i * 16));
+            assert_true(is_there(file[i].owner, file[i].object));
+            assert_true(file[i].n_bytes >= 1 && file[i].n_bytes <= N);
+            unsigned no = (unsigned)file[i].n_bytes - 1; /* as long as its number */
+            id_of(object, no, (uint8_t)(no * 37 + 1));
+            assert_memory_equal(object, file[i].object, 16);
+            assert_false(seen[no]); /* each once */
+            seen[no] = true;
         }
         total += n;
-        memcpy(after, last, 16);
+        if (page == 2) { /* what the listing stands in goes away: the others are still listed */
+            struct sq_erased how;
+            for (unsigned i = 0; i < N; i++) {
+                id_of(owner, i % 5, (uint8_t)(200 - i % 5));
+                id_of(object, i, (uint8_t)(i * 37 + 1));
+                if (seen[i] || memcmp(owner, place.owner, 16))
+                    continue;
+                OK(sq_store_erase(store, owner, object, &how));
+                seen[i] = true;
+                total++;
+            }
+        }
     }
     assert_int_equal(total, N);
 }
@@ -436,9 +454,10 @@ static void test_many_threads(void **state)
         pthread_join(t[i], NULL);
         OK(w[i].e);
     }
-    uint8_t zero[16] = {0}, objects[16], owners[16];
+    struct sq_store_place place = {.owner_at = 0};
+    struct sq_store_file file;
     size_t n = 9;
-    OK(sq_store_list(store, zero, 1, objects, owners, &n));
+    OK(sq_store_list(store, &place, 1, &file, &n));
     assert_int_equal(n, 0);
 }
 

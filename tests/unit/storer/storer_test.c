@@ -234,9 +234,10 @@ static void test_life(void **state)
     assert_int_equal(got, 6);
     assert_memory_equal(b, "sealed", 6);
     OK(call(sq_msg_bare(file_list), &out));
-    assert_int_equal(out.u.file_list_is.object.n, 1);
-    assert_memory_equal(out.u.file_list_is.object.p, object, 16);
-    assert_memory_equal(out.u.file_list_is.owner.p, owner, 16);
+    assert_int_equal(out.u.file_list_is.files.n, 40);
+    assert_memory_equal(out.u.file_list_is.files.p, object, 16);
+    assert_memory_equal(out.u.file_list_is.files.p + 16, owner, 16);
+    assert_int_equal(sq_get_be64(out.u.file_list_is.files.p + 32), 6);
     OK(call(sq_msg_bare(store_state), &out));
     assert_true(out.u.store_state_is.total_bytes >= out.u.store_state_is.free_bytes);
     bool is_real = out.u.store_state_is.overwrite_is_real;
@@ -249,7 +250,7 @@ static void test_life(void **state)
     assert_int_equal(out.u.erased_is.method, SQ_ERASE_already_gone);
     assert_int_equal(out.u.erased_is.is_verified, 1);
     OK(call(sq_msg_bare(file_list), &out));
-    assert_int_equal(out.u.file_list_is.object.n, 0);
+    assert_int_equal(out.u.file_list_is.files.n, 0);
 }
 
 static void test_drop_and_erase_nameless(void **state)
