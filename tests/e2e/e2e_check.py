@@ -120,7 +120,10 @@ def each_disagreement_is_named_and_mended():
             db.execute("UPDATE object SET not_after_s = not_after_s + 86400 WHERE id = ?", (bytes.fromhex(ident),))
             code, a = h.check()
             assert code == 1 and codes(a) == ["slot_deadline"], a
-            db.execute("UPDATE object SET not_after_s = ? WHERE id = ?", (before, bytes.fromhex(ident)))
+            code, a = h.check("--mend")
+            assert code == 0 and a["mended"] == 1, a
+            (now,) = db.execute("SELECT not_after_s FROM object WHERE id = ?", (bytes.fromhex(ident),)).fetchone()
+            assert now == before, "the earlier of the two counts"
             db.execute("UPDATE object SET state = 4 WHERE id = ?", (bytes.fromhex(ident),))
             code, a = h.check()
             assert code == 1 and codes(a) == ["event_missing", "file_without_row", "receipt_missing", "result_lost", "slot_without_row"], a
