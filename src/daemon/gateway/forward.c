@@ -34,6 +34,7 @@ void forward_end(struct request *r)
                                     .address = sq_span_str(r->http->address), .params = request_params(r, params),
                                     .query = sq_span_str(r->http->query), .body = sq_span_of(body.p, body.n));
     memcpy(m.u.api.request_id, r->id, sizeof r->id);
+    sq_http_deadline(r->http, GATEWAY_CALL_MS / 1000 + 5);
     if (!e)
         e = sq_node_call(r->gw->node, SQ_ROLE_REGISTRAR, &m, GATEWAY_CALL_MS, pkt, &is);
     if (e)

@@ -21,12 +21,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#ifdef SQ_TEST_HOOKS
-#define SLICE_S 6 /* tests wait for slow clients to be cut */
-#else
-#define SLICE_S 60
-#endif
-
 /* One descriptor a connection, and two or three more for its upload or download. */
 static void allow_descriptors(void)
 {
@@ -74,7 +68,6 @@ static sq_err run(void)
         .max_connections = (unsigned)sq_node_setting_u64(gw.node, "max_connections"),
         .max_connections_per_ip = (unsigned)sq_node_setting_u64(gw.node, "max_connections_per_ip"),
         .head_s = 10,
-        .slice_s = SLICE_S,
         .idle_s = 60,
         .events = gateway_events,
         .ctx = &gw,

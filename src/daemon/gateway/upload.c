@@ -3,7 +3,7 @@
  * each file of the form is sealed as it comes, and when the whole form was there registrar closes them one by one. A form
  * that ends early, or breaks a rule, leaves nothing: what wasn't closed is aborted in upload_drop.
  *
- * Memory: one segment (64 KiB) in the sealer and the connection's buffer (24 KiB), whatever the file's size. A slow disk makes us
+ * Memory: one segment (64 KiB) in the sealer and libmicrohttpd's buffer, whatever the file's size. A slow disk makes us
  * read more slowly, and TCP tells the client.
  */
 #include "daemon/gateway/gateway.h"
@@ -14,6 +14,9 @@
 #include "lib/vault/vault_seal.h"
 
 #include <stdlib.h>
+
+#define SLICE_BYTES (64u << 10)
+#define SLICE_S 60u /* each 64 KiB of a body must come within this time */
 
 enum file_state { NONE, OPENED, SEALED, CLOSED };
 
@@ -33,6 +36,7 @@ struct upload {
     unsigned n_file;   /* that came; the first is opened before it comes */
     struct file *now;  /* the file whose bytes come, NULL between files */
     uint64_t n_other;  /* bytes of the form's other fields */
+    uint64_t next_slice;
     sq_err why;        /* what a client did wrong, for upload_abort */
     const char *detail;
 };
@@ -201,15 +205,22 @@ void upload_head(struct request *r)
     }
     r->upload->why = SQ_ECANCELLED; /* unless something else is found: the client went away */
     e = sq_multipart_new(boundary, &events, r, &r->upload->form);
+    sq_http_deadline(http, GATEWAY_CALL_MS / 1000 + SLICE_S);
     if (!e)
         e = file_open(r, &r->upload->file[0], is_chunked ? 0 : http->content_length);
     if (e)
         fail(r, e);
+    else
+        sq_http_deadline(http, SLICE_S);
 }
 
 void upload_body(struct request *r, const uint8_t *p, size_t n)
 {
     struct upload *u = r->upload;
+    if (r->http->n_in >= u->next_slice) {
+        u->next_slice = r->http->n_in + SLICE_BYTES;
+        sq_http_deadline(r->http, SLICE_S + GATEWAY_CALL_MS / 1000);
+    }
     sq_err e = sq_multipart_feed(u->form, p, n);
     if (e == SQ_EREQUEST && !u->detail)
         u->detail = "the body is not multipart/form-data with the boundary of its Content-Type";
@@ -226,6 +237,7 @@ static void close_all(struct request *r, struct sq_packet *pkt)
     sq_err e = sq_buf_addf(&list, "{\"success\":true,\"uploads\":[");
     for (unsigned i = 0; i < u->n_file && !e; i++) {
         struct sq_msg is;
+        sq_http_deadline(r->http, GATEWAY_CLOSE_MS / 1000 + 5);
         e = file_close(r, &u->file[i], pkt, &is);
         if (e)
             break;

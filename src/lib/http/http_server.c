@@ -1,253 +1,358 @@
-/* The listener: who may connect, who must go when there is no room, and the threads' beginning and end. */
 #include "lib/http/http_internal.h"
 
-#include "lib/core/clock.h"
-#include "lib/core/file.h"
 #include "lib/http/http_json.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <gnutls/gnutls.h>
+#include <limits.h>
 #include <malloc.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <microhttpd.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <time.h>
+#include <strings.h>
 #include <unistd.h>
 
+/*
+ * Said in full and not by a level: TLS 1.3, ephemeral groups of FIPS 186-5 and RFC 7748, certificates only. No pre-shared
+ * keys, no tickets (a stolen ticket key would open old traffic), and no early data: it can be replayed.
+ */
+static const char priorities[] = "NONE:+VERS-TLS1.3:+AES-256-GCM:+CHACHA20-POLY1305:+AEAD:+COMP-NULL:+CTYPE-X509:"
+                                 "+GROUP-X25519:+GROUP-SECP256R1:+SIGN-ECDSA-SECP256R1-SHA256:+SIGN-ECDSA-SECP384R1-SHA384:"
+                                 "+SIGN-EDDSA-ED25519:+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-PSS-RSAE-SHA384:%NO_TICKETS";
+
+#define CONN_MEMORY_BYTES (96U << 10)
 #define STACK_BYTES (256U << 10)
-#define SHED_MAX 16         /* connections beyond the limit that are told so */
-#define SHED_MAX_SOURCE 2   /* of one source */
-#define LEAVING_MAX 64      /* pushed out, their threads not ended yet */
-#define SHED_HEAD_S 3
+#define BODY_S 30             /* a body's default deadline; handlers of long ones move it */
+#define STREAM_S 120          /* a client must take the next 64 KiB of a stream within this time */
+#define SOURCE_MS 60000       /* and the stream's source must give its next bytes within this */
+#define STREAM_BLOCK (64U << 10)
+#define DRAIN_HEAD (UINT64_C(1) << 20)  /* of a body refused at its head: read so much, so that the client sees the answer */
+#define DRAIN_BODY (UINT64_C(16) << 20) /* of a body refused in its middle, where HTTP knows no answer before its end */
 
-/* ---- the list of connections, all under the lock ---- */
+struct sq_http {
+    struct sq_http_config config;
+    struct MHD_Daemon *mhd;
+    struct deadlines deadlines;
+};
 
-static struct source *source_find(struct sq_http *http, const char *name)
+struct request {
+    struct sq_http_request r; /* first: handlers hold this */
+    struct sq_http *http;
+    struct MHD_Connection *mhd;
+    struct conn *conn;
+    struct MHD_Response *response;
+    uint64_t n_dropped, n_stream;
+    bool is_begun, is_queued, has_transfer_encoding, has_length;
+};
+
+struct stream {
+    struct request *q;
+    int fd;
+};
+
+static const struct sq_http_field security[] = {
+    {"Strict-Transport-Security", "max-age=63072000; includeSubDomains"},
+    {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cache-Control", "no-store"},
+    {"Cross-Origin-Resource-Policy", "same-origin"},
+};
+
+/* ---- what the head says ---- */
+
+static bool is_name(const char *key, size_t n)
 {
-    struct source *s = http->sources;
-    while (s && strcmp(s->name, name) != 0)
-        s = s->next;
-    if (!s && (s = calloc(1, sizeof *s))) {
-        memcpy(s->name, name, strlen(name) + 1);
-        s->next = http->sources;
-        http->sources = s;
-    }
-    return s;
+    for (size_t i = 0; i < n; i++)
+        if (key[i] <= ' ' || key[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", key[i]))
+            return false;
+    return n > 0;
 }
 
-static void source_drop(struct sq_http *http, struct source *s)
+/* A header that may stand once: two would let a proxy and us read different requests. */
+static void only_one(struct request *q, const char **slot, const char *value)
 {
-    if (s->n_conn)
-        return;
-    struct source **at = &http->sources;
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
+    if (*slot)
+        q->r.head_error = SQ_EREQUEST;
+    *slot = value;
+}
+
+static void content_length(struct request *q, const char *value)
+{
+    if (q->has_length || !*value || strlen(value) > 18 || strspn(value, "0123456789") != strlen(value))
+        q->r.head_error = SQ_EREQUEST;
+    else
+        q->r.content_length = strtoull(value, NULL, 10);
+    q->has_length = true;
+}
+
+static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t n_key, const char *value,
+                                  size_t n_value)
+{
+    (void)kind;
+    struct request *q = cls;
+    struct sq_http_request *r = &q->r;
+    if (!value || n_value > SQ_HTTP_VALUE_MAX || strlen(value) != n_value || !is_name(key, n_key) || strlen(key) != n_key) {
+        r->head_error = SQ_EREQUEST;
+        return MHD_YES;
+    }
+    const struct {
+        const char *name, **slot;
+    } known[] = {{"Host", &r->host},           {"Authorization", &r->authorization}, {"X-Auth-Token", &r->x_auth_token},
+                 {"Content-Type", &r->content_type}, {"Range", &r->range},           {"If-Range", &r->if_range},
+                 {"If-None-Match", &r->if_none_match}, {"Expect", &r->expect}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (!strcasecmp(key, known[i].name))
+            only_one(q, known[i].slot, value);
+    if (!strcasecmp(key, "Content-Length"))
+        content_length(q, value);
+    if (!strcasecmp(key, "Transfer-Encoding")) {
+        if (q->has_transfer_encoding || strcasecmp(value, "chunked"))
+            r->head_error = SQ_EREQUEST;
+        q->has_transfer_encoding = true;
+    }
+    return MHD_YES;
+}
+
+static void read_head(struct request *q, const char *method)
+{
+    struct sq_http_request *r = &q->r;
+    r->method = method;
+    int n = MHD_get_connection_values_n(q->mhd, MHD_HEADER_KIND, one_header, q);
+    if (n < 0 || n > SQ_HTTP_HEADERS_MAX || !r->host || (q->has_transfer_encoding && q->has_length))
+        r->head_error = SQ_EREQUEST;
+    if (q->has_transfer_encoding)
+        r->content_length = SQ_HTTP_CHUNKED;
+    if (r->expect && strcasecmp(r->expect, "100-continue"))
+        r->head_error = SQ_EREQUEST;
+}
+
+static void client_address(struct MHD_Connection *c, char out[64])
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
+    memset(&a, 0, sizeof a);
+    if (info && info->client_addr)
+        memcpy(&a, info->client_addr, info->client_addr->sa_family == AF_INET6 ? sizeof a.v6 : sizeof a.v4);
+    const void *ip = &a.v4.sin_addr;
+    int family = AF_INET;
+    if (a.any.sa_family == AF_INET6) {
+        bool is_v4 = IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr);
+        ip = is_v4 ? a.v6.sin6_addr.s6_addr + 12 : a.v6.sin6_addr.s6_addr;
+        family = is_v4 ? AF_INET : AF_INET6;
+    }
+    if (!inet_ntop(family, ip, out, 64))
+        out[0] = 0;
+}
+
+/* The request line is here: the request begins, before anything of it is decoded. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
+{
+    struct request *q = calloc(1, sizeof *q);
+    if (!q)
+        return NULL;
+    q->http = cls;
+    q->mhd = c;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    q->conn = info ? info->socket_context : NULL;
+    if (q->conn)
+        conn_due(q->conn, q->http->config.head_s);
+    client_address(c, q->r.address);
+    size_t n_path = strcspn(uri, "?");
+    const char *query = uri[n_path] ? uri + n_path + 1 : "";
+    if (n_path > SQ_HTTP_PATH_MAX || !sq_http_query_is_plain(query)) {
+        q->r.head_error = SQ_EREQUEST;
+        return q;
+    }
+    memcpy(q->r.path, uri, n_path);
+    memcpy(q->r.query, query, strlen(query));
+    return q;
+}
+
+/* ---- answers ---- */
+
+static sq_err finish(struct request *q, struct MHD_Response *response, unsigned status, const struct sq_http_field *fields)
+{
+    bool is_ok = true;
+    for (size_t i = 0; i < sizeof security / sizeof security[0]; i++)
+        is_ok = is_ok && MHD_add_response_header(response, security[i].name, security[i].value) == MHD_YES;
+    for (; fields && fields->name; fields++)
+        is_ok = is_ok && MHD_add_response_header(response, fields->name, fields->value) == MHD_YES;
+    if (q->r.head_error) /* where a head makes no sense, what follows it may be anything */
+        is_ok = is_ok && MHD_add_response_header(response, "Connection", "close") == MHD_YES;
+    if (!is_ok) {
+        MHD_destroy_response(response);
+        return sq_fail(SQ_ENOMEM);
+    }
+    q->response = response;
+    q->r.status = status;
+    return SQ_OK;
+}
+
+sq_err sq_http_answer(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n)
+{
+    struct request *q = (struct request *)r;
+    if (q->response)
+        return sq_fail(SQ_ECONFLICT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(n, (void *)(uintptr_t)(n ? body : ""), MHD_RESPMEM_MUST_COPY);
+    if (!response)
+        return sq_fail(SQ_ENOMEM);
+    sq_err e = finish(q, response, status, fields);
+    if (!e)
+        r->n_out = strcmp(r->method, "HEAD") ? n : 0;
+    return e;
+}
+
+static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
+{
+    struct stream *s = cls;
+    s->q->r.n_out = pos; /* what was handed out before has been sent */
+    if (s->q->conn)
+        conn_due(s->q->conn, STREAM_S);
+    struct pollfd p = {.fd = s->fd, .events = POLLIN};
+    int ready;
+    do
+        ready = poll(&p, 1, SOURCE_MS);
+    while (ready < 0 && errno == EINTR);
+    ssize_t n = ready == 1 ? read(s->fd, buf, max) : -1;
+    return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void stream_free(void *cls)
+{
+    struct stream *s = cls;
+    if (s->fd >= 0)
+        close(s->fd);
     free(s);
 }
 
-/* It gives back what it was counted as. */
-static void discount(struct conn *c)
+sq_err sq_http_answer_stream(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, int fd,
+                             uint64_t n_bytes)
 {
-    if (c->phase == LEAVING) {
-        c->http->n_leaving--;
-    } else if (c->is_shed) {
-        c->http->n_shed--;
-        c->source->n_shed--;
-    } else {
-        c->http->n_placed--;
-        c->source->n_placed--;
+    struct request *q = (struct request *)r;
+    struct stream *s = q->response ? NULL : malloc(sizeof *s);
+    if (!s) {
+        if (fd >= 0)
+            close(fd);
+        return sq_fail(q->response ? SQ_ECONFLICT : SQ_ENOMEM);
     }
-}
-
-static void push_out(struct conn *c)
-{
-    discount(c);
-    c->phase = LEAVING;
-    c->http->n_leaving++;
-    shutdown(c->wire.fd, SHUT_RDWR); /* the descriptor stays its thread's, which wakes with an end of file */
-}
-
-/*
- * Room for one more of @source: of the connections that ask nothing, the oldest of the source that holds most, and of
- * those only one that holds at least what the newcomer will. The only connection of a source goes after 1 s at the
- * earliest: a handshake takes so long on a busy machine.
- */
-static bool make_room(struct sq_http *http, const struct source *source)
-{
-    int64_t now = sq_clock_steady_ms();
-    struct conn *victim = NULL;
-    for (struct conn *c = http->first; c; c = c->next) {
-        unsigned n = c->source->n_placed, n_most = victim ? victim->source->n_placed : 0;
-        bool may_go = c->phase == ASKS_NOTHING && !c->is_shed && n > source->n_placed && (n > 1 || now - c->since_ms > 1000);
-        if (may_go && (n > n_most || (n == n_most && c->since_ms < victim->since_ms)))
-            victim = c;
+    *s = (struct stream){q, fd};
+    struct MHD_Response *response = MHD_create_response_from_callback(n_bytes, STREAM_BLOCK, stream_read, s, stream_free);
+    if (!response) {
+        stream_free(s);
+        return sq_fail(SQ_ENOMEM);
     }
-    if (victim)
-        push_out(victim);
-    return victim != NULL;
+    q->n_stream = strcmp(r->method, "HEAD") ? n_bytes : 0;
+    return finish(q, response, status, fields);
 }
 
-/* Whether this connection gets a thread, and which kind. */
-static bool admit(struct sq_http *http, struct conn *c, const char *name)
+bool sq_http_is_answered(const struct sq_http_request *r)
 {
-    struct source *s = source_find(http, name);
-    if (!s)
-        return false;
-    bool has_place = s->n_placed < http->config.max_connections_per_ip;
-    if (has_place && http->n_placed >= http->config.max_connections)
-        has_place = http->n_leaving < LEAVING_MAX && make_room(http, s);
-    if (!has_place && (http->n_shed >= SHED_MAX || s->n_shed >= SHED_MAX_SOURCE)) {
-        source_drop(http, s);
-        return false;
+    return ((const struct request *)r)->response != NULL;
+}
+
+void sq_http_deadline(struct sq_http_request *r, unsigned seconds)
+{
+    struct request *q = (struct request *)r;
+    if (q->conn)
+        conn_due(q->conn, seconds);
+}
+
+/* ---- libmicrohttpd's callbacks ---- */
+
+static enum MHD_Result queue(struct request *q)
+{
+    if (!q->response)
+        return MHD_NO; /* out of memory */
+    q->is_queued = true;
+    sq_http_deadline(&q->r, STREAM_S);
+    return MHD_queue_response(q->mhd, q->r.status, q->response);
+}
+
+static enum MHD_Result on_head(struct request *q, const char *method)
+{
+    q->is_begun = true;
+    read_head(q, method);
+    sq_http_deadline(&q->r, BODY_S);
+    q->http->config.events.on_head(q->http->config.ctx, &q->r);
+    if (!q->response)
+        return MHD_YES;
+    /* Refused. A client that waits for 100, or has more to send than we care to read, is answered now and cut; any other
+     * is read to its end first: closing on unread bytes would make its TCP throw our answer away. */
+    bool is_now = q->r.head_error || q->r.expect || (q->r.content_length > DRAIN_HEAD && q->r.content_length != SQ_HTTP_CHUNKED);
+    q->n_dropped = DRAIN_BODY - DRAIN_HEAD;
+    return is_now ? queue(q) : MHD_YES;
+}
+
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+                                 const char *data, size_t *n_data, void **con_cls)
+{
+    (void)cls, (void)c, (void)url, (void)version;
+    struct request *q = *con_cls;
+    if (!q)
+        return MHD_NO;
+    if (!q->is_begun)
+        return on_head(q, method);
+    const struct sq_http_events *events = &q->http->config.events;
+    if (*n_data) {
+        q->r.n_in += *n_data;
+        if (q->response)
+            q->n_dropped += *n_data;
+        else
+            events->on_body(q->http->config.ctx, &q->r, (const uint8_t *)data, *n_data);
+        *n_data = 0;
+        return q->n_dropped > DRAIN_BODY ? MHD_NO : MHD_YES;
     }
-    c->source = s;
-    c->is_shed = !has_place;
-    s->n_conn++;
-    *(c->is_shed ? &http->n_shed : &http->n_placed) += 1;
-    *(c->is_shed ? &s->n_shed : &s->n_placed) += 1;
-    c->next = http->first;
-    if (c->next)
-        c->next->prev = c;
-    http->first = c;
-    return true;
+    if (q->is_queued)
+        return MHD_YES;
+    if (!q->response)
+        events->on_end(q->http->config.ctx, &q->r);
+    return queue(q);
 }
 
-bool conn_phase(struct conn *c, enum phase phase)
+static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode toe)
 {
-    pthread_mutex_lock(&c->http->lock);
-    bool is_ours = c->phase != LEAVING;
-    if (is_ours) {
-        c->phase = phase;
-        c->since_ms = sq_clock_steady_ms();
-    }
-    pthread_mutex_unlock(&c->http->lock);
-    return is_ours;
+    (void)cls, (void)c;
+    struct request *q = *con_cls;
+    *con_cls = NULL;
+    if (!q)
+        return;
+    bool is_complete = q->is_queued && toe == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (is_complete && q->n_stream)
+        q->r.n_out = q->n_stream;
+    if (q->is_begun)
+        q->http->config.events.on_done(q->http->config.ctx, &q->r, is_complete);
+    if (q->conn)
+        conn_due(q->conn, q->http->config.idle_s + q->http->config.head_s);
+    if (q->response)
+        MHD_destroy_response(q->response);
+    sq_wipe(q, sizeof *q);
+    free(q);
 }
 
-/* ---- one connection's thread ---- */
-
-static void release(struct credentials *c) /* under the lock */
+static void on_connection(void *cls, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode code)
 {
-    if (c && --c->n_user == 0)
-        credentials_free(c);
-}
-
-/* Out of the list first, closed then: whoever shuts connections down never meets a number that is somebody else's by now. */
-static void conn_end(struct conn *c)
-{
-    struct sq_http *http = c->http;
-    int fd = c->wire.fd;
-    pthread_mutex_lock(&http->lock);
-    release(c->credentials);
-    discount(c);
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        http->first = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    c->source->n_conn--;
-    source_drop(http, c->source);
-    pthread_mutex_unlock(&http->lock);
-    close(fd);
-    free(c);
-    pthread_mutex_lock(&http->lock); /* stop waits for this: then nothing of ours is touched any more */
-    http->n_thread--;
-    pthread_cond_signal(&http->ended);
-    pthread_mutex_unlock(&http->lock);
-}
-
-static void *serve(void *arg)
-{
-    conn_serve(arg);
-    conn_end(arg);
-    return NULL;
-}
-
-static void source_of(const struct sockaddr_storage *from, char address[64], char source[64])
-{
-    const struct sockaddr_in *v4 = (const void *)from;
-    const struct sockaddr_in6 *v6 = (const void *)from;
-    const void *ip = &v4->sin_addr;
-    bool is_v6 = from->ss_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
-    if (from->ss_family == AF_INET6)
-        ip = is_v6 ? v6->sin6_addr.s6_addr : v6->sin6_addr.s6_addr + 12;
-    if (!inet_ntop(is_v6 ? AF_INET6 : AF_INET, ip, address, 64))
-        address[0] = 0;
-    memcpy(source, address, 64);
-    if (is_v6) { /* whoever has one address of a /64 has them all */
-        struct in6_addr net = v6->sin6_addr;
-        memset(net.s6_addr + 8, 0, 8);
-        if (inet_ntop(AF_INET6, &net, source, 50))
-            memcpy(source + strlen(source), "/64", 4);
-    }
-}
-
-static void begin(struct sq_http *http, int fd, const struct sockaddr_storage *from)
-{
-    static const int one = 1;
-    struct conn *c = calloc(1, sizeof *c);
-    if (!c) {
-        close(fd);
+    struct sq_http *http = cls;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        conn_free(*context);
+        *context = NULL;
         return;
     }
-    c->http = http;
-    c->wire.fd = fd;
-    c->since_ms = sq_clock_steady_ms();
-    char source[64];
-    source_of(from, c->address, source);
-    bool is_ok = http->config.events.on_connect(http->config.ctx, source);
-    if (is_ok) {
-        pthread_mutex_lock(&http->lock);
-        is_ok = admit(http, c, source);
-        if (is_ok) {
-            c->credentials = http->credentials;
-            c->credentials->n_user++;
-            http->n_thread++;
-        }
-        pthread_mutex_unlock(&http->lock);
-    }
-    if (!is_ok) {
-        close(fd);
-        free(c);
-        return;
-    }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    c->wire.left_ms = (int64_t)(c->is_shed ? SHED_HEAD_S : http->config.head_s) * 1000;
-    pthread_t thread;
-    pthread_attr_t a;
-    pthread_attr_init(&a);
-    pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&a, STACK_BYTES);
-    if (pthread_create(&thread, &a, serve, c))
-        conn_end(c);
-    pthread_attr_destroy(&a);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *context = info ? conn_new(&http->deadlines, info->connect_fd, http->config.head_s) : NULL;
 }
 
-static void *listener(void *arg)
+/* Paths are matched as sent: an address of ours has nothing to decode. */
+static size_t leave_escaped(void *cls, struct MHD_Connection *c, char *s)
 {
-    struct sq_http *http = arg;
-    struct pollfd p[2] = {{.fd = http->config.listen_fd, .events = POLLIN}, {.fd = http->wake, .events = POLLIN}};
-    for (;;) {
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return NULL;
-        if (p[1].revents)
-            return NULL;
-        struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
-        socklen_t n = sizeof from;
-        int fd = accept4(http->config.listen_fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            begin(http, fd, &from);
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            struct timespec t = {.tv_nsec = 50000000}; /* none left: wait for one to end instead of spinning */
-            clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
-        }
-    }
+    (void)cls, (void)c;
+    return strlen(s);
 }
 
 /* ---- start and stop ---- */
@@ -258,11 +363,20 @@ sq_err sq_http_prepare(const struct sq_http_config *config)
     /* One heap, by brk: the heaps of further arenas can't shrink without opening /proc/sys/vm/overcommit_memory (glibc 2.36),
      * which no list of ours allows; and a heap for each of 256 threads would be ours to pay. */
     mallopt(M_ARENA_MAX, 1);
-    struct credentials *c = NULL;
-    sq_err e = tls_start();
-    if (!e)
-        e = credentials_new(config->certificate_pem, config->key_pem, &c);
-    credentials_free(c);
+    gnutls_certificate_credentials_t credentials = NULL;
+    gnutls_priority_t priority = NULL;
+    const gnutls_datum_t cert = {(unsigned char *)(uintptr_t)config->certificate_pem, (unsigned)strlen(config->certificate_pem)};
+    const gnutls_datum_t key = {(unsigned char *)(uintptr_t)config->key_pem, (unsigned)strlen(config->key_pem)};
+    sq_err e = SQ_OK;
+    if (gnutls_global_init() < 0 || gnutls_certificate_allocate_credentials(&credentials) < 0 ||
+        gnutls_priority_init(&priority, priorities, NULL) < 0)
+        e = sq_fail(SQ_ECRYPTO);
+    else if (gnutls_certificate_set_x509_key_mem(credentials, &cert, &key, GNUTLS_X509_FMT_PEM) < 0)
+        e = sq_fail(SQ_ECONFIG);
+    if (priority)
+        gnutls_priority_deinit(priority);
+    if (credentials)
+        gnutls_certificate_free_credentials(credentials);
     return e;
 }
 
@@ -272,36 +386,28 @@ sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out)
     if (!http)
         return sq_fail(SQ_ENOMEM);
     http->config = *config;
-    pthread_mutex_init(&http->lock, NULL);
-    pthread_cond_init(&http->ended, NULL);
-    http->wake = eventfd(0, EFD_CLOEXEC);
-    int flags = fcntl(config->listen_fd, F_GETFL);
-    sq_err e = http->wake < 0 || flags < 0 || fcntl(config->listen_fd, F_SETFL, flags | O_NONBLOCK) < 0 ? sq_fail(SQ_ESYS) : SQ_OK;
-    if (!e)
-        e = credentials_new(config->certificate_pem, config->key_pem, &http->credentials);
-    if (!e && pthread_create(&http->listener, NULL, listener, http))
-        e = sq_fail(SQ_ESYS);
+    sq_err e = deadlines_start(&http->deadlines);
     if (e) {
-        credentials_free(http->credentials);
-        sq_close(&http->wake);
         free(http);
         return e;
     }
+    http->mhd = MHD_start_daemon(
+        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_TLS, 0, NULL, NULL,
+        on_access, http, MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_HTTPS_MEM_CERT, config->certificate_pem,
+        MHD_OPTION_HTTPS_MEM_KEY, config->key_pem, MHD_OPTION_HTTPS_PRIORITIES, priorities, MHD_OPTION_CONNECTION_LIMIT,
+        config->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, config->max_connections_per_ip,
+        MHD_OPTION_CONNECTION_TIMEOUT, config->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY_BYTES,
+        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)(16U << 10), MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
+        http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_END);
+    if (!http->mhd) {
+        deadlines_stop(&http->deadlines);
+        free(http);
+        return sq_fail(SQ_ESYS);
+    }
     http->config.certificate_pem = http->config.key_pem = NULL; /* GnuTLS has its own */
     *out = http;
-    return SQ_OK;
-}
-
-sq_err sq_http_certificate(struct sq_http *http, const char *certificate_pem, const char *key_pem)
-{
-    struct credentials *c = NULL;
-    sq_err e = credentials_new(certificate_pem, key_pem, &c);
-    if (e)
-        return e;
-    pthread_mutex_lock(&http->lock);
-    release(http->credentials);
-    http->credentials = c;
-    pthread_mutex_unlock(&http->lock);
     return SQ_OK;
 }
 
@@ -309,19 +415,7 @@ void sq_http_stop(struct sq_http *http)
 {
     if (!http)
         return;
-    uint64_t one = 1;
-    ssize_t w = write(http->wake, &one, sizeof one);
-    sq_assert(w == sizeof one);
-    pthread_join(http->listener, NULL);
-    pthread_mutex_lock(&http->lock);
-    for (struct conn *c = http->first; c; c = c->next)
-        if (c->phase != LEAVING)
-            push_out(c);
-    while (http->n_thread)
-        pthread_cond_wait(&http->ended, &http->lock);
-    release(http->credentials);
-    pthread_mutex_unlock(&http->lock);
-    close(http->config.listen_fd);
-    close(http->wake);
+    MHD_stop_daemon(http->mhd);
+    deadlines_stop(&http->deadlines);
     free(http);
 }

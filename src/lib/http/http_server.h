@@ -1,53 +1,48 @@
 /**
- * http/http_server - HTTPS: TLS 1.3 by GnuTLS, HTTP/1.1 by ourselves, one thread a connection.
+ * http/http_server - HTTPS: TLS 1.3 and HTTP/1.1 by libmicrohttpd, one thread a connection.
  *
  * A thread a connection makes a handler one straight story and back-pressure natural: while a handler waits, nothing is
- * read from that client. What a request may cost is bounded here: connections, in all and of one source; memory of a
- * connection; and time. Time is a budget: what the client makes us wait, in each phase, whatever drips in meanwhile; time that
- * we need ourselves doesn't count. When there are too many connections, the newcomer pushes out one that asks nothing,
- * of the source that holds most; when all are busy it gets 503 (docs/decisions/0011-own-http.md).
+ * read from that client. What a request may cost is bounded here: connections, in all and of one address; memory of a
+ * connection; time: libmicrohttpd counts inactivity only, so a client that sends one byte a second would stay for ever;
+ * each phase gets a deadline, after which the socket is shut down.
  *
  * May touch: the listening socket it is given and what comes in there. Opens no file; never logs text from outside.
  */
 #ifndef SQ_HTTP_HTTP_SERVER_H
 #define SQ_HTTP_HTTP_SERVER_H
 
-#include "lib/http/http_head.h"
 #include "lib/http/http_rules.h"
 
 #define SQ_HTTP_PATH_MAX 512
+#define SQ_HTTP_HEADERS_MAX 64
+#define SQ_HTTP_VALUE_MAX 8192
 #define SQ_HTTP_CHUNKED UINT64_MAX /* content_length of a body whose length isn't told */
 
 struct sq_http;
 
 /** A request as its handlers see it. Header values are NULL when absent; all text lives as long as the request. */
 struct sq_http_request {
-    const char *method;                /* "" in a head that isn't HTTP */
+    const char *method;
     char path[SQ_HTTP_PATH_MAX + 1];   /* as sent, before `?`: nothing is decoded */
     char query[SQ_HTTP_QUERY_MAX + 1]; /* after `?`, or "" */
     char address[64];                  /* of the client: "192.0.2.7", "2001:db8::1" */
-    char source[64];                   /* who is counted: the address, of IPv6 its network: "2001:db8::/64" */
-    const char *host, *authorization, *x_auth_token, *content_type, *range, *if_range, *if_match, *if_none_match, *expect;
+    const char *host, *authorization, *x_auth_token, *content_type, *range, *if_range, *if_none_match, *expect;
     uint64_t content_length; /* 0: no body */
     sq_err head_error;       /* SQ_OK, or why this head is refused whatever it asks: see docs/api.md */
-    uint64_t n_in, n_out;    /* bytes of bodies; n_out: so many were taken by the client's side */
+    uint64_t n_in, n_out;    /* bytes of bodies; n_out of a stream: at least so many were taken by the client's side */
     unsigned status;         /* of the answer, once there is one */
     void *user;              /* the handlers' own */
 };
 
 /**
- * on_connect, on the listener's thread: may @source connect now? False: the connection is cut before TLS begins.
- * Then, on the connection's thread, in this order: on_head; on_body for each piece; on_end, or on_broken when the body can't be
- * read to its end (SQ_EREQUEST: not chunked coding; SQ_ESLOW: it came too slowly); on_done, always, last.
+ * Called in this order on the connection's thread: on_head; on_body for each piece; on_end; on_done, always, last.
  * The first sq_http_answer ends it: what still comes of the body is dropped. on_end must have answered.
  * on_done's is_complete: the whole answer was sent.
  */
 struct sq_http_events {
-    bool (*on_connect)(void *ctx, const char *source);
     void (*on_head)(void *ctx, struct sq_http_request *r);
     void (*on_body)(void *ctx, struct sq_http_request *r, const uint8_t *p, size_t n);
     void (*on_end)(void *ctx, struct sq_http_request *r);
-    void (*on_broken)(void *ctx, struct sq_http_request *r, sq_err why);
     void (*on_done)(void *ctx, struct sq_http_request *r, bool is_complete);
 };
 
@@ -56,8 +51,7 @@ struct sq_http_config {
     const char *certificate_pem, *key_pem;  /* borrowed during start: wipe them after it */
     unsigned max_connections, max_connections_per_ip;
     unsigned head_s;  /* TLS handshake and headers must be there within this time */
-    unsigned slice_s; /* each 64 KiB of a body must come, or be taken, within this time */
-    unsigned idle_s;  /* longest silence between requests */
+    unsigned idle_s;  /* longest silence, also between requests */
     struct sq_http_events events;
     void *ctx;
 };
@@ -66,10 +60,11 @@ struct sq_http_config {
 sq_err sq_http_prepare(const struct sq_http_config *config) SQ_MUST_CHECK;
 /** Starts threads: after confining. */
 sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out) SQ_MUST_CHECK;
-/** Another certificate and key, for connections from now on. On failure the old ones stay. */
-sq_err sq_http_certificate(struct sq_http *http, const char *certificate_pem, const char *key_pem) SQ_MUST_CHECK;
 /** Cuts every connection (on_done runs) and waits for their threads. NULL allowed. */
 void sq_http_stop(struct sq_http *http);
+
+/** From a handler: the rest of this request gets @seconds from now. The default of a body is 30 s. */
+void sq_http_deadline(struct sq_http_request *r, unsigned seconds);
 
 struct sq_http_field {
     const char *name, *value; /* name NULL ends a list */

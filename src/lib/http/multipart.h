@@ -2,7 +2,7 @@
  * http/multipart - multipart/form-data (RFC 7578, RFC 2046 §5.1) while it arrives, in constant memory.
  *
  * Data goes straight from the caller's buffer to on_data: nothing is held back but a started delimiter, whose bytes
- * are known. Our own parser: libmicrohttpd's passes over a missing end and hands out small pieces;
+ * are known. Our own parser and not libmicrohttpd's: that one passes over a missing end and hands out small pieces;
  * and this one can be tested and fuzzed byte by byte without a server.
  */
 #ifndef SQ_HTTP_MULTIPART_H

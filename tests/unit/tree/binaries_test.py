@@ -50,7 +50,7 @@ with tap.case("worker holds no keys: nothing of crypt, vault, http, db") as bad:
 with tap.case("only registrar links SQLite, only gateway links TLS and HTTP") as bad:
     for name in DAEMONS:
         libs = needed(name)
-        for lib, owner in (("libsqlite3", "registrar"), ("libgnutls", "gateway")):
+        for lib, owner in (("libsqlite3", "registrar"), ("libmicrohttpd", "gateway"), ("libgnutls", "gateway")):
             if (lib in libs) != (name == owner):
                 bad.append("sequester-%s %s %s" % (name, "links" if lib in libs else "doesn't link", lib))
 

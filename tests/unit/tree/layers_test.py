@@ -91,7 +91,7 @@ with tap.case("LAYERS: a library includes only rooms above it, a program only li
 
 with tap.case("LAYERS: what has one owner has one owner") as bad:
     for prefix, owners in {"openssl/": {"src/lib/crypt"}, "argon2": {"src/lib/crypt"}, "sqlite3": {"src/lib/db"},
-                           "htslib/": {"src/lib/formats", "src/worker"}, "gnutls/": {"src/lib/http"}}.items():
+                           "htslib/": {"src/lib/formats", "src/worker"}, "microhttpd": {"src/lib/http"}}.items():
         found = {room for room, (_, foreign) in LAYERS.items() if prefix in foreign}
         if found != owners:
             bad.append("%s: %s, expected %s" % (prefix, sorted(found), sorted(owners)))
