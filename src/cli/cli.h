@@ -37,6 +37,12 @@ struct cli_command {
     const char *opts, *exits, *summary, *example;
 };
 
+struct cli_option {
+    const char *name; /* with underscores */
+    char letter;      /* 0: none */
+    const char *value, *text;
+};
+
 #define CLI_MAX_ARGS 70
 struct cli {
     const struct cli_command *command;
@@ -51,13 +57,33 @@ struct cli {
 const struct cli_command *cli_commands(size_t *out_n);
 /** cli_parse - fill @c from @argv (kept). 0, or EXIT_USAGE after a message on standard error. @c->command NULL: none was named. */
 int cli_parse(struct cli *c, int argc, char **argv);
-void cli_help(const struct cli_command *command, FILE *to);
-void cli_help_all(FILE *to);
-void cli_help_markdown(FILE *to);
+const struct cli_option *cli_option(size_t opt);
+/** "--run-dir" */
+void cli_option_text(const struct cli_option *o, char out[32]);
+bool cli_takes(const struct cli_command *command, size_t opt);
 /** The same message for every misuse: what, and where the help is. Returns EXIT_USAGE. */
 int cli_misused(const struct cli *c, const char *what, ...) __attribute__((format(printf, 2, 3)));
 /** --limit and the like: a whole number within least..most, or EXIT_USAGE. */
 int cli_number(const struct cli *c, enum cli_opt opt, long fallback, long least, long most, long *out);
+
+/* ---- cli_help.c: help as text and as docs/cli.md ---- */
+/** What commands.def has no room for: a paragraph of details.def, or NULL. */
+const char *cli_detail(const struct cli_command *command);
+/** The options that are in force for @command, one after another: own ones, or the worker's for what is passed on to it.
+ *  cli_option_word() of it is "-o, --out PATH". */
+void cli_each_option(const struct cli_command *command, void (*fn)(void *ctx, const struct cli_option *o), void *ctx);
+void cli_option_word(const struct cli_option *o, char out[64]);
+const char *cli_exit_text(unsigned code);
+#define CLI_N_EXIT 6
+void cli_help(const struct cli_command *command, FILE *to);
+void cli_help_line(const struct cli_command *command, FILE *to); /* name and first sentence */
+void cli_help_all(FILE *to);
+void cli_help_markdown(FILE *to);
+
+/* ---- cli_man.c: manual pages and completion ---- */
+/** Manual page @name: a command ("admin user add"), "sequester", "sequester.ini", "sequester-parent". False: there is none. */
+bool cli_man(const char *name, FILE *to);
+void cli_bash(FILE *to);
 
 /* ---- cli_out.c: what is printed ---- */
 /** The answer as JSON on standard output (with --json), for all commands. */

@@ -1,4 +1,4 @@
-/* Command line to struct cli, and the help: both from commands.def and options.def. */
+/* Command line to struct cli, from commands.def and options.def. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -13,23 +13,12 @@ static const struct cli_command commands[] = {
 };
 #define N_COMMAND (sizeof commands / sizeof commands[0])
 
-struct option_row {
-    const char *name; /* with underscores */
-    char letter;
-    const char *value, *text;
-};
-static const struct option_row options[OPT_COUNT] = {
+static const struct cli_option options[OPT_COUNT] = {
 #define SQ_OPT(name, letter, value, text) {#name, letter, value, text},
 #include "cli/options.def"
 #undef SQ_OPT
 };
 
-static const char *const exit_texts[] = {"done",
-                                         "refused or failed; the message says why",
-                                         "wrong use of the command",
-                                         "the server can't be reached, or its certificate isn't trusted",
-                                         "not signed in",
-                                         "data is damaged, or a signature, checksum or password doesn't fit"};
 
 const struct cli_command *cli_commands(size_t *out_n)
 {
@@ -37,9 +26,14 @@ const struct cli_command *cli_commands(size_t *out_n)
     return commands;
 }
 
+const struct cli_option *cli_option(size_t opt)
+{
+    return &options[opt];
+}
+
 /* ---- options ---- */
 
-static void option_text(const struct option_row *o, char out[32])
+void cli_option_text(const struct cli_option *o, char out[32])
 {
     snprintf(out, 32, "--%s", o->name);
     for (char *p = out; *p; p++)
@@ -47,9 +41,9 @@ static void option_text(const struct option_row *o, char out[32])
             *p = '-';
 }
 
-static bool takes(const struct cli_command *command, size_t opt)
+bool cli_takes(const struct cli_command *command, size_t opt)
 {
-    if (opt == OPT_help || opt == OPT_json)
+    if (opt == OPT_help || (opt == OPT_json && command->run != cmd_local)) /* what goes to the worker has options of its own */
         return true;
     size_t n = strlen(options[opt].name);
     for (const char *p = command->opts; (p = strstr(p, options[opt].name)); p += n)
@@ -64,7 +58,7 @@ static size_t option_of(const char *word, const char **out_value)
     *out_value = NULL;
     for (size_t i = 0; i < OPT_COUNT; i++) {
         char text[32];
-        option_text(&options[i], text);
+        cli_option_text(&options[i], text);
         size_t n = strlen(text);
         if (options[i].letter && word[1] == options[i].letter && !word[2])
             return i;
@@ -95,7 +89,7 @@ static int take_option(struct cli *c, int argc, char **argv, int *i)
     if (opt == OPT_COUNT) /* the word itself isn't repeated when it carries a value: that could be a secret */
         return cli_misused(c, "unknown option %.*s", (int)strcspn(argv[*i], "="), argv[*i]);
     char text[32];
-    option_text(&options[opt], text);
+    cli_option_text(&options[opt], text);
     if (!options[opt].value && value)
         return cli_misused(c, "%s takes no value", text);
     if (options[opt].value && !value && *i + 1 >= argc)
@@ -148,6 +142,8 @@ int cli_parse(struct cli *c, int argc, char **argv)
     *c = (struct cli){.argc = argc, .argv = argv};
     bool is_passed = is_passed_on(argc, argv), is_literal = false;
     for (int i = 1; i < argc; i++) {
+        if (is_passed && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")))
+            c->opt[OPT_help] = "";
         if (!is_passed && !is_literal && argv[i][0] == '-' && argv[i][1]) {
             if (!strcmp(argv[i], "--"))
                 is_literal = true;
@@ -170,8 +166,8 @@ int cli_parse(struct cli *c, int argc, char **argv)
         return 0;
     for (size_t i = 0; i < OPT_COUNT; i++) {
         char text[32];
-        option_text(&options[i], text);
-        if (c->opt[i] && !takes(c->command, i))
+        cli_option_text(&options[i], text);
+        if (c->opt[i] && !cli_takes(c->command, i))
             return cli_misused(c, "%s has no option %s", c->command->name, text);
     }
     if (!is_passed && (c->n_arg < c->command->n_least || c->n_arg > c->command->n_most))
@@ -186,89 +182,11 @@ int cli_number(const struct cli *c, enum cli_opt opt, long fallback, long least,
     *out = fallback;
     if (!c->opt[opt])
         return 0;
-    option_text(&options[opt], text);
+    cli_option_text(&options[opt], text);
     errno = 0;
     long v = strtol(c->opt[opt], &end, 10);
     if (errno || *end || !*c->opt[opt] || v < least || v > most)
         return cli_misused(c, "%s must be a whole number, %ld to %ld", text, least, most);
     *out = v;
     return 0;
-}
-
-/* ---- help ---- */
-
-static void usage_line(const struct cli_command *command, FILE *to)
-{
-    fprintf(to, "sequester %s%s%s%s", command->name, *command->args ? " " : "", command->args,
-            *command->opts ? " [options]" : "");
-}
-
-void cli_help(const struct cli_command *command, FILE *to)
-{
-    fputs("usage: ", to);
-    usage_line(command, to);
-    fprintf(to, "\n\n%s\n\noptions:\n", command->summary);
-    for (size_t i = 0; i < OPT_COUNT; i++) {
-        if (!takes(command, i))
-            continue;
-        char text[32], whole[64];
-        option_text(&options[i], text);
-        snprintf(whole, sizeof whole, "%s%c%s%s %s", options[i].letter ? "-" : "",
-                 options[i].letter ? options[i].letter : ' ', options[i].letter ? ", " : "   ", text,
-                 options[i].value ? options[i].value : "");
-        fprintf(to, "  %-28s %s\n", whole, options[i].text);
-    }
-    fprintf(to, "\nexample:\n  %s\n\nexit codes:\n", command->example);
-    for (const char *p = command->exits; *p; p++)
-        if (*p != ' ')
-            fprintf(to, "  %c  %s\n", *p, exit_texts[*p - '0']);
-}
-
-void cli_help_all(FILE *to)
-{
-    fputs("usage: sequester COMMAND [arguments] [options]\n\n", to);
-    for (size_t i = 0; i < N_COMMAND; i++) {
-        const char *summary = commands[i].summary, *end = strstr(summary, ". "); /* its first sentence */
-        fprintf(to, "  %-22s %.*s\n", commands[i].name, (int)(end ? (size_t)(end - summary) : strlen(summary) - 1),
-                summary);
-    }
-    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes. First steps: init, admin user add, "
-          "login.\n",
-          to);
-}
-
-void cli_help_markdown(FILE *to)
-{
-    fputs("# The command line\n\n"
-          "Made by `sequester help --markdown`; a test holds it current.\n\n"
-          "All commands take `--help` and `--json`. Results go to standard output, progress and errors to standard "
-          "error. Passwords are asked for\n"
-          "on the terminal without echo, or read with `--password-stdin` or `--password-file FILE`: never from the "
-          "command line or the environment.\n"
-          "The session (server, CA file, token) lies in a file of mode 0600. Connections are TLS 1.3 with a verified "
-          "certificate; there is no switch\n"
-          "to turn that off.\n\n"
-          "| exit code | meaning |\n|---|---|\n",
-          to);
-    for (size_t i = 0; i < sizeof exit_texts / sizeof exit_texts[0]; i++)
-        fprintf(to, "| %zu | %s |\n", i, exit_texts[i]);
-    for (size_t i = 0; i < N_COMMAND; i++) {
-        const struct cli_command *command = &commands[i];
-        fprintf(to, "\n## sequester %s\n\n%s\n\n```\n", command->name, command->summary);
-        usage_line(command, to);
-        fprintf(to, "\n\n%s\n```\n\n", command->example);
-        bool is_any = false;
-        for (size_t o = 0; o < OPT_COUNT; o++) {
-            if (o == OPT_help || o == OPT_json || !takes(command, o))
-                continue;
-            char text[32];
-            option_text(&options[o], text);
-            if (!is_any)
-                fputs("| option | |\n|---|---|\n", to);
-            is_any = true;
-            fprintf(to, "| `%s%s%s` | %s |\n", text, options[o].value ? " " : "",
-                    options[o].value ? options[o].value : "", options[o].text);
-        }
-        fprintf(to, "%sExit codes: %s.\n", is_any ? "\n" : "", command->exits);
-    }
 }

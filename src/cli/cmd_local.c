@@ -54,23 +54,24 @@ int cmd_version(struct cli *c)
 
 int cmd_help(struct cli *c)
 {
-    if (c->opt[OPT_markdown]) {
-        cli_help_markdown(stdout);
-        return 0;
-    }
-    if (!c->n_arg) {
-        cli_help_all(stdout);
-        return 0;
-    }
     char name[100];
-    snprintf(name, sizeof name, "%.30s%s%.30s%s%.30s", c->arg[0], c->n_arg > 1 ? " " : "",
+    snprintf(name, sizeof name, "%.30s%s%.30s%s%.30s", c->n_arg ? c->arg[0] : "", c->n_arg > 1 ? " " : "",
              c->n_arg > 1 ? c->arg[1] : "", c->n_arg > 2 ? " " : "", c->n_arg > 2 ? c->arg[2] : "");
-    size_t n;
+    if (c->opt[OPT_man])
+        return cli_man(*name ? name : "sequester", stdout) ? 0 : cli_misused(c, "there is no manual page `%s`", name);
+    if (c->opt[OPT_markdown] || c->opt[OPT_bash] || !c->n_arg) {
+        (c->opt[OPT_markdown] ? cli_help_markdown : c->opt[OPT_bash] ? cli_bash : cli_help_all)(stdout);
+        return 0;
+    }
+    size_t n, n_shown = 0;
     const struct cli_command *commands = cli_commands(&n);
     for (size_t i = 0; i < n; i++)
         if (!strcmp(commands[i].name, name)) {
             cli_help(&commands[i], stdout);
             return 0;
         }
-    return cli_misused(c, "there is no command `%s`", name);
+    for (size_t i = 0; i < n; i++) /* the first words of several: `sequester help admin` */
+        if (!strncmp(commands[i].name, name, strlen(name)) && commands[i].name[strlen(name)] == ' ')
+            cli_help_line(&commands[i], stdout), n_shown++;
+    return n_shown ? 0 : cli_misused(c, "there is no command `%s`", name);
 }

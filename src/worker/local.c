@@ -37,16 +37,32 @@ struct local {
     char chrom[SQ_CHROM_MAX];
 };
 
-static const char usage[] = "usage: sequester impute --panel REF.bcf --target T.vcf.gz [--map MAP.gz] -o OUT.vcf.gz\n"
-                            "       sequester panel check --panel REF.bcf [--map MAP.gz]\n"
-                            "  --panel FILE    phased reference panel, VCF or BCF, one chromosome, biallelic records\n"
-                            "  --target FILE   phased genotypes, VCF, VCF.gz or BCF, one chromosome\n"
-                            "  --map FILE      genetic map: SHAPEIT, PLINK or Eagle; without one, 1 cM/Mb is assumed\n"
-                            "  -o, --out FILE  result, bgzipped VCF with GT:DS:HDS:GP; FILE.tbi is written beside it\n"
-                            "  --report FILE   why which variant was left out (tab separated)\n"
-                            "  --threads N     1 to 64 (default: the processors at hand)\n"
-                            "  --quiet         only errors\n"
-                            "exit code: 0 done, 1 an error in the data or in writing, 2 wrong arguments\n";
+enum { LOCAL_help = 'h', LOCAL_FIRST = 256,
+#define SQ_LOCAL_OPT(name, letter, value, commands, text) LOCAL_##name,
+#include "lib/jobs/local_options.def"
+#undef SQ_LOCAL_OPT
+};
+
+static void usage(FILE *to)
+{
+    fputs("usage: sequester impute --panel REF.bcf --target T.vcf.gz [--map MAP.gz] -o OUT.vcf.gz\n"
+          "       sequester panel check --panel REF.bcf [--map MAP.gz]\n", to);
+    static const struct {
+        const char *name, *value, *text;
+        char letter;
+    } rows[] = {
+#define SQ_LOCAL_OPT(name, letter, value, commands, text) {#name, value, text, letter},
+#include "lib/jobs/local_options.def"
+#undef SQ_LOCAL_OPT
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char word[32];
+        snprintf(word, sizeof word, "%s%c%s--%s %s", rows[i].letter ? "-" : "", rows[i].letter ? rows[i].letter : ' ', rows[i].letter ? ", " : "   ",
+                 rows[i].name, rows[i].value ? rows[i].value : "");
+        fprintf(to, "  %-20s %s\n", word, rows[i].text);
+    }
+    fputs("exit code: 0 done, 1 an error in the data or in writing, 2 wrong arguments\n", to);
+}
 
 static int say_error(const char *where, sq_err e, const struct sq_why *why)
 {
@@ -288,38 +304,36 @@ static int panel_check(struct local *l)
 
 static int wrong_usage(const char *what)
 {
-    fprintf(stderr, "sequester: %s\n%s", what, usage);
+    fprintf(stderr, "sequester: %s\n", what);
+    usage(stderr);
     return 2;
 }
 
 static bool parse_options(int argc, char **argv, struct local *l)
 {
-    static const struct option options[] = {{"panel", required_argument, NULL, 'p'},
-                                            {"target", required_argument, NULL, 't'},
-                                            {"map", required_argument, NULL, 'm'},
-                                            {"out", required_argument, NULL, 'o'},
-                                            {"report", required_argument, NULL, 'r'},
-                                            {"threads", required_argument, NULL, 'n'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+#define SQ_LOCAL_OPT(name, letter, value, commands, text) {#name, (const char *)value ? required_argument : no_argument, NULL, LOCAL_##name},
+#include "lib/jobs/local_options.def"
+#undef SQ_LOCAL_OPT
+        {"help", no_argument, NULL, LOCAL_help},
+        {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "o:hq", options, NULL)) != -1;) {
         char *end = NULL;
         unsigned long n = 0;
         switch (c) {
-        case 'p': l->panel = optarg; break;
-        case 't': l->target = optarg; break;
-        case 'm': l->map = optarg; break;
-        case 'o': l->out = optarg; break;
-        case 'r': l->report = optarg; break;
-        case 'q': l->is_quiet = true; break;
-        case 'n':
+        case LOCAL_panel: l->panel = optarg; break;
+        case LOCAL_target: l->target = optarg; break;
+        case LOCAL_map: l->map = optarg; break;
+        case LOCAL_out: case 'o': l->out = optarg; break;
+        case LOCAL_report: l->report = optarg; break;
+        case LOCAL_quiet: case 'q': l->is_quiet = true; break;
+        case LOCAL_threads:
             n = strtoul(optarg, &end, 10);
             if (*end || n < 1 || n > 64)
                 return false;
             l->n_thread = (unsigned)n;
             break;
-        case 'h': fputs(usage, stdout); exit(0);
+        case LOCAL_help: usage(stdout); exit(0);
         default: return false;
         }
     }
@@ -335,7 +349,7 @@ int local_main(int argc, char **argv)
     const char *verb = argc > 1 ? argv[1] : "";
     bool is_panel = !strcmp(verb, "panel"), is_impute = !strcmp(verb, "impute");
     if (!strcmp(verb, "--help") || !strcmp(verb, "-h")) {
-        fputs(usage, stdout);
+        usage(stdout);
         return 0;
     }
     if (!is_panel && !is_impute)

@@ -47,11 +47,13 @@ def names():
 
 def every_help():
     for name in names():
-        if name in ("impute", "panel check"):  # the worker's own help
-            done = run("help", *name.split())
-        else:
-            done = run(*name.split(), "--help")
+        done = run(*name.split(), "--help")
         text = done.stdout.decode()
+        if run("help", *name.split()).stdout != done.stdout:
+            ok(False, f"help {name} and {name} --help say the same")
+        wide = [line for line in text.split("\nexample:")[0].splitlines() if len(line) > 80]
+        if wide:
+            ok(False, f"help of {name} fits 80 columns: {wide[0]}")
         if not (done.returncode == DONE and "\nexample:\n  sequester " + name in text and "\nexit codes:\n  0  done" in text):
             ok(False, f"help of {name}")
     ok(len(names()) > 30, f"each of {len(names())} commands has help with an example and exit codes")

@@ -1,0 +1,197 @@
+/* Help as people read it, and the same as docs/cli.md: from commands.def, details.def and options.def. */
+#include "cli/cli.h"
+
+#include "lib/core/buf.h"
+
+#define WIDTH 80 /* columns of a terminal that nobody made larger */
+#define OPTION_AT 30
+
+static const char *const exit_texts[CLI_N_EXIT] = {"done",
+                                                   "refused or failed; the message says why",
+                                                   "wrong use of the command",
+                                                   "the server can't be reached, or its certificate isn't trusted",
+                                                   "not signed in",
+                                                   "data is damaged, or a signature, checksum or password doesn't fit"};
+
+const char *cli_exit_text(unsigned code)
+{
+    return code < CLI_N_EXIT ? exit_texts[code] : "";
+}
+
+const char *cli_detail(const struct cli_command *command)
+{
+    static const struct {
+        const char *name, *text;
+    } details[] = {
+#define SQ_DETAIL(name, text) {name, text},
+#include "cli/details.def"
+#undef SQ_DETAIL
+    };
+    for (size_t i = 0; i < sizeof details / sizeof details[0]; i++)
+        if (!strcmp(details[i].name, command->name))
+            return details[i].text;
+    return NULL;
+}
+
+static void each_local(const struct cli_command *command, void (*fn)(void *ctx, const struct cli_option *o), void *ctx)
+{
+    static const struct {
+        struct cli_option o;
+        const char *commands;
+    } local[] = {
+#define SQ_LOCAL_OPT(name, letter, value, commands, text) {{#name, letter, value, text}, commands},
+#include "lib/jobs/local_options.def"
+#undef SQ_LOCAL_OPT
+    };
+    for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
+        if (strstr(local[i].commands, command->name))
+            fn(ctx, &local[i].o);
+}
+
+void cli_each_option(const struct cli_command *command, void (*fn)(void *ctx, const struct cli_option *o), void *ctx)
+{
+    if (command->run == cmd_local)
+        each_local(command, fn, ctx);
+    for (size_t i = 0; i < OPT_COUNT; i++)
+        if (i != OPT_help && i != OPT_json && cli_takes(command, i))
+            fn(ctx, cli_option(i));
+    if (cli_takes(command, OPT_json)) /* those that all have come last */
+        fn(ctx, cli_option(OPT_json));
+    fn(ctx, cli_option(OPT_help));
+}
+
+void cli_option_word(const struct cli_option *o, char out[64])
+{
+    char text[32];
+    cli_option_text(o, text);
+    snprintf(out, 64, "%s%c%s%s%s%s", o->letter ? "-" : "", o->letter ? o->letter : ' ', o->letter ? ", " : "   ", text, o->value ? " " : "",
+             o->value ? o->value : "");
+}
+
+/* @text from column @at on, broken at spaces before column WIDTH; the cursor stands at column @at */
+static void wrap(const char *text, size_t at, FILE *to)
+{
+    size_t column = at;
+    while (*text) {
+        size_t n = strcspn(text, " \n");
+        if (column > at && column + 1 + n > WIDTH) {
+            fprintf(to, "\n%*s", (int)at, "");
+            column = at;
+        } else if (column > at) {
+            fputc(' ', to);
+            column++;
+        }
+        fprintf(to, "%.*s", (int)n, text);
+        column += n;
+        text += n;
+        text += *text == ' ' || *text == '\n';
+    }
+    fputc('\n', to);
+}
+
+static void usage_line(const struct cli_command *command, FILE *to)
+{
+    bool is_local = command->run == cmd_local;
+    fprintf(to, "sequester %s%s%s%s", command->name, *command->args && !is_local ? " " : "", is_local ? "" : command->args,
+            *command->opts || is_local ? " [options]" : "");
+}
+
+static void show_option(void *ctx, const struct cli_option *o)
+{
+    FILE *to = ctx;
+    char word[64];
+    cli_option_word(o, word);
+    int n = fprintf(to, "  %-*s", OPTION_AT - 3, word);
+    if (n >= OPTION_AT)
+        fprintf(to, "\n%*s", OPTION_AT, "");
+    else
+        fprintf(to, "%*s", OPTION_AT - n, "");
+    wrap(o->text, OPTION_AT, to);
+}
+
+void cli_help(const struct cli_command *command, FILE *to)
+{
+    const char *detail = cli_detail(command);
+    fputs("usage: ", to);
+    usage_line(command, to);
+    fputs("\n\n", to);
+    wrap(command->summary, 0, to);
+    if (detail) {
+        fputc('\n', to);
+        wrap(detail, 0, to);
+    }
+    fputs("\noptions:\n", to);
+    cli_each_option(command, show_option, to);
+    fprintf(to, "\nexample:\n  %s\n\nexit codes:\n", command->example);
+    for (const char *p = command->exits; *p; p++)
+        if (*p != ' ')
+            fprintf(to, "  %c  %s\n", *p, cli_exit_text((unsigned)(*p - '0')));
+}
+
+void cli_help_line(const struct cli_command *command, FILE *to)
+{
+    char first[200];
+    const char *summary = command->summary, *end = strstr(summary, ". "); /* its first sentence */
+    snprintf(first, sizeof first, "%.*s", (int)(end ? (size_t)(end - summary) : strlen(summary) - 1), summary);
+    fprintf(to, "  %-22s ", command->name);
+    if (strlen(command->name) > 22)
+        fprintf(to, "\n%25s", "");
+    wrap(first, 25, to);
+}
+
+void cli_help_all(FILE *to)
+{
+    size_t n;
+    const struct cli_command *commands = cli_commands(&n);
+    fputs("usage: sequester COMMAND [arguments] [options]\n\n", to);
+    for (size_t i = 0; i < n; i++)
+        cli_help_line(&commands[i], to);
+    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes.\nFirst steps: init, admin user add, login.\n", to);
+}
+
+static void markdown_option(void *ctx, const struct cli_option *o)
+{
+    struct {
+        FILE *to;
+        bool is_any;
+    } *m = ctx;
+    char text[32];
+    if (!strcmp(o->name, "help") || !strcmp(o->name, "json"))
+        return;
+    cli_option_text(o, text);
+    if (!m->is_any)
+        fputs("| option | |\n|---|---|\n", m->to);
+    m->is_any = true;
+    fprintf(m->to, "| `%s%s%s` | %s |\n", text, o->value ? " " : "", o->value ? o->value : "", o->text);
+}
+
+void cli_help_markdown(FILE *to)
+{
+    size_t n;
+    const struct cli_command *commands = cli_commands(&n);
+    fputs("# The command line\n\n"
+          "Made by `sequester help --markdown`; a test holds it current. The same as manual pages: `man sequester-upload`.\n\n"
+          "All commands but `impute` and `panel check` take `--json`, all take `--help`. Results go to standard output, progress and errors to standard "
+          "error. Passwords are asked for\n"
+          "on the terminal without echo, or read with `--password-stdin` or `--password-file FILE`: never from the "
+          "command line or the environment.\n"
+          "The session (server, CA file, token) lies in a file of mode 0600. Connections are TLS 1.3 with a verified "
+          "certificate; there is no switch\n"
+          "to turn that off.\n\n"
+          "| exit code | meaning |\n|---|---|\n",
+          to);
+    for (unsigned i = 0; i < CLI_N_EXIT; i++)
+        fprintf(to, "| %u | %s |\n", i, cli_exit_text(i));
+    for (size_t i = 0; i < n; i++) {
+        const char *detail = cli_detail(&commands[i]);
+        fprintf(to, "\n## sequester %s\n\n%s%s%s\n\n```\n", commands[i].name, commands[i].summary, detail ? " " : "", detail ? detail : "");
+        usage_line(&commands[i], to);
+        fprintf(to, "\n\n%s\n```\n\n", commands[i].example);
+        struct {
+            FILE *to;
+            bool is_any;
+        } m = {to, false};
+        cli_each_option(&commands[i], markdown_option, &m);
+        fprintf(to, "%sExit codes: %s.\n", m.is_any ? "\n" : "", commands[i].exits);
+    }
+}
