@@ -122,10 +122,21 @@ class Hub:
     def __exit__(self, kind, *_):
         with contextlib.suppress(Exception):
             self.stop()
+        found = self.sanitizer_reports()
         if kind:
             sys.stderr.write("---- the hub's log, last lines ----\n%s\n" % self.log()[-6000:])
         if not self.keep:
             shutil.rmtree(self.dir, ignore_errors=True)
+        assert not found or kind, "a sanitizer found: " + found
+
+    def sanitizer_reports(self):
+        """What ASan, UBSan or TSan (tools/check asan-e2e, tsan-e2e) wrote into the log, or ""."""
+        text = self.log()
+        at = re.search(r"^.*(?:(?:ERROR|WARNING): \w+Sanitizer|: runtime error: )", text, re.M)
+        if at:
+            keep = os.path.join(BUILD, "sanitizer-%d.log" % os.getpid())
+            open(keep, "a").write(text)
+        return text[at.start():at.start() + 4000] if at else ""
 
     def log(self):
         return open(self.log_path, errors="replace").read() if os.path.exists(self.log_path) else ""

@@ -2,6 +2,7 @@
  * What each process is handed and how it starts. Everything that needs a right (opening, binding, chown) happens here,
  * before the children run; they get descriptors with names, and nothing else.
  */
+#include "daemon/parent/manager.h"
 #include "daemon/parent/parent.h"
 
 #include "lib/core/clock.h"
@@ -17,6 +18,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -81,6 +83,20 @@ static sq_err check_reachable(const char *path)
     return SQ_OK;
 }
 
+/* how the children are started, and by whom */
+static sq_err open_children(struct parent *p)
+{
+    const char *by = config_get(&p->config, "start_by");
+    p->is_by_sockets = !strcmp(by, "sockets");
+    if (!p->is_by_sockets && strcmp(by, "parent")) {
+        fprintf(stderr, "sequester: start_by %s: expected parent or sockets\n", by);
+        return sq_fail(SQ_ECONFIG);
+    }
+    for (size_t i = 0; i < N_CHILD; i++)
+        p->child[i] = (struct child){.role = order[i], .control = -1, .exe = -1, .cwd = -1};
+    return SQ_OK;
+}
+
 static sq_err open_dirs(struct parent *p)
 {
     const char *state = config_get(&p->config, "state_dir");
@@ -96,8 +112,6 @@ static sq_err open_dirs(struct parent *p)
     uid_t base = (uid_t)config_number(&p->config, "uid_base");
     for (size_t i = 0; i < N_CHILD; i++) {
         struct child *c = &p->child[i];
-        c->role = order[i];
-        c->control = -1;
         c->uid = p->is_root && c->role != SQ_ROLE_JAILER ? base + (uid_t)c->role : 0;
         e = sq_dir_open(dir, sq_role_name(c->role), 0700, &c->cwd);
         if (e || fchmod(c->cwd, 0700) < 0 || (c->uid && fchown(c->cwd, c->uid, c->uid) < 0))
@@ -110,6 +124,10 @@ static sq_err open_dirs(struct parent *p)
 static sq_err open_listen(struct parent *p, int *out_fd)
 {
     const char *listen_on = config_get(&p->config, "listen");
+    if ((*out_fd = manager_listen_fd()) >= 0) { /* made by the service manager; `listen` is then its address as others call it */
+        snprintf(p->address, sizeof p->address, "https://%s", listen_on);
+        return SQ_OK;
+    }
     char host[256];
     snprintf(host, sizeof host, "%s", listen_on);
     char *port = strrchr(host, ':');
@@ -184,7 +202,7 @@ static sq_err open_secret(const char *key, const char *path, bool is_private, in
 static sq_err open_programs(struct parent *p, const char *bin_dir)
 {
     char path[PATH_MAX];
-    for (size_t i = 0; i < N_CHILD; i++) {
+    for (size_t i = 0; i < N_CHILD && !p->is_by_sockets; i++) {
         snprintf(path, sizeof path, "%s/sequester-%s", bin_dir, sq_role_name(p->child[i].role));
         p->child[i].exe = open(path, O_RDONLY | O_CLOEXEC);
         if (p->child[i].exe < 0)
@@ -220,7 +238,9 @@ static sq_err open_hooks(struct parent *p)
 sq_err children_prepare(struct parent *p, const char *bin_dir)
 {
     int listen_fd = -1, admin_fd = -1, cert = -1, key = -1, keyfile = -1;
-    sq_err e = open_dirs(p);
+    sq_err e = open_children(p);
+    if (!e && !p->is_by_sockets) /* else whoever starts them has made their directories */
+        e = open_dirs(p);
     if (!e)
         e = open_programs(p, bin_dir);
     if (!e)
@@ -347,7 +367,32 @@ void children_tell_losses(struct parent *p)
     (void)e;
 }
 
-sq_err child_start(struct parent *p, struct child *c)
+bool child_is_running(const struct child *c)
+{
+    return c->pid > 0 || c->control >= 0;
+}
+
+void child_kill(struct child *c)
+{
+    if (c->pid > 0)
+        kill(c->pid, SIGKILL);
+    else
+        sq_close(&c->control);
+}
+
+/* Its program, its user, its directory and its end of our socket: all is in what listens there (deploy/systemd). */
+static sq_err child_connect(struct parent *p, struct child *c)
+{
+    int control = -1;
+    sq_err e = manager_connect(config_get(&p->config, "run_dir"), sq_role_name(c->role), &control);
+    if (e)
+        return e;
+    c->control = control;
+    sq_log(SQ_LOG_child_started, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", 0));
+    return SQ_OK;
+}
+
+static sq_err child_fork(struct parent *p, struct child *c)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -360,12 +405,20 @@ sq_err child_start(struct parent *p, struct child *c)
         close(pair[0]);
         return sq_fail(SQ_ESYS);
     }
-    struct timeval limit = {.tv_sec = 10};
-    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit); /* a child that hangs in its hello must not hang us */
     c->pid = pid;
     c->control = pair[0];
+    sq_log(SQ_LOG_child_started, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", pid));
+    return SQ_OK;
+}
+
+sq_err child_start(struct parent *p, struct child *c)
+{
+    sq_err e = p->is_by_sockets ? child_connect(p, c) : child_fork(p, c);
+    if (e)
+        return e;
     c->is_serving = false;
     c->losses = 0;
-    sq_log(SQ_LOG_child_started, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", pid));
+    struct timeval limit = {.tv_sec = 10};
+    setsockopt(c->control, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit); /* a child that hangs in its hello must not hang us */
     return hand_out(p, c);
 }

@@ -7,18 +7,19 @@
  *
  * I hold no key (I pass a key file's descriptor on unread), I see no data, and I listen to nobody but my children.
  */
+#include "daemon/parent/manager.h"
 #include "daemon/parent/parent.h"
 
 #include "lib/core/clock.h"
 #include "lib/core/file.h"
 #include "lib/core/log.h"
+#include "lib/proc/confine.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
-#include <linux/landlock.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,7 +28,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,11 +72,11 @@ static sq_err check_swap(struct parent *p)
 
 static void look_around(struct parent *p)
 {
-    if (!p->is_root) {
+    if (!p->is_root && !p->is_by_sockets) {
         p->losses |= sq_loss_bit(SQ_LOSS_one_user);
         delegate_cgroup(p);
     }
-    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1)
+    if (sq_confine_landlock_abi() < 1)
         p->losses |= sq_loss_bit(SQ_LOSS_no_landlock);
     for (unsigned loss = 1; loss < SQ_LOSS_COUNT; loss++)
         if (p->losses & sq_loss_bit((enum sq_loss)loss))
@@ -84,21 +84,16 @@ static void look_around(struct parent *p)
                    SQ_LW("reason", sq_loss_row_of(loss)->name));
 }
 
-static void child_ended(struct parent *p, pid_t pid, int status)
+static void child_ended(struct child *c, int status)
 {
-    for (size_t i = 0; i < N_CHILD; i++) {
-        struct child *c = &p->child[i];
-        if (c->pid != pid)
-            continue;
-        sq_log(SQ_LOG_child_ended, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", pid),
-               SQ_LN("status", WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status)));
-        sq_close(&c->control);
-        c->pid = 0;
-        /* at once after a long life, then 0.2, 0.4 ... 6.4 s */
-        c->n_fail = c->is_serving ? 0 : c->n_fail + 1;
-        c->restart_at_ms = sq_clock_steady_ms() + (c->n_fail ? 100 << (c->n_fail > 6 ? 6 : c->n_fail) : 50);
-        c->is_serving = false;
-    }
+    sq_log(SQ_LOG_child_ended, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", c->pid),
+           SQ_LN("status", WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status)));
+    sq_close(&c->control);
+    c->pid = 0;
+    /* at once after a long life, then 0.2, 0.4 ... 6.4 s */
+    c->n_fail = c->is_serving ? 0 : c->n_fail + 1;
+    c->restart_at_ms = sq_clock_steady_ms() + (c->n_fail ? 100 << (c->n_fail > 6 ? 6 : c->n_fail) : 50);
+    c->is_serving = false;
 }
 
 static void reap(struct parent *p)
@@ -106,7 +101,9 @@ static void reap(struct parent *p)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        child_ended(p, pid, status);
+        for (size_t i = 0; i < N_CHILD; i++)
+            if (p->child[i].pid == pid)
+                child_ended(&p->child[i], status);
 }
 
 static int trust_in(enum sq_role role)
@@ -138,8 +135,10 @@ static void accused(struct parent *p, struct child *by, enum sq_role role)
         sq_log(SQ_LOG_failed, SQ_LW("what", "accusation"), SQ_LW("code", sq_err_name(SQ_EPROTO)));
         bad = by;
     }
-    if (bad->pid)
-        kill(bad->pid, SIGKILL);
+    if (bad->pid > 0)
+        child_kill(bad);
+    else if (bad->control >= 0)
+        child_ended(bad, SIGKILL);
 }
 
 static void from_child(struct parent *p, struct child *c)
@@ -154,27 +153,33 @@ static void from_child(struct parent *p, struct child *c)
         bool is_all = true;
         for (size_t i = 0; i < N_CHILD; i++)
             is_all = is_all && p->child[i].is_serving;
-        if (is_all)
+        if (is_all) {
             sq_log(SQ_LOG_ready, SQ_LW("address", p->address));
+            manager_tell("READY=1");
+        }
     } else if (!e && m.no == SQ_MSG_lost) {
         c->losses = m.u.lost.losses;
         children_tell_losses(p);
     } else if (!e && m.no == SQ_MSG_bad_peer) {
         accused(p, c, (enum sq_role)m.u.bad_peer.role);
-    } else if (c->pid) {
+    } else if (c->pid > 0) {
         kill(c->pid, SIGKILL); /* it hung up or spoke out of turn; SIGCHLD does the rest */
         sq_close(&c->control);
+    } else {
+        child_ended(c, 0);
     }
     sq_packet_free(pkt);
 }
 
-static int next_restart_ms(const struct parent *p)
+/* how long there is nothing to do: until a child is due again, or the service manager wants to hear of us */
+static int next_wake_ms(const struct parent *p)
 {
     int64_t now = sq_clock_steady_ms(), soonest = -1;
     for (size_t i = 0; i < N_CHILD; i++)
-        if (!p->child[i].pid && (soonest < 0 || p->child[i].restart_at_ms < soonest))
+        if (!child_is_running(&p->child[i]) && (soonest < 0 || p->child[i].restart_at_ms < soonest))
             soonest = p->child[i].restart_at_ms;
-    return soonest < 0 ? -1 : soonest <= now ? 0 : (int)(soonest - now);
+    int wait_ms = soonest < 0 ? -1 : soonest <= now ? 0 : (int)(soonest - now), watchdog_ms = manager_watchdog_ms();
+    return watchdog_ms >= 0 && (wait_ms < 0 || watchdog_ms < wait_ms) ? watchdog_ms : wait_ms;
 }
 
 static void start_missing(struct parent *p)
@@ -182,15 +187,17 @@ static void start_missing(struct parent *p)
     int64_t now = sq_clock_steady_ms();
     for (size_t i = 0; i < N_CHILD; i++) {
         struct child *c = &p->child[i];
-        if (c->pid || c->restart_at_ms > now)
+        if (child_is_running(c) || c->restart_at_ms > now)
             continue;
         sq_err e = child_start(p, c);
         if (e) {
             sq_log(SQ_LOG_failed, SQ_LW("what", "child_start"), SQ_LW("code", sq_err_name(e)));
-            if (c->pid)
-                kill(c->pid, SIGKILL);
-            else
+            if (c->pid > 0) {
+                child_kill(c);
+            } else {
+                sq_close(&c->control);
                 c->restart_at_ms = now + 1000;
+            }
         }
     }
 }
@@ -199,10 +206,12 @@ static void serve(struct parent *p, int signals)
 {
     while (!p->is_stopping) {
         start_missing(p);
+        if (manager_watchdog_ms() >= 0)
+            manager_tell("WATCHDOG=1");
         struct pollfd poll_fd[N_CHILD + 1] = {{.fd = signals, .events = POLLIN}};
         for (size_t i = 0; i < N_CHILD; i++)
             poll_fd[i + 1] = (struct pollfd){.fd = p->child[i].control, .events = POLLIN};
-        if (poll(poll_fd, N_CHILD + 1, next_restart_ms(p)) < 0 && errno != EINTR)
+        if (poll(poll_fd, N_CHILD + 1, next_wake_ms(p)) < 0 && errno != EINTR)
             break;
         for (size_t i = 0; i < N_CHILD; i++)
             if (poll_fd[i + 1].revents && p->child[i].control == poll_fd[i + 1].fd && poll_fd[i + 1].fd >= 0)
@@ -215,19 +224,28 @@ static void serve(struct parent *p, int signals)
     }
 }
 
+static bool has_hung_up(const struct child *c)
+{
+    struct pollfd p = {.fd = c->control, .events = POLLIN};
+    return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLERR);
+}
+
 /* one after the other, the last started first: gateway, so that nobody is served half; then registrar, which still needs
  * keeper to sign the last checkpoint; keeper and jailer at the end */
 static void stop_all(struct parent *p)
 {
     struct sq_msg stop = sq_msg_bare(stop);
+    manager_tell("STOPPING=1");
     for (size_t i = N_CHILD; i-- > 0;) {
         struct child *c = &p->child[i];
-        if (c->pid && sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &stop))
-            kill(c->pid, SIGKILL);
-        for (int64_t until = sq_clock_steady_ms() + STOP_WAIT_MS; c->pid && sq_clock_steady_ms() < until; usleep(10000))
+        if (child_is_running(c) && sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &stop))
+            child_kill(c);
+        for (int64_t until = sq_clock_steady_ms() + STOP_WAIT_MS; child_is_running(c) && sq_clock_steady_ms() < until; usleep(10000)) {
             reap(p);
-        if (c->pid)
-            kill(c->pid, SIGKILL);
+            if (c->pid <= 0 && has_hung_up(c))
+                sq_close(&c->control);
+        }
+        child_kill(c);
     }
 }
 
@@ -271,9 +289,14 @@ int main(int argc, char **argv)
     sigaddset(&set, SIGINT);
     signal(SIGPIPE, SIG_IGN);
 
+    manager_open();
     if (config_read(config_path, &parent.config) || check_swap(&parent) || children_prepare(&parent, dirname(exe)))
         return 78; /* EX_CONFIG: starting again won't help */
     look_around(&parent);
+    if (parent_confine(&parent)) {
+        sq_log(SQ_LOG_failed, SQ_LW("what", "confine"), SQ_LW("code", sq_err_name(SQ_ESYS)), SQ_LN("errno", errno));
+        return 1;
+    }
     sq_log(SQ_LOG_started, SQ_LN("pid", getpid()), SQ_LN("uid", geteuid()), SQ_LW("version", SQ_VERSION));
 
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -48,6 +48,7 @@ struct parent {
     struct config config;
     struct child child[N_CHILD];
     bool is_root;
+    bool is_by_sockets; /* start_by = sockets: others start them when we connect; then no child has a pid of ours */
     bool is_stopping;
     char address[160];
     uint64_t losses;           /* what parent itself found */
@@ -56,15 +57,21 @@ struct parent {
 
 /** children_prepare - directories, programs, sockets, certificates: all that children are handed. Prints errors. */
 sq_err children_prepare(struct parent *p, const char *bin_dir) SQ_MUST_CHECK;
-/** child_start - fork, give up rights, exec; hand out; link to the others that run. */
+/** child_start - fork, give up rights, exec (or connect to who does that); hand out; link to the others that run. */
 sq_err child_start(struct parent *p, struct child *c) SQ_MUST_CHECK;
 /** children_tell_losses - tell registrar what all of us have found. Does nothing while it doesn't run. */
 void children_tell_losses(struct parent *p);
+/** Whether it was started and not seen to end. */
+bool child_is_running(const struct child *c);
+/** child_kill - end it now: by a signal where it is ours, else by hanging up on it, which ends it too. */
+void child_kill(struct child *c);
 struct child *child_of(struct parent *p, enum sq_role role);
 /** Whether these two were given a socket to speak through. */
 bool children_linked(enum sq_role a, enum sq_role b);
 
 /** delegate_cgroup - for an ordinary user: a cgroup v2 whose children he may make and limit, with us moved out of its way. */
 void delegate_cgroup(struct parent *p);
+/** parent_confine - after children_prepare, before the first child: what neither parent nor any of them needs. */
+sq_err parent_confine(const struct parent *p) SQ_MUST_CHECK;
 
 #endif
