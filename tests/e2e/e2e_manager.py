@@ -1,7 +1,9 @@
 """The hub as deploy/systemd runs it: a service manager starts each process as its own user when parent connects, hands parent its
-listening socket, and hears READY, WATCHDOG and STOPPING. Here the test is the manager; parent is an ordinary user without capabilities."""
+listening socket, and hears READY, WATCHDOG and STOPPING; each has its unit's SystemCallFilter (where systemd-analyze knows the groups). Here the test is the manager; parent is an ordinary user without capabilities."""
 import os
+import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,14 +16,58 @@ import hub
 UID = 61900  # parent's; role k runs as UID + k
 JAILER_CAPS = "cap_sys_admin,cap_setuid,cap_setgid,cap_kill,cap_dac_override,cap_chown"
 LAUNCH = """
-import os, sys
+import ctypes, os, sys
 fd, uid, cwd, exe, name = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 os.dup2(fd, 3)
 os.chdir(cwd)
 if uid:
     os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+allowed, refused = sys.argv[6].split(), sys.argv[7].split()
+if allowed or refused: # the unit's SystemCallFilter=, SystemCallErrorNumber=EPERM, NoNewPrivileges=
+    lib = ctypes.CDLL("libseccomp.so.2")
+    lib.seccomp_init.restype = ctypes.c_void_p
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)
+    allow, eperm = 0x7fff0000, 0x00050001
+    f = ctypes.c_void_p(lib.seccomp_init(eperm if allowed else allow))
+    for name in allowed or refused:
+        no = lib.seccomp_syscall_resolve_name(name.encode())
+        if no >= 0:
+            lib.seccomp_rule_add(f, allow if allowed else eperm, no, 0)
+    if lib.seccomp_load(f):
+        sys.exit("seccomp_load")
 os.execve(exe, [name], {"SQ_LOG": os.environ.get("SQ_LOG", "info"), "LISTEN_FDS": "1", "SECRET": "x"})
 """
+
+
+def group(name):
+    """Names of the calls in a group of systemd's, groups within it included."""
+    out = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True).stdout
+    found = set()
+    for line in (line.strip() for line in out.splitlines()[1:]):
+        if line and not line.startswith("#"):
+            found |= group(line) if line.startswith("@") else {line}
+    return found
+
+
+def unit_filter(role):
+    """(allowed, refused) of the unit's SystemCallFilter= lines; both empty where systemd's groups aren't known."""
+    if not shutil.which("systemd-analyze"):
+        return set(), set()
+    unit = os.path.join(hub.ROOT, "deploy", "systemd", "sequester-%s@.service" % role)
+    allowed, refused, is_first, is_allowing = set(), set(), True, True
+    for line in open(unit):
+        if line.startswith("SystemCallFilter="):
+            words = line.split("=", 1)[1].strip()
+            is_less = words.startswith("~")
+            names = set().union(*(group(w) if w.startswith("@") else {w} for w in words.lstrip("~").split()))
+            if is_first:
+                is_allowing, is_first = not is_less, False
+            if is_allowing:
+                allowed = allowed - names if is_less else allowed | names
+            else:
+                refused |= names
+    return (allowed, set()) if is_allowing else (set(), refused)
 
 
 class Manager(hub.Hub):
@@ -30,7 +76,8 @@ class Manager(hub.Hub):
     def __init__(self):
         super().__init__(settings={"start_by": "sockets"})
         run = os.path.join(self.base, "run")
-        self.started, self.listeners, self.told = [], {}, []
+        self.started, self.listeners = [], {}
+        self.filters = {role: unit_filter(role) for role in hub.ROLES}
         os.chmod(self.base, 0o711)
         for d in (run, os.path.join(run, "start"), self.state):
             os.makedirs(d, exist_ok=True)
@@ -73,7 +120,8 @@ class Manager(hub.Hub):
             except OSError:
                 return
             log = open(self.log_path, "ab")
-            command = [sys.executable, "-c", LAUNCH, str(c.fileno()), str(uid), cwd, os.path.join(self.programs, "sequester-" + role), "sequester-" + role]
+            command = [sys.executable, "-c", LAUNCH, str(c.fileno()), str(uid), cwd, os.path.join(self.programs, "sequester-" + role), "sequester-" + role,
+                       *(" ".join(sorted(names)) for names in self.filters[role])]
             if role == "jailer":
                 command = ["setpriv", "--bounding-set", "-all," + ",".join("+" + x[4:] for x in JAILER_CAPS.split(","))] + command
             p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[c.fileno()])
@@ -138,6 +186,10 @@ def test_service_manager():
             uids.add(s["Uid"].split()[0])
             assert int(s["CapEff"], 16) == 0 and s["NoNewPrivs"] == "1" and s["Seccomp"] == "2", (role, s)  # jailer's outer process, too
         assert len(uids) == len(hub.ROLES), uids
+
+        # no filter of a unit has taken Landlock away where the kernel has it
+        confined = re.findall(r"role=(\w+) event=confined .* landlock=(\d+)", h.log())
+        assert {role for role, _ in confined} == set(hub.ROLES) | {"parent"} and len({abi for _, abi in confined}) == 1, confined
 
         # the whole job works
         h.panel()

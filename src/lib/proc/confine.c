@@ -189,8 +189,12 @@ static sq_err drop_caps(uint64_t keep)
                 return sq_fail(SQ_ESYS);
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
         return sq_fail(SQ_ESYS);
-    if ((e = set_caps(keep & permitted)) != SQ_OK || (e = get_caps(&effective, &permitted)) != SQ_OK)
+    /* Under a service manager there may be nothing to drop, and capset itself be refused: the result counts. */
+    sq_err dropped = set_caps(keep & permitted);
+    if ((e = get_caps(&effective, &permitted)) != SQ_OK)
         return e;
+    if (dropped != SQ_OK && permitted)
+        return dropped;
     return (effective | permitted) & ~keep ? sq_fail(SQ_ESYS) : SQ_OK;
 }
 
