@@ -230,16 +230,17 @@ static sq_err scan(struct opening *o)
         if (o->list.no[i] != i + 1)
             e = sq_fail(SQ_EAUDIT); /* a segment is missing */
     size_t start = o->list.n;
-    while (!e && start > 0) { /* back to the segment that holds the first entry we must see */
+    bool is_far_enough = start == 0;
+    while (!e && !is_far_enough && start > 0) { /* back to the segment that holds the first entry we must see */
         struct sq_seg seg;
         e = sq_seg_open(log->log_fd, o->list.no[--start], &seg);
         if (e)
             break;
-        bool is_far_enough = seg.is_header_good && seg.first <= log->frontier.size + 1;
+        is_far_enough = seg.is_header_good && seg.first >= 1 && seg.first <= log->frontier.size + 1;
         sq_seg_close(&seg);
-        if (is_far_enough)
-            break;
     }
+    if (!e && !is_far_enough) /* the log's first segment doesn't begin with entry 1 */
+        e = sq_fail(SQ_EAUDIT);
     for (size_t i = start; !e && i < o->list.n; i++) {
         struct sq_seg seg;
         e = sq_seg_open(log->log_fd, o->list.no[i], &seg);

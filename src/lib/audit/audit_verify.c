@@ -86,7 +86,7 @@ static sq_err read_checkpoints(struct verifying *v, int dir_fd, const char *vkey
         e = SQ_OK;
     const char *p = (const char *)file.p;
     uint64_t no = 1;
-    for (size_t at = 0, n; !e && (n = sq_checkpoint_record(p + at, file.n - at)) > 0; at += n, no++) {
+    for (size_t at = 0, n; !e && at < file.n && (n = sq_checkpoint_record(p + at, file.n - at)) > 0; at += n, no++) {
         struct sq_note_head h;
         bool is_good = sq_note_verify(vkey, p + at, n - 1, &h) == SQ_OK && h.size >= largest_signed(v)
                        && (h.size || memcmp(h.root, empty, sizeof empty) == 0);

@@ -10,8 +10,13 @@
 #include <stdlib.h>
 #include <zlib.h>
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION /* so that small inputs are filled and moved more than once */
+#define RAW_BYTES ((size_t)66000)
+#define OUT_STEP ((size_t)40960)
+#else
 #define RAW_BYTES ((size_t)256 << 10)
 #define OUT_STEP ((size_t)1 << 20)
+#endif
 #define BGZF_MAX_BLOCK ((size_t)65536)
 
 struct sq_source {

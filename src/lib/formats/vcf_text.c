@@ -48,8 +48,12 @@ static sq_err parse_alleles(struct sq_record *r, struct sq_why *why)
         return bad(why, r->line, 5, "ALT",
                    "the alternative allele is empty or has a character that doesn't belong there");
     r->n_alt = r->alt.n == 1 && r->alt.p[0] == '.' ? 0 : 1;
-    for (uint32_t i = 0; i < r->alt.n; i++)
-        r->n_alt += r->alt.p[i] == ',';
+    for (uint32_t i = 0; i < r->alt.n; i++) {
+        bool is_comma = r->alt.p[i] == ',';
+        if (is_comma && (i == 0 || i + 1 == r->alt.n || r->alt.p[i + 1] == ','))
+            return bad(why, r->line, 5, "ALT", "one of the alternative alleles is empty");
+        r->n_alt += is_comma;
+    }
     if (r->n_alt > SQ_GT_MAX_ALT || (size_t)r->ref.n + r->alt.n > SQ_ALLELES_MAX_BYTES)
         return sq_why_set(why, sq_fail(SQ_ELIMIT), r->line, 5, "ALT",
                           "more than %u alternative alleles, or longer than %zu bytes", SQ_GT_MAX_ALT,

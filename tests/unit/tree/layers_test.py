@@ -25,7 +25,7 @@ TWICE = {"main.c", "confine.c", "meson.build", "events.def", "config.c"}
 
 SKIP_DIRS = {".git", "__pycache__"}
 TEXT = (".c", ".h", ".def", ".py", ".sh", ".sql", ".build", ".txt", ".md", ".in")
-DATA = ("tests/data/", "tests/golden/")
+DATA = ("tests/data/", "tests/golden/", "tests/fuzz/seeds/")
 
 
 def files():
