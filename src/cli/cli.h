@@ -108,6 +108,14 @@ void out_progress_end(void);
 const char *out_text(const json_t *object, const char *key); /* "" when it is no text */
 uint64_t out_number(const json_t *object, const char *key);
 
+/* ---- cmd_admin.c ---- */
+/** One verb on the operator's socket. @args is taken; *out_answer is the caller's, NULL on failure. @fd: two, or NULL. */
+int admin_ask(const struct cli *c, const char *verb, json_t *args, const int fd[2], json_t **out_answer);
+
+/* ---- cmd_key.c ---- */
+/** The key slab is locked by shares and some are still wanted: says how many. */
+bool key_shares_wanting(const struct cli *c);
+
 /* ---- cli_secret.c ---- */
 #define SECRET_MAX_BYTES 1024
 struct secret {

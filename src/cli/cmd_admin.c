@@ -80,7 +80,7 @@ static int exchange(const struct cli *c, int sock, const char *verb, const struc
 }
 
 /* @args is taken; *out_answer is the caller's, NULL on failure */
-static int ask(const struct cli *c, const char *verb, json_t *args, const int fd[2], json_t **out_answer)
+int admin_ask(const struct cli *c, const char *verb, json_t *args, const int fd[2], json_t **out_answer)
 {
     int sock = -1;
     struct sq_buf text;
@@ -105,7 +105,7 @@ static int ask(const struct cli *c, const char *verb, json_t *args, const int fd
 static int plain(const struct cli *c, const char *verb, json_t *args, const char *done)
 {
     json_t *j;
-    int rc = ask(c, verb, args, NULL, &j);
+    int rc = admin_ask(c, verb, args, NULL, &j);
     if (!rc && c->opt[OPT_json]) {
         json_object_set_new(j, "success", json_true());
         out_json(j);
@@ -134,7 +134,7 @@ static void show_promises(const json_t *promises)
 int cmd_admin_status(struct cli *c)
 {
     json_t *j;
-    int rc = ask(c, "status", json_object(), NULL, &j);
+    int rc = admin_ask(c, "status", json_object(), NULL, &j);
     if (!rc && c->opt[OPT_json]) {
         out_json(j);
     } else if (!rc) {
@@ -211,10 +211,12 @@ int cmd_admin_unseal(struct cli *c)
     json_t *args = rc ? NULL : json_pack("{s:s}", "passphrase", passphrase.text);
     secret_done(&passphrase);
     if (!rc)
-        rc = plain(c, "unseal", args, "unsealed");
+        rc = plain(c, "unseal", args, "taken");
+    if (!rc && key_shares_wanting(c))
+        return 0;
     json_t *j = NULL;
     for (int64_t until = sq_clock_steady_ms() + START_MS; !rc && sq_clock_steady_ms() < until; usleep(200000)) {
-        rc = ask(c, "status", json_object(), NULL, &j); /* until it serves, so that what follows finds it up */
+        rc = admin_ask(c, "status", json_object(), NULL, &j); /* until it serves, so that what follows finds it up */
         bool is_waiting = !strcmp(out_text(j, "state"), "waiting");
         json_decref(j);
         if (!is_waiting)
@@ -238,7 +240,7 @@ int cmd_admin_user_add(struct cli *c)
                                   c->opt[OPT_role] ? c->opt[OPT_role] : "user", "password", password.text);
     secret_done(&password);
     if (!rc)
-        rc = ask(c, "user-add", args, NULL, &j);
+        rc = admin_ask(c, "user-add", args, NULL, &j);
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
@@ -250,7 +252,7 @@ int cmd_admin_user_add(struct cli *c)
 static int end_sessions(struct cli *c, const char *verb)
 {
     json_t *j;
-    int rc = ask(c, verb, json_pack("{s:s}", "name", c->arg[0]), NULL, &j);
+    int rc = admin_ask(c, verb, json_pack("{s:s}", "name", c->arg[0]), NULL, &j);
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
@@ -283,7 +285,7 @@ int cmd_admin_panel_add(struct cli *c)
     if (args && c->opt[OPT_populations])
         json_object_set_new(args, "populations", json_string(c->opt[OPT_populations]));
     if (!rc)
-        rc = ask(c, "panel-add", args, fd, &j);
+        rc = admin_ask(c, "panel-add", args, fd, &j);
     else
         json_decref(args);
     if (!rc && c->opt[OPT_json])

@@ -77,8 +77,12 @@ static void check_whole(struct checking *k)
     check_file(k, "tls_key", true);
     if (!strcmp(backend, "file"))
         check_file(k, "key_file", true);
+    else if (!strcmp(backend, "pkcs11"))
+        check_file(k, "pkcs11_pin_file", true);
     else if (strcmp(backend, "passphrase"))
-        find(k, 0, "key_backend", "must be passphrase or file");
+        find(k, 0, "key_backend", "must be passphrase, file or pkcs11");
+    if (!strcmp(backend, "pkcs11") && !*value_of(k, "pkcs11_server"))
+        find(k, 0, "pkcs11_server", "must name the socket of p11-kit server");
     if ((!strncmp(listen, "0.0.0.0", 7) || !strncmp(listen, "[::]", 4)) && strcmp(value_of(k, "allow_wildcard"), "yes"))
         find(k, 0, "listen", "is a wildcard address: name one address, or say allow_wildcard = yes");
     if (!strrchr(listen, ':'))

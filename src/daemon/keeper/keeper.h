@@ -5,6 +5,7 @@
 #include "daemon/keeper/clock_watch.h"
 #include "daemon/keeper/grants.h"
 #include "daemon/keeper/hash_pool.h"
+#include "daemon/keeper/hsm.h"
 #include "daemon/keeper/slab.h"
 #include "lib/proc/node.h"
 
@@ -20,7 +21,15 @@ struct keeper {
     struct sq_node *node;
     struct sq_slab *slab;
     const char *origin;
-    bool is_file_mode;
+    enum sq_slab_backend wanted;                  /* what the configuration says: passphrase, file or PKCS#11 */
+    struct sq_key *file_kek, *token_kek;          /* NULL: not configured */
+    struct sq_slab_lock own, token_lock;          /* own: the lock that opens by itself, when one is wanted */
+    struct keeper_shares {                        /* given so far; under backoff.lock */
+        uint8_t number[SQ_SPLIT_MAX_SHARES];
+        uint8_t *bytes; /* locked */
+        unsigned n;
+        int64_t since_ms;
+    } shares;
     struct keeper_grants grants;
     struct keeper_clock clock;
     struct keeper_hash_pool hash_pool;
@@ -41,8 +50,23 @@ struct keeper {
 void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_unseal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_clock_confirm(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
-/* After the slab became readable: say so to the node and to the log. */
+/* Check or set the passphrase, with back-off; backoff.lock is held. */
+sq_err keeper_try_passphrase(struct keeper *k, struct sq_span passphrase) SQ_MUST_CHECK;
+
+/* root_keys.c */
+/* After the slab became readable: say so to the node and to the log, and lock it as the configuration wants. */
 void keeper_unsealed(struct keeper *k);
+sq_err keeper_unseal_self(struct keeper *k) SQ_MUST_CHECK;
+void on_key_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_key_rotate(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_key_passphrase(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_key_split(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
+/* shares.c */
+#define KEEPER_SHARE_TEXT_BYTES 114 /* with its LF */
+unsigned keeper_shares_given(struct keeper *k);
+sq_err keeper_shares_write(const struct sq_key *kek, const struct sq_slab_lock *lock, char *out) SQ_MUST_CHECK;
+sq_err keeper_try_share(struct keeper *k, struct sq_span text) SQ_MUST_CHECK;
 
 /* slots.c */
 void on_owner_create(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

@@ -4,7 +4,7 @@
  * Who I am: the one process that holds keys. I draw them, wrap them in the slab, hand out what is derived from them for one part
  * or one package entry at a time, and destroy them, on request and by myself when their time is over.
  *
- * What I hold: the slab's descriptor; the root key in locked memory while I am unsealed; for the time of one request an
+ * What I hold: the slab's descriptor; the root key in locked memory while I am unsealed, and what a key file or token gave for it; for the time of one request an
  * owner's or object's key; grants and one-time passwords, in memory only.
  *
  * What I give away: to gateway, fresh keys of new parts of objects that are open for it. To runner, what the live
@@ -70,6 +70,22 @@ static int open_slab(void)
     return fd;
 }
 
+static void open_keeper(struct keeper *k, int slab_fd)
+{
+    sq_err err = sq_slab_open(slab_fd, &k->slab);
+    if (err)
+        give_up("slab", err);
+    if (sq_slab_n_damaged(k->slab))
+        sq_log(SQ_LOG_sweep, SQ_LN("damaged", sq_slab_n_damaged(k->slab)));
+    keeper_clock_start(&k->clock, sq_slab_clock_s(k->slab));
+    if ((err = keeper_grants_init(&k->grants)))
+        give_up("grants", err);
+    keeper_hash_pool_init(&k->hash_pool);
+    pthread_mutex_init(&k->backoff.lock, NULL);
+    pthread_mutex_init(&k->publics.lock, NULL);
+    pthread_mutex_init(&k->signing, NULL);
+}
+
 /* 64 hex digits, maybe a line feed. */
 static struct sq_key *read_key_file(int fd)
 {
@@ -95,52 +111,56 @@ static struct sq_key *read_key_file(int fd)
     return kek;
 }
 
-static struct sq_key *take_kek(struct keeper *k)
+static enum sq_slab_backend wanted_backend(struct keeper *k)
 {
-    const char *backend = sq_node_setting(k->node, "key_backend");
+    const char *name = sq_node_setting(k->node, "key_backend");
+    if (name && !strcmp(name, "file"))
+        return SQ_SLAB_FILE;
+    return name && !strcmp(name, "pkcs11") ? SQ_SLAB_PKCS11 : SQ_SLAB_PASSPHRASE;
+}
+
+static void take_file_kek(struct keeper *k)
+{
     int fd = sq_node_take(k->node, "keyfile");
-    k->is_file_mode = backend && !strcmp(backend, "file");
-    if (!k->is_file_mode) {
-        sq_close(&fd);
-        return NULL;
-    }
-    if (fd < 0)
+    if (fd >= 0)
+        k->file_kek = read_key_file(fd);
+    else if (k->wanted == SQ_SLAB_FILE)
         give_up("key_file_missing", SQ_ECONFIG);
-    struct sq_key *kek = read_key_file(fd);
     sq_close(&fd);
-    return kek;
+}
+
+/* The token is asked now, once: the vendor's program is reached by a socket, and this process will have none. */
+static void take_token_kek(struct keeper *k)
+{
+    const char *server = sq_node_setting(k->node, "pkcs11_server");
+    int pin = sq_node_take(k->node, "pkcs11_pin");
+    struct sq_hsm *hsm = NULL;
+    const char *why = "pkcs11";
+    sq_err err = SQ_OK;
+    if (!server || !*server || pin < 0) {
+        sq_close(&pin);
+        if (k->wanted == SQ_SLAB_PKCS11)
+            give_up("pkcs11_server_or_pin_file_missing", SQ_ECONFIG);
+        return;
+    }
+    if (sq_slab_is_new(k->slab)) {
+        if (k->wanted == SQ_SLAB_PKCS11 && !(err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), pin, &hsm, &why)))
+            err = sq_hsm_new_kek(hsm, &k->token_lock, &k->token_kek);
+    } else if (!(err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), pin, &hsm, &why))) {
+        sq_slab_lock_of(k->slab, &k->token_lock);
+        if (k->token_lock.backend == SQ_SLAB_PKCS11)
+            err = sq_hsm_kek(hsm, &k->token_lock, &k->token_kek);
+        else
+            err = sq_hsm_new_kek(hsm, &k->token_lock, &k->token_kek);
+        k->token_lock.kek = k->token_kek;
+    }
+    sq_hsm_close(hsm);
+    sq_close(&pin);
+    if (err)
+        give_up(why, err);
 }
 
 /* ---- after confining ---- */
-
-static void open_keeper(struct keeper *k, int slab_fd)
-{
-    sq_err err = sq_slab_open(slab_fd, &k->slab);
-    if (err)
-        give_up("slab", err);
-    if (sq_slab_n_damaged(k->slab))
-        sq_log(SQ_LOG_sweep, SQ_LN("damaged", sq_slab_n_damaged(k->slab)));
-    bool is_other = !sq_slab_is_new(k->slab) && (sq_slab_backend_of(k->slab) == SQ_SLAB_FILE) != k->is_file_mode;
-    if (is_other)
-        give_up("key_backend_is_not_that_of_the_slab", SQ_ECONFIG);
-    keeper_clock_start(&k->clock, sq_slab_clock_s(k->slab));
-    if ((err = keeper_grants_init(&k->grants)))
-        give_up("grants", err);
-    keeper_hash_pool_init(&k->hash_pool);
-    pthread_mutex_init(&k->backoff.lock, NULL);
-    pthread_mutex_init(&k->publics.lock, NULL);
-    pthread_mutex_init(&k->signing, NULL);
-}
-
-static void unseal_by_file(struct keeper *k, struct sq_key *kek)
-{
-    sq_err err = sq_slab_is_new(k->slab) ? sq_slab_create_file(k->slab, kek, keeper_clock_wall_s())
-                                         : sq_slab_unseal_file(k->slab, kek);
-    sq_key_free(kek);
-    if (err)
-        give_up("unseal_by_key_file", err);
-    keeper_unsealed(k);
-}
 
 static void *timer_main(void *arg)
 {
@@ -165,6 +185,10 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_keeper_state, on_keeper_state);
     sq_node_on(n, SQ_MSG_unseal, on_unseal);
     sq_node_on(n, SQ_MSG_clock_confirm, on_clock_confirm);
+    sq_node_on(n, SQ_MSG_key_state, on_key_state);
+    sq_node_on(n, SQ_MSG_key_rotate, on_key_rotate);
+    sq_node_on(n, SQ_MSG_key_passphrase, on_key_passphrase);
+    sq_node_on(n, SQ_MSG_key_split, on_key_split);
     sq_node_on(n, SQ_MSG_owner_create, on_owner_create);
     sq_node_on(n, SQ_MSG_owner_destroy, on_owner_destroy);
     sq_node_on(n, SQ_MSG_slot_create, on_slot_create);
@@ -209,19 +233,20 @@ int main(void)
     sq_close(&hooks);
     if (!(k.origin = sq_node_setting(k.node, "origin")))
         give_up("origin_missing", SQ_ECONFIG);
-    int slab_fd = open_slab();
-    struct sq_key *kek = take_kek(&k);
+    k.wanted = wanted_backend(&k);
+    open_keeper(&k, open_slab());
+    take_file_kek(&k);
+    take_token_kek(&k);
 
     mallopt(M_ARENA_MAX, 1); /* with more, malloc opens files: /sys to count cores, /proc/sys/vm before it shrinks one */
     if ((err = keeper_confine()))
         give_up("confine", err);
 
-    open_keeper(&k, slab_fd);
     sq_node_set_unsealed(k.node, false);
     keeper_expire(&k);
-    if (k.is_file_mode)
-        unseal_by_file(&k, kek);
-    else
+    if ((err = keeper_unseal_self(&k)))
+        give_up("unseal_by_key_file_or_token", err);
+    if (!sq_slab_is_unsealed(k.slab))
         sq_log(SQ_LOG_key_service, SQ_LW("state", sq_slab_is_new(k.slab) ? "new" : "sealed"));
     if (keeper_clock_is_held(&k.clock))
         sq_log(SQ_LOG_key_service, SQ_LW("state", "clock_held"));

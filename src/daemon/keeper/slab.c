@@ -172,6 +172,7 @@ void sq_slab_close(struct sq_slab *slab)
     if (!slab)
         return;
     sq_key_free(slab->root);
+    sq_key_free(slab->next_root);
     free(slab->entry);
     free(slab->bucket);
     pthread_mutex_destroy(&slab->lock);
@@ -191,9 +192,11 @@ bool sq_slab_is_unsealed(struct sq_slab *slab)
     return is_unsealed;
 }
 
-enum sq_slab_backend sq_slab_backend_of(const struct sq_slab *slab)
+void sq_slab_lock_of(struct sq_slab *slab, struct sq_slab_lock *out)
 {
-    return (enum sq_slab_backend)slab->header.backend;
+    pthread_mutex_lock(&slab->lock);
+    *out = slab->header.lock;
+    pthread_mutex_unlock(&slab->lock);
 }
 
 /* ---- what the header remembers ---- */

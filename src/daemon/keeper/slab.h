@@ -31,12 +31,25 @@ enum sq_slab_type {
 };
 enum sq_slab_state { SQ_SLAB_OPEN = 1, SQ_SLAB_CLOSED = 2 };
 enum sq_slab_reason { SQ_SLAB_ASKED = 1, SQ_SLAB_EXPIRED = 2 };
-enum sq_slab_backend { SQ_SLAB_PASSPHRASE = 1, SQ_SLAB_FILE = 2 };
+enum sq_slab_backend { SQ_SLAB_PASSPHRASE = 1, SQ_SLAB_FILE = 2, SQ_SLAB_SHARES = 3, SQ_SLAB_PKCS11 = 4 };
+
+#define SQ_SLAB_HSM_BOX_MAX 512
+/** What stands between a person and the root key, and the key (KEK) that comes of it. */
+struct sq_slab_lock {
+    enum sq_slab_backend backend;
+    uint32_t kdf_mem_kib, kdf_passes;    /* passphrase */
+    uint8_t salt[16];                    /* passphrase: Argon2id's; shares: which set of shares */
+    uint8_t n_share, threshold;          /* shares */
+    uint16_t hsm_box_bytes;              /* PKCS#11: the KEK as the token enciphered it */
+    uint8_t hsm_box[SQ_SLAB_HSM_BOX_MAX];
+    const struct sq_key *kek;            /* borrowed */
+};
 
 /** One slot, decoded. */
 struct sq_slab_slot {
     uint8_t type, state, for_role, was, reason;
     uint32_t generation;
+    uint32_t root_no; /* which root key wraps it; 0: its owner's key does */
     uint8_t id[SQ_SLAB_ID_BYTES], owner[SQ_SLAB_ID_BYTES];
     uint64_t not_after_s, created_s, destroyed_s;
     uint8_t wrapped[SQ_SLAB_WRAPPED_BYTES];
@@ -45,10 +58,11 @@ struct sq_slab_slot {
 /** One header copy, decoded. */
 struct sq_slab_header {
     uint8_t slab_id[16];
-    uint32_t backend, kdf_mem_kib, kdf_passes;
-    uint8_t kdf_salt[16];
     uint64_t created_s;
+    uint32_t root_no;
+    struct sq_slab_lock lock; /* its kek is NULL */
     uint8_t root[SQ_SLAB_WRAPPED_BYTES];
+    uint8_t next_root[SQ_SLAB_WRAPPED_BYTES]; /* zero: no rotation is under way */
     uint64_t sequence, clock_s, tree_size;
     uint8_t tree_root[SQ_SHA256_BYTES];
     uint8_t mac[SQ_SHA256_BYTES];
@@ -72,15 +86,34 @@ void sq_slab_close(struct sq_slab *slab); /* wipes the root key; NULL allowed */
 
 bool sq_slab_is_new(const struct sq_slab *slab);
 bool sq_slab_is_unsealed(struct sq_slab *slab);
-enum sq_slab_backend sq_slab_backend_of(const struct sq_slab *slab); /* of a slab that isn't new */
+/** How the slab is locked now; kek is NULL. Of a slab that isn't new. */
+void sq_slab_lock_of(struct sq_slab *slab, struct sq_slab_lock *out);
+/** Argon2id costs and a fresh salt; *out_kek is the caller's, and @out->kek borrows it. */
+sq_err sq_slab_lock_passphrase(const void *passphrase, size_t n, uint32_t mem_kib, uint32_t passes, struct sq_slab_lock *out,
+                               struct sq_key **out_kek) SQ_MUST_CHECK;
 
 /** Make the root key, the signing keys and the site's owner key, durably; then unsealed. Only for a new slab. */
-sq_err sq_slab_create_passphrase(struct sq_slab *slab, const void *passphrase, size_t n, uint32_t mem_kib, uint32_t passes,
-                                 int64_t now_s) SQ_MUST_CHECK;
-sq_err sq_slab_create_file(struct sq_slab *slab, const struct sq_key *kek, int64_t now_s) SQ_MUST_CHECK;
-/** SQ_EPASSWORD: wrong passphrase or key. SQ_ETAMPERED: right, but the header was changed. */
+sq_err sq_slab_create(struct sq_slab *slab, const struct sq_slab_lock *lock, int64_t now_s) SQ_MUST_CHECK;
+/**
+ * sq_slab_unseal - the root key into memory; a rotation that a crash cut short is finished, under the present lock.
+ *
+ * SQ_EPASSWORD: not the right key. SQ_ETAMPERED: right, but the header was changed. Unsealed already: only checks.
+ */
+sq_err sq_slab_unseal(struct sq_slab *slab, const struct sq_key *kek) SQ_MUST_CHECK;
+/** The same by a passphrase; SQ_ECONFLICT when the slab isn't locked by one. */
 sq_err sq_slab_unseal_passphrase(struct sq_slab *slab, const void *passphrase, size_t n) SQ_MUST_CHECK;
-sq_err sq_slab_unseal_file(struct sq_slab *slab, const struct sq_key *kek) SQ_MUST_CHECK;
+
+/**
+ * sq_slab_rekey - a new root key under @lock: every owner's and signing key is wrapped anew, one slot at a time, while
+ * all go on being used. Old root and old lock open nothing of the slab afterwards, both header copies included.
+ *
+ * @out_root_no  number of the new root key; @out_n_slot  slots that were wrapped anew.
+ *
+ * A crash or an error in between: all keys stay readable under the old lock; the next unsealing or the next call goes on.
+ * SQ_ESEALED; SQ_EBUSY: another is under way; SQ_EIO.
+ */
+sq_err sq_slab_rekey(struct sq_slab *slab, const struct sq_slab_lock *lock, uint32_t *out_root_no, uint32_t *out_n_slot) SQ_MUST_CHECK;
+void sq_slab_root_state(struct sq_slab *slab, uint32_t *out_root_no, bool *out_is_rotating);
 
 /* ---- slots ---- */
 
@@ -129,8 +162,9 @@ void sq_slab_slot_encode(const struct sq_slab_slot *slot, uint8_t out[SQ_SLAB_SL
 sq_err sq_slab_slot_decode(const uint8_t bytes[SQ_SLAB_SLOT_BYTES], struct sq_slab_slot *out);
 void sq_slab_header_encode(const struct sq_slab_header *h, uint8_t out[SQ_SLAB_BLOCK_BYTES]);
 sq_err sq_slab_header_decode(const uint8_t bytes[SQ_SLAB_BLOCK_BYTES], struct sq_slab_header *out) SQ_MUST_CHECK;
-#define SQ_SLAB_ROOT_AAD_BYTES 76    /* of a header: what the root key's box covers */
-#define SQ_SLAB_MAC_COVERS_BYTES 192 /* of a header */
+#define SQ_SLAB_ROOT_AAD_BYTES 600   /* of a header: what the root key's box covers */
+#define SQ_SLAB_NEXT_AAD_BYTES 52    /* ... the next root key's */
+#define SQ_SLAB_MAC_COVERS_BYTES 4032
 #define SQ_SLAB_SLOT_AAD_BYTES 72    /* of a slot */
 
 #endif

@@ -1,7 +1,9 @@
 /* The bytes of docs/formats/key-slab.md, and nothing else. */
 #include "daemon/keeper/slab.h"
 
-#define SUM_AT 224
+#define SUM_AT 224          /* of a slot */
+#define HEADER_MAC_AT 4032
+#define HEADER_SUM_AT 4064
 #define VERSION 1
 
 static const uint8_t magic[16] = "sequester-slab\n";
@@ -14,18 +16,18 @@ static bool is_zero(const uint8_t *p, size_t n)
     return any == 0;
 }
 
-static void put_sum(uint8_t *bytes)
+static void put_sum(uint8_t *bytes, size_t at)
 {
-    sq_err err = sq_sha256_of(bytes, SUM_AT, bytes + SUM_AT);
-    sq_assert(!err); /* hashing 224 bytes of our own can only fail when the process is past help */
+    sq_err err = sq_sha256_of(bytes, at, bytes + at);
+    sq_assert(!err); /* hashing bytes of our own can only fail when the process is past help */
 }
 
-static bool sum_is_right(const uint8_t *bytes)
+static bool sum_is_right(const uint8_t *bytes, size_t at)
 {
     uint8_t sum[SQ_SHA256_BYTES];
-    sq_err err = sq_sha256_of(bytes, SUM_AT, sum);
+    sq_err err = sq_sha256_of(bytes, at, sum);
     sq_assert(!err);
-    return !memcmp(sum, bytes + SUM_AT, sizeof sum);
+    return !memcmp(sum, bytes + at, sizeof sum);
 }
 
 void sq_slab_slot_encode(const struct sq_slab_slot *s, uint8_t out[SQ_SLAB_SLOT_BYTES])
@@ -37,13 +39,14 @@ void sq_slab_slot_encode(const struct sq_slab_slot *s, uint8_t out[SQ_SLAB_SLOT_
     out[3] = s->was;
     out[4] = s->reason;
     sq_put_be32(out + 8, s->generation);
+    sq_put_be32(out + 12, s->root_no);
     memcpy(out + 16, s->id, SQ_SLAB_ID_BYTES);
     memcpy(out + 32, s->owner, SQ_SLAB_ID_BYTES);
     sq_put_be64(out + 48, s->not_after_s);
     sq_put_be64(out + 56, s->created_s);
     sq_put_be64(out + 64, s->destroyed_s);
     memcpy(out + 72, s->wrapped, SQ_SLAB_WRAPPED_BYTES);
-    put_sum(out);
+    put_sum(out, SUM_AT);
 }
 
 sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_slot *out)
@@ -55,6 +58,7 @@ sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_s
         .was = b[3],
         .reason = b[4],
         .generation = sq_get_be32(b + 8),
+        .root_no = sq_get_be32(b + 12),
         .not_after_s = sq_get_be64(b + 48),
         .created_s = sq_get_be64(b + 56),
         .destroyed_s = sq_get_be64(b + 64),
@@ -64,7 +68,7 @@ sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_s
     memcpy(out->wrapped, b + 72, SQ_SLAB_WRAPPED_BYTES);
     if (b[0] == SQ_SLAB_FREE && is_zero(b, SQ_SLAB_SLOT_BYTES))
         return SQ_OK;
-    if (!sum_is_right(b) || !is_zero(b + 5, 3) || !is_zero(b + 12, 4) || !is_zero(b + 132, SUM_AT - 132) ||
+    if (!sum_is_right(b, SUM_AT) || !is_zero(b + 5, 3) || !is_zero(b + 132, SUM_AT - 132) ||
         b[0] > SQ_SLAB_TOMBSTONE || b[0] == SQ_SLAB_FREE)
         return sq_fail(SQ_ETAMPERED);
     return SQ_OK;
@@ -72,45 +76,65 @@ sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_s
 
 void sq_slab_header_encode(const struct sq_slab_header *h, uint8_t out[SQ_SLAB_BLOCK_BYTES])
 {
+    const struct sq_slab_lock *l = &h->lock;
     memset(out, 0, SQ_SLAB_BLOCK_BYTES);
     memcpy(out, magic, sizeof magic);
     sq_put_be32(out + 16, VERSION);
     sq_put_be32(out + 20, SQ_SLAB_SLOT_BYTES);
     memcpy(out + 24, h->slab_id, 16);
-    sq_put_be32(out + 40, h->backend);
-    sq_put_be32(out + 44, h->kdf_mem_kib);
-    sq_put_be32(out + 48, h->kdf_passes);
-    memcpy(out + 52, h->kdf_salt, 16);
-    sq_put_be64(out + 68, h->created_s);
-    memcpy(out + 76, h->root, SQ_SLAB_WRAPPED_BYTES);
-    sq_put_be64(out + 136, h->sequence);
-    sq_put_be64(out + 144, h->clock_s);
-    sq_put_be64(out + 152, h->tree_size);
-    memcpy(out + 160, h->tree_root, SQ_SHA256_BYTES);
-    memcpy(out + 192, h->mac, SQ_SHA256_BYTES);
-    put_sum(out);
+    sq_put_be64(out + 40, h->created_s);
+    sq_put_be32(out + 48, h->root_no);
+    sq_put_be32(out + 52, (uint32_t)l->backend);
+    sq_put_be32(out + 56, l->kdf_mem_kib);
+    sq_put_be32(out + 60, l->kdf_passes);
+    memcpy(out + 64, l->salt, 16);
+    out[80] = l->n_share;
+    out[81] = l->threshold;
+    sq_put_be32(out + 84, l->hsm_box_bytes);
+    memcpy(out + 88, l->hsm_box, l->hsm_box_bytes);
+    memcpy(out + 600, h->root, SQ_SLAB_WRAPPED_BYTES);
+    memcpy(out + 660, h->next_root, SQ_SLAB_WRAPPED_BYTES);
+    sq_put_be64(out + 720, h->sequence);
+    sq_put_be64(out + 728, h->clock_s);
+    sq_put_be64(out + 736, h->tree_size);
+    memcpy(out + 744, h->tree_root, SQ_SHA256_BYTES);
+    memcpy(out + HEADER_MAC_AT, h->mac, SQ_SHA256_BYTES);
+    put_sum(out, HEADER_SUM_AT);
+}
+
+static sq_err lock_decode(const uint8_t *b, struct sq_slab_lock *l)
+{
+    uint32_t backend = sq_get_be32(b + 52), n_box = sq_get_be32(b + 84);
+    if (backend < SQ_SLAB_PASSPHRASE || backend > SQ_SLAB_PKCS11 || n_box > SQ_SLAB_HSM_BOX_MAX ||
+        !is_zero(b + 82, 2) || !is_zero(b + 88 + n_box, SQ_SLAB_HSM_BOX_MAX - n_box) ||
+        (backend == SQ_SLAB_SHARES && (b[81] < 2 || b[81] > b[80])))
+        return sq_fail(SQ_ETAMPERED);
+    *l = (struct sq_slab_lock){.backend = (enum sq_slab_backend)backend, .kdf_mem_kib = sq_get_be32(b + 56), .kdf_passes = sq_get_be32(b + 60),
+                               .n_share = b[80], .threshold = b[81], .hsm_box_bytes = (uint16_t)n_box};
+    memcpy(l->salt, b + 64, 16);
+    memcpy(l->hsm_box, b + 88, n_box);
+    return SQ_OK;
 }
 
 sq_err sq_slab_header_decode(const uint8_t b[SQ_SLAB_BLOCK_BYTES], struct sq_slab_header *out)
 {
-    if (memcmp(b, magic, sizeof magic) || !sum_is_right(b) || sq_get_be32(b + 16) != VERSION ||
-        sq_get_be32(b + 20) != SQ_SLAB_SLOT_BYTES || !is_zero(b + 256, SQ_SLAB_BLOCK_BYTES - 256))
+    if (memcmp(b, magic, sizeof magic) || !sum_is_right(b, HEADER_SUM_AT) || sq_get_be32(b + 16) != VERSION ||
+        sq_get_be32(b + 20) != SQ_SLAB_SLOT_BYTES || !is_zero(b + 776, HEADER_MAC_AT - 776))
         return sq_fail(SQ_ETAMPERED);
     struct sq_slab_header h = {
-        .backend = sq_get_be32(b + 40),
-        .kdf_mem_kib = sq_get_be32(b + 44),
-        .kdf_passes = sq_get_be32(b + 48),
-        .created_s = sq_get_be64(b + 68),
-        .sequence = sq_get_be64(b + 136),
-        .clock_s = sq_get_be64(b + 144),
-        .tree_size = sq_get_be64(b + 152),
+        .created_s = sq_get_be64(b + 40),
+        .root_no = sq_get_be32(b + 48),
+        .sequence = sq_get_be64(b + 720),
+        .clock_s = sq_get_be64(b + 728),
+        .tree_size = sq_get_be64(b + 736),
     };
     memcpy(h.slab_id, b + 24, 16);
-    memcpy(h.kdf_salt, b + 52, 16);
-    memcpy(h.root, b + 76, SQ_SLAB_WRAPPED_BYTES);
-    memcpy(h.tree_root, b + 160, SQ_SHA256_BYTES);
-    memcpy(h.mac, b + 192, SQ_SHA256_BYTES);
-    if (h.backend != SQ_SLAB_PASSPHRASE && h.backend != SQ_SLAB_FILE)
+    memcpy(h.root, b + 600, SQ_SLAB_WRAPPED_BYTES);
+    memcpy(h.next_root, b + 660, SQ_SLAB_WRAPPED_BYTES);
+    memcpy(h.tree_root, b + 744, SQ_SHA256_BYTES);
+    memcpy(h.mac, b + HEADER_MAC_AT, SQ_SHA256_BYTES);
+    sq_err err = lock_decode(b, &h.lock);
+    if (err || !h.root_no)
         return sq_fail(SQ_ETAMPERED);
     *out = h;
     return SQ_OK;

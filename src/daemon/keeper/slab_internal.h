@@ -21,7 +21,8 @@ struct sq_slab {
     int fd;
     bool is_new;
     struct sq_slab_header header;
-    struct sq_key *root;
+    struct sq_key *root, *next_root; /* next_root: while a rotation is under way */
+    bool is_rekeying;
     struct slab_entry *entry;
     uint32_t n_slot, cap_slot;
     uint32_t *bucket; /* first slot + 1 of each chain */
@@ -40,6 +41,13 @@ sq_err slab_unwrap(struct sq_slab *slab, const struct sq_key *parent, const stru
                    struct sq_key **out_key) SQ_MUST_CHECK;
 sq_err slab_add_locked(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, const uint8_t *owner,
                        uint64_t not_after_s, uint8_t for_role, const struct sq_key *key_or_null, int64_t now_s) SQ_MUST_CHECK;
+/* The root key that wraps @slot, an owner's or a signing key's. SQ_ETAMPERED: neither the present nor the next one. */
+sq_err slab_root_of(const struct sq_slab *slab, const struct sq_slab_slot *slot, const struct sq_key **out) SQ_MUST_CHECK;
+uint32_t slab_root_no_for_new(const struct sq_slab *slab);
+sq_err slab_open_root(struct sq_slab *slab, const struct sq_key *kek, struct sq_key **out_root, struct sq_key **out_next) SQ_MUST_CHECK;
+sq_err slab_box_root(const struct sq_slab_header *h, const struct sq_key *kek, const struct sq_key *root, uint8_t out[SQ_SLAB_WRAPPED_BYTES]) SQ_MUST_CHECK;
+sq_err slab_box_next_root(const struct sq_slab_header *h, const struct sq_key *root, const struct sq_key *next,
+                          uint8_t out[SQ_SLAB_WRAPPED_BYTES]) SQ_MUST_CHECK;
 off_t slab_slot_offset(uint32_t at);
 
 #endif

@@ -97,10 +97,11 @@ static void forget(struct sq_slab *slab)
 }
 
 /* Slots first, then both headers: until copy A is whole there is no slab, and a new try starts from nothing. */
-static sq_err create(struct sq_slab *slab, struct sq_slab_header h, const struct sq_key *kek, int64_t now_s)
+static sq_err create(struct sq_slab *slab, const struct sq_slab_lock *lock, int64_t now_s)
 {
     uint8_t bytes[SQ_SLAB_BLOCK_BYTES];
-    h.created_s = h.clock_s = (uint64_t)now_s;
+    struct sq_slab_header h = {.lock = *lock, .root_no = 1, .created_s = (uint64_t)now_s, .clock_s = (uint64_t)now_s};
+    h.lock.kek = NULL;
     sq_err err = sq_random(h.slab_id, sizeof h.slab_id);
     memset(bytes, 0, sizeof bytes);
     for (int i = 0; i < 2 && !err; i++) /* what an earlier try left */
@@ -109,8 +110,7 @@ static sq_err create(struct sq_slab *slab, struct sq_slab_header h, const struct
         err = sq_key_new(&slab->root);
     if (err)
         return err;
-    sq_slab_header_encode(&h, bytes);
-    err = sq_box_seal(kek, bytes, SQ_SLAB_ROOT_AAD_BYTES, sq_key_bytes(slab->root), SQ_KEY_BYTES, h.root);
+    err = slab_box_root(&h, lock->kek, slab->root, h.root);
     slab->header = h;
     slab->header.sequence = 1; /* so that the next is 2, in copy A, and then 3, in copy B */
     if (!err)
@@ -126,31 +126,91 @@ static sq_err create(struct sq_slab *slab, struct sq_slab_header h, const struct
     return err;
 }
 
-sq_err sq_slab_create_passphrase(struct sq_slab *slab, const void *passphrase, size_t n, uint32_t mem_kib, uint32_t passes,
-                                 int64_t now_s)
+sq_err sq_slab_create(struct sq_slab *slab, const struct sq_slab_lock *lock, int64_t now_s)
 {
-    struct sq_slab_header h = {.backend = SQ_SLAB_PASSPHRASE, .kdf_mem_kib = mem_kib, .kdf_passes = passes};
-    struct sq_key *kek = NULL;
-    sq_err err = sq_random(h.kdf_salt, sizeof h.kdf_salt);
-    if (!err)
-        err = sq_password_key(passphrase, n, h.kdf_salt, mem_kib, passes, &kek);
     pthread_mutex_lock(&slab->lock);
-    if (!err && !slab->is_new)
-        err = sq_fail(SQ_ECONFLICT);
-    if (!err)
-        err = create(slab, h, kek, now_s);
+    sq_err err = slab->is_new ? create(slab, lock, now_s) : sq_fail(SQ_ECONFLICT);
     pthread_mutex_unlock(&slab->lock);
-    sq_key_free(kek);
     return err;
 }
 
-sq_err sq_slab_create_file(struct sq_slab *slab, const struct sq_key *kek, int64_t now_s)
+sq_err sq_slab_lock_passphrase(const void *passphrase, size_t n, uint32_t mem_kib, uint32_t passes, struct sq_slab_lock *out,
+                               struct sq_key **out_kek)
 {
-    struct sq_slab_header h = {.backend = SQ_SLAB_FILE};
-    pthread_mutex_lock(&slab->lock);
-    sq_err err = slab->is_new ? create(slab, h, kek, now_s) : sq_fail(SQ_ECONFLICT);
-    pthread_mutex_unlock(&slab->lock);
+    *out = (struct sq_slab_lock){.backend = SQ_SLAB_PASSPHRASE, .kdf_mem_kib = mem_kib, .kdf_passes = passes};
+    sq_err err = sq_random(out->salt, sizeof out->salt);
+    if (!err)
+        err = sq_password_key(passphrase, n, out->salt, mem_kib, passes, out_kek);
+    if (!err)
+        out->kek = *out_kek;
     return err;
+}
+
+/* ---- the root key's boxes ---- */
+
+sq_err slab_box_root(const struct sq_slab_header *h, const struct sq_key *kek, const struct sq_key *root, uint8_t out[SQ_SLAB_WRAPPED_BYTES])
+{
+    uint8_t bytes[SQ_SLAB_BLOCK_BYTES];
+    sq_slab_header_encode(h, bytes);
+    return sq_box_seal(kek, bytes, SQ_SLAB_ROOT_AAD_BYTES, sq_key_bytes(root), SQ_KEY_BYTES, out);
+}
+
+#define NEXT_LABEL "sequester next root v1"
+struct next_aad {
+    uint8_t bytes[sizeof NEXT_LABEL - 1 + SQ_SLAB_NEXT_AAD_BYTES];
+};
+
+static struct next_aad next_aad_of(const struct sq_slab_header *h)
+{
+    struct next_aad aad;
+    uint8_t bytes[SQ_SLAB_BLOCK_BYTES];
+    sq_slab_header_encode(h, bytes);
+    memcpy(aad.bytes, NEXT_LABEL, sizeof NEXT_LABEL - 1);
+    memcpy(aad.bytes + sizeof NEXT_LABEL - 1, bytes, SQ_SLAB_NEXT_AAD_BYTES);
+    return aad;
+}
+
+/* Under the present root key: whoever opens that one can finish what was begun. */
+sq_err slab_box_next_root(const struct sq_slab_header *h, const struct sq_key *root, const struct sq_key *next,
+                          uint8_t out[SQ_SLAB_WRAPPED_BYTES])
+{
+    struct next_aad aad = next_aad_of(h);
+    struct sq_key *wrap = NULL;
+    sq_err err = wrapping_key(root, &wrap);
+    if (!err)
+        err = sq_box_seal(wrap, aad.bytes, sizeof aad.bytes, sq_key_bytes(next), SQ_KEY_BYTES, out);
+    sq_key_free(wrap);
+    return err;
+}
+
+static sq_err open_next_root(const struct sq_slab_header *h, const struct sq_key *root, struct sq_key **out)
+{
+    static const uint8_t none[SQ_SLAB_WRAPPED_BYTES];
+    struct next_aad aad = next_aad_of(h);
+    struct sq_key *wrap = NULL;
+    if (!memcmp(h->next_root, none, sizeof none))
+        return SQ_OK;
+    sq_err err = wrapping_key(root, &wrap);
+    if (!err)
+        err = open_key(wrap, aad.bytes, sizeof aad.bytes, h->next_root, out);
+    sq_key_free(wrap);
+    return err;
+}
+
+sq_err slab_root_of(const struct sq_slab *slab, const struct sq_slab_slot *slot, const struct sq_key **out)
+{
+    if (slot->root_no == slab->header.root_no)
+        *out = slab->root;
+    else if (slab->next_root && slot->root_no == slab->header.root_no + 1)
+        *out = slab->next_root;
+    else
+        return sq_fail(SQ_ETAMPERED);
+    return SQ_OK;
+}
+
+uint32_t slab_root_no_for_new(const struct sq_slab *slab)
+{
+    return slab->header.root_no + (slab->next_root ? 1 : 0);
 }
 
 /* ---- unsealing ---- */
@@ -170,42 +230,30 @@ static sq_err check_mac(const struct sq_key *root, const struct sq_slab_header *
     return err;
 }
 
-static sq_err unseal(struct sq_slab *slab, const struct sq_key *kek)
+sq_err slab_open_root(struct sq_slab *slab, const struct sq_key *kek, struct sq_key **out_root, struct sq_key **out_next)
 {
     uint8_t bytes[SQ_SLAB_BLOCK_BYTES];
-    struct sq_key *root = NULL;
-    pthread_mutex_lock(&slab->lock);
     sq_slab_header_encode(&slab->header, bytes);
-    sq_err err = open_key(kek, bytes, SQ_SLAB_ROOT_AAD_BYTES, slab->header.root, &root);
+    sq_err err = open_key(kek, bytes, SQ_SLAB_ROOT_AAD_BYTES, slab->header.root, out_root);
     if (err == SQ_ETAMPERED)
         err = sq_fail(SQ_EPASSWORD);
     if (!err)
-        err = check_mac(root, &slab->header);
-    if (!err && !slab->root) {
-        slab->root = root;
-        root = NULL;
-    }
-    pthread_mutex_unlock(&slab->lock);
-    sq_key_free(root);
+        err = check_mac(*out_root, &slab->header);
+    if (!err)
+        err = open_next_root(&slab->header, *out_root, out_next);
     return err;
 }
 
 sq_err sq_slab_unseal_passphrase(struct sq_slab *slab, const void *passphrase, size_t n)
 {
     struct sq_key *kek = NULL;
-    const struct sq_slab_header *h = &slab->header; /* its key derivation never changes */
-    if (slab->is_new || h->backend != SQ_SLAB_PASSPHRASE)
+    struct sq_slab_lock l;
+    sq_slab_lock_of(slab, &l);
+    if (slab->is_new || l.backend != SQ_SLAB_PASSPHRASE)
         return sq_fail(SQ_ECONFLICT);
-    sq_err err = sq_password_key(passphrase, n, h->kdf_salt, h->kdf_mem_kib, h->kdf_passes, &kek);
+    sq_err err = sq_password_key(passphrase, n, l.salt, l.kdf_mem_kib, l.kdf_passes, &kek);
     if (!err)
-        err = unseal(slab, kek);
+        err = sq_slab_unseal(slab, kek);
     sq_key_free(kek);
     return err;
-}
-
-sq_err sq_slab_unseal_file(struct sq_slab *slab, const struct sq_key *kek)
-{
-    if (slab->is_new || slab->header.backend != SQ_SLAB_FILE)
-        return sq_fail(SQ_ECONFLICT);
-    return unseal(slab, kek);
 }

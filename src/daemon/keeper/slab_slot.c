@@ -301,14 +301,16 @@ static sq_err parent_of(struct sq_slab *slab, const struct sq_slab_slot *slot, i
     *out_owned = NULL;
     if (!slab->root)
         return sq_fail(SQ_ESEALED);
-    *out_parent = slab->root;
     if (slot->type != SQ_SLAB_OBJECT)
-        return SQ_OK;
+        return slab_root_of(slab, slot, out_parent);
     sq_err err = look(slab, SQ_SLAB_OWNER, slot->owner, now_s, NULL, &owner);
     if (err == SQ_ENOTFOUND)
         err = SQ_EKEYGONE; /* its tombstone is older than the object: gone all the same */
+    const struct sq_key *root;
     if (!err)
-        err = slab_unwrap(slab, slab->root, &owner, out_owned);
+        err = slab_root_of(slab, &owner, &root);
+    if (!err)
+        err = slab_unwrap(slab, root, &owner, out_owned);
     if (!err)
         *out_parent = *out_owned;
     return err;
@@ -403,7 +405,8 @@ sq_err slab_add_locked(struct sq_slab *slab, enum sq_slab_type type, const uint8
                        uint64_t not_after_s, uint8_t for_role, const struct sq_key *key_or_null, int64_t now_s)
 {
     struct sq_slab_slot slot = {.type = (uint8_t)type, .for_role = for_role, .not_after_s = not_after_s,
-                                .created_s = (uint64_t)now_s, .state = type == SQ_SLAB_OBJECT ? SQ_SLAB_OPEN : 0};
+                                .created_s = (uint64_t)now_s, .state = type == SQ_SLAB_OBJECT ? SQ_SLAB_OPEN : 0,
+                                .root_no = type == SQ_SLAB_OBJECT ? 0 : slab_root_no_for_new(slab)};
     struct sq_slab_slot before;
     struct sq_key *made = NULL, *owned = NULL;
     const struct sq_key *parent = NULL;

@@ -11,14 +11,6 @@ sq_err keeper_clock_ok(struct keeper *k)
     return keeper_clock_is_held(&k->clock) ? sq_fail(SQ_ECLOCK) : SQ_OK;
 }
 
-void keeper_unsealed(struct keeper *k)
-{
-    sq_node_set_unsealed(k->node, true);
-    sq_log(SQ_LOG_key_service, SQ_LW("state", "unsealed"));
-    if (!keeper_clock_is_held(&k->clock) && sq_slab_set_clock(k->slab, keeper_clock_wall_s(), false))
-        sq_log(SQ_LOG_failed, SQ_LW("what", "header_write"));
-}
-
 void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
@@ -35,20 +27,35 @@ void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         sq_ask_reply(ask, &is);
 }
 
-/* Wrong passphrases: 1, 2, 4 ... 60 seconds until the next is looked at. */
-static sq_err try_passphrase(struct keeper *k, struct sq_span passphrase)
+static sq_err create_by_passphrase(struct keeper *k, struct sq_span passphrase)
+{
+    struct sq_slab_lock lock;
+    struct sq_key *kek = NULL;
+    if (passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES)
+        return sq_fail(SQ_EWEAK);
+    sq_err err = sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, &lock, &kek);
+    if (!err)
+        err = sq_slab_create(k->slab, &lock, keeper_clock_wall_s());
+    sq_key_free(kek);
+    return err;
+}
+
+static sq_err try_secret(struct keeper *k, struct sq_span secret)
+{
+    struct sq_slab_lock lock;
+    if (sq_slab_is_new(k->slab))
+        return create_by_passphrase(k, secret);
+    sq_slab_lock_of(k->slab, &lock);
+    return lock.backend == SQ_SLAB_SHARES ? keeper_try_share(k, secret) : sq_slab_unseal_passphrase(k->slab, secret.p, secret.n);
+}
+
+/* Wrong secrets: 1, 2, 4 ... 60 seconds until the next is looked at. */
+sq_err keeper_try_passphrase(struct keeper *k, struct sq_span passphrase)
 {
     struct keeper_backoff *b = &k->backoff;
     if (sq_clock_steady_ms() < b->not_before_steady_ms)
         return sq_fail(SQ_EBUSY);
-    sq_err err;
-    if (sq_slab_is_new(k->slab))
-        err = passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES
-                  ? sq_fail(SQ_EWEAK)
-                  : sq_slab_create_passphrase(k->slab, passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES,
-                                              keeper_clock_wall_s());
-    else
-        err = sq_slab_unseal_passphrase(k->slab, passphrase.p, passphrase.n);
+    sq_err err = try_secret(k, passphrase);
     if (err == SQ_EPASSWORD) {
         uint32_t wait_s = b->n_failure < 6 ? 1u << b->n_failure : BACKOFF_MAX_S;
         b->n_failure++;
@@ -63,14 +70,11 @@ static sq_err try_passphrase(struct keeper *k, struct sq_span passphrase)
 void on_unseal(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
-    if (k->is_file_mode) {
-        sq_ask_fail(ask, sq_fail(SQ_ECONFLICT));
-        return;
-    }
     pthread_mutex_lock(&k->backoff.lock);
     bool was_unsealed = sq_slab_is_unsealed(k->slab);
-    sq_err err = try_passphrase(k, m->u.unseal.passphrase);
-    if (!err && !was_unsealed)
+    bool is_new = sq_slab_is_new(k->slab);
+    sq_err err = is_new && k->wanted != SQ_SLAB_PASSPHRASE ? sq_fail(SQ_ECONFLICT) : keeper_try_passphrase(k, m->u.unseal.passphrase);
+    if (!err && !was_unsealed && sq_slab_is_unsealed(k->slab)) /* one share of several opens nothing yet */
         keeper_unsealed(k);
     pthread_mutex_unlock(&k->backoff.lock);
     if (err) {

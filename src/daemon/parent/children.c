@@ -237,7 +237,7 @@ static sq_err open_hooks(struct parent *p)
 
 sq_err children_prepare(struct parent *p, const char *bin_dir)
 {
-    int listen_fd = -1, admin_fd = -1, cert = -1, key = -1, keyfile = -1;
+    int listen_fd = -1, admin_fd = -1, cert = -1, key = -1, keyfile = -1, pin = -1;
     sq_err e = open_children(p);
     if (!e && !p->is_by_sockets) /* else whoever starts them has made their directories */
         e = open_dirs(p);
@@ -251,9 +251,12 @@ sq_err children_prepare(struct parent *p, const char *bin_dir)
         e = open_secret("tls_certificate", config_get(&p->config, "tls_certificate"), false, &cert);
     if (!e)
         e = open_secret("tls_key", config_get(&p->config, "tls_key"), true, &key);
-    bool is_file = !strcmp(config_get(&p->config, "key_backend"), "file");
-    if (!e && is_file)
-        e = open_secret("key_file", config_get(&p->config, "key_file"), true, &keyfile);
+    const char *backend = config_get(&p->config, "key_backend"), *key_file = config_get(&p->config, "key_file"),
+               *pin_file = config_get(&p->config, "pkcs11_pin_file");
+    if (!e && (*key_file || !strcmp(backend, "file"))) /* also to change from it */
+        e = open_secret("key_file", key_file, true, &keyfile);
+    if (!e && (*pin_file || !strcmp(backend, "pkcs11")))
+        e = open_secret("pkcs11_pin_file", pin_file, true, &pin);
 #ifdef SQ_TEST_HOOKS
     if (!e)
         e = open_hooks(p);
@@ -265,8 +268,10 @@ sq_err children_prepare(struct parent *p, const char *bin_dir)
     hand(gateway, "tls_cert", cert);
     hand(gateway, "tls_key", key);
     hand(child_of(p, SQ_ROLE_REGISTRAR), "admin", admin_fd);
-    if (is_file)
+    if (keyfile >= 0)
         hand(child_of(p, SQ_ROLE_KEEPER), "keyfile", keyfile);
+    if (pin >= 0)
+        hand(child_of(p, SQ_ROLE_KEEPER), "pkcs11_pin", pin);
     return SQ_OK;
 }
 

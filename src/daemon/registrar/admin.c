@@ -2,7 +2,7 @@
  * The operator's socket: `sequester admin ...` on the server itself. The kernel says which uid speaks. One message, one
  * answer; each verb is a row of the table below. What he can't do here, in any verb: read a genotype, a result, a key.
  */
-#include "daemon/registrar/registrar.h"
+#include "daemon/registrar/admin.h"
 
 #include "lib/core/file.h"
 #include "lib/core/promises.h"
@@ -16,17 +16,7 @@
 #define IMPORT_MS (3600 * 1000)
 #define PANEL_KEPT_S (INT64_C(100) * 365 * SQ_DAY_S)
 
-struct admin {
-    struct registrar *r;
-    struct caller by;
-    json_t *args;
-    int fd[2];
-    size_t n_fd;
-    json_t *answer;
-    struct sq_why why;
-};
-
-static const char *arg(struct admin *a, const char *key)
+const char *admin_arg(struct admin *a, const char *key)
 {
     const char *s = json_string_value(json_object_get(a->args, key));
     if (!s || !*s) {
@@ -41,7 +31,7 @@ static const char *arg(struct admin *a, const char *key)
 
 static sq_err do_unseal(struct admin *a)
 {
-    const char *passphrase = arg(a, "passphrase");
+    const char *passphrase = admin_arg(a, "passphrase");
     if (!passphrase)
         return sq_fail(SQ_EFIELD);
     struct sq_msg m = sq_msg_of(unseal, .passphrase = sq_span_str(passphrase));
@@ -111,7 +101,7 @@ static sq_err do_status(struct admin *a)
 
 static sq_err do_user_add(struct admin *a)
 {
-    const char *name = arg(a, "name"), *role = name ? arg(a, "role") : NULL, *password = role ? arg(a, "password") : NULL;
+    const char *name = admin_arg(a, "name"), *role = name ? admin_arg(a, "role") : NULL, *password = role ? admin_arg(a, "password") : NULL;
     if (!password)
         return sq_fail(SQ_EFIELD);
     int no = sq_db_named(SQ_DB_role, role);
@@ -150,7 +140,7 @@ static sq_err tx_revoke(struct tx *tx, void *ctx)
 static sq_err revoke_tokens(struct admin *a, bool is_disabling)
 {
     struct account x = {.by = &a->by, .is_disabling = is_disabling};
-    const char *name = arg(a, "name");
+    const char *name = admin_arg(a, "name");
     sq_err e = name ? user_by_name(a->r, name, &x.user) : sq_fail(SQ_EFIELD);
     if (!e)
         e = commit(a->r, tx_revoke, &x);
@@ -277,7 +267,7 @@ static sq_err is_good_panel_id(struct admin *a, const char *id)
 static sq_err do_panel_add(struct admin *a)
 {
     struct panel_adding x = {.by = &a->by, .row = {.created_s = sq_clock_now_s()}};
-    const char *id = arg(a, "id"), *name = id ? arg(a, "name") : NULL, *build = name ? arg(a, "build") : NULL;
+    const char *id = admin_arg(a, "id"), *name = id ? admin_arg(a, "name") : NULL, *build = name ? admin_arg(a, "build") : NULL;
     const char *populations = json_string_value(json_object_get(a->args, "populations"));
     struct stat st[2];
     if (!build)
@@ -327,7 +317,7 @@ static sq_err tx_panel_gone(struct tx *tx, void *ctx)
 static sq_err do_panel_remove(struct admin *a)
 {
     struct panel_adding x = {.by = &a->by};
-    const char *id = arg(a, "id");
+    const char *id = admin_arg(a, "id");
     struct sq_db *db = db_lock(a->r);
     sq_err e = id ? sq_db_panel_get(db, id, &x.row) : SQ_EFIELD;
     db_unlock(a->r);
@@ -354,6 +344,10 @@ static const struct {
     {"unseal", do_unseal, true},
     {"clock-confirm", do_clock_confirm, true},
     {"status", do_status, true},
+    {"key-status", admin_key_status, true},
+    {"key-rotate", admin_key_rotate, false},
+    {"key-passphrase", admin_key_passphrase, false},
+    {"key-split", admin_key_split, false},
     {"user-add", do_user_add, false},
     {"user-revoke", do_user_revoke, false},
     {"user-disable", do_user_disable, false},

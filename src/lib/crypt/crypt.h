@@ -1,5 +1,5 @@
 /**
- * crypt - the one room that knows OpenSSL and libargon2. Thin, typed doors over EVP; no construction of our own.
+ * crypt - the one room that knows OpenSSL, libargon2 and libgfshare. Thin, typed doors over EVP; no construction of our own.
  *
  * What it may touch: memory and the kernel's random source. It opens no file and no socket. All calls are
  * thread-safe; sq_crypt_start() must have run once in the process (it makes our own OSSL_LIB_CTX, loads no
@@ -73,6 +73,13 @@ sq_err sq_password_check(const void *password, size_t n, const char *phc) SQ_MUS
 /** Argon2id straight to a key (passphrase of the key slab). @salt 16 bytes. */
 sq_err sq_password_key(const void *password, size_t n, const uint8_t salt[16], uint32_t mem_kib, uint32_t passes,
                        struct sq_key **out_key) SQ_MUST_CHECK;
+
+/* ---- a key in shares ---- */
+#define SQ_SPLIT_MAX_SHARES 16
+/** Shamir: any @threshold (>= 2) of @n_share shares give the key, fewer say nothing. @out_shares: 32 bytes each, secret; share i has number i + 1. */
+sq_err sq_key_split(const struct sq_key *key, unsigned n_share, unsigned threshold, uint8_t *out_shares) SQ_MUST_CHECK;
+/** The key of exactly the shares given (no check: wrong or too few shares give a wrong key). @numbers differ, none is 0. */
+sq_err sq_key_join(const uint8_t *numbers, const uint8_t *shares, unsigned n, struct sq_key **out_key) SQ_MUST_CHECK;
 
 /* ---- AES-256-GCM ---- */
 struct sq_gcm; /* one key scheduled once; not shared between threads */

@@ -514,7 +514,7 @@ static void test_clock_went_back(void **state)
     ok(sq_hex_decode(KEY_FILE_HEX, 64, bytes, 32));
     ok(sq_key_from(bytes, &kek));
     ok(sq_slab_open(fd, &slab));
-    ok(sq_slab_unseal_file(slab, kek));
+    ok(sq_slab_unseal(slab, kek));
     ok(sq_slab_set_clock(slab, (int64_t)now() + 100000, false));
     sq_slab_close(slab);
     sq_key_free(kek);

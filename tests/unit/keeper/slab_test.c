@@ -39,6 +39,22 @@ static int new_file(void)
     return fd;
 }
 
+static sq_err create_by_file(struct sq_slab *slab, const struct sq_key *kek)
+{
+    return sq_slab_create(slab, &(struct sq_slab_lock){.backend = SQ_SLAB_FILE, .kek = kek}, NOW);
+}
+
+static sq_err create_by_passphrase(struct sq_slab *slab, const char *passphrase)
+{
+    struct sq_slab_lock lock;
+    struct sq_key *kek = NULL;
+    sq_err err = sq_slab_lock_passphrase(passphrase, strlen(passphrase), 8192, 1, &lock, &kek);
+    if (!err)
+        err = sq_slab_create(slab, &lock, NOW);
+    sq_key_free(kek);
+    return err;
+}
+
 static struct sq_slab *open_slab(int fd)
 {
     struct sq_slab *slab = NULL;
@@ -46,9 +62,9 @@ static struct sq_slab *open_slab(int fd)
     ok(sq_slab_open(fd, &slab));
     ok(sq_key_from(kek_bytes, &kek));
     if (sq_slab_is_new(slab))
-        ok(sq_slab_create_file(slab, kek, NOW));
+        ok(create_by_file(slab, kek));
     else
-        ok(sq_slab_unseal_file(slab, kek));
+        ok(sq_slab_unseal(slab, kek));
     sq_key_free(kek);
     return slab;
 }
@@ -134,7 +150,7 @@ static void test_sealed_and_wrong_key(void **state)
     assert_int_equal(sq_slab_key(slab, SQ_SLAB_OBJECT, obj_1, NOW, NULL, &key), SQ_ESEALED);
     assert_int_equal(sq_slab_add(slab, SQ_SLAB_OWNER, owner_b, NULL, 0, 0, NOW), SQ_ESEALED);
     ok(sq_key_new(&wrong));
-    assert_int_equal(sq_slab_unseal_file(slab, wrong), SQ_EPASSWORD);
+    assert_int_equal(sq_slab_unseal(slab, wrong), SQ_EPASSWORD);
     assert_int_equal(sq_slab_unseal_passphrase(slab, "x", 1), SQ_ECONFLICT);
     sq_key_free(wrong);
     sq_slab_close(slab);
@@ -148,7 +164,7 @@ static void test_passphrase(void **state)
     struct sq_slab *slab;
     ok(sq_slab_open(fd, &slab));
     assert_true(sq_slab_is_new(slab));
-    ok(sq_slab_create_passphrase(slab, "open sesame please", 18, 8192, 1, NOW));
+    ok(create_by_passphrase(slab, "open sesame please"));
     assert_true(sq_slab_is_unsealed(slab));
     sq_slab_close(slab);
     ok(sq_slab_open(fd, &slab));
@@ -383,12 +399,12 @@ static void test_forged_header(void **state)
     ok(sq_slab_set_tree(slab, 10, root_1, NOW));
     sq_slab_close(slab);
     assert_int_equal(pread(fd, b, 4096, 0), 4096);
-    b[159] = 3;
-    ok(sq_sha256_of(b, 224, b + 224));
+    b[743] = 3;
+    ok(sq_sha256_of(b, 4064, b + 4064));
     assert_int_equal(pwrite(fd, b, 4096, 0), 4096);
     ok(sq_slab_open(fd, &slab));
     ok(sq_key_from(kek_bytes, &kek));
-    assert_int_equal(sq_slab_unseal_file(slab, kek), SQ_ETAMPERED);
+    assert_int_equal(sq_slab_unseal(slab, kek), SQ_ETAMPERED);
     sq_key_free(kek);
     sq_slab_close(slab);
     close(fd);
@@ -460,7 +476,7 @@ static void test_golden(void **state)
     assert_true(fd >= 0);
     ok(sq_slab_open(fd, &slab));
     ok(sq_key_from(kek, &key));
-    ok(sq_slab_unseal_file(slab, key));
+    ok(sq_slab_unseal(slab, key));
     sq_key_free(key);
     ok(sq_slab_key(slab, SQ_SLAB_OBJECT, object, NOW, &slot, &key));
     assert_int_equal(slot.state, SQ_SLAB_CLOSED);
@@ -683,6 +699,133 @@ static void test_failing_writes(void **state)
     close(fd);
 }
 
+/* ---- a new root key, a new lock ---- */
+
+static const uint8_t other_kek_bytes[32] = "another test key of 32 bytes....";
+
+static sq_err rekey_to(struct sq_slab *slab, const uint8_t bytes[32], uint32_t *out_n)
+{
+    struct sq_key *kek = NULL;
+    uint32_t no;
+    ok(sq_key_from(bytes, &kek));
+    sq_err err = sq_slab_rekey(slab, &(struct sq_slab_lock){.backend = SQ_SLAB_FILE, .kek = kek}, &no, out_n);
+    sq_key_free(kek);
+    return err;
+}
+
+static sq_err unseal_with(int fd, const uint8_t bytes[32], struct sq_slab **out)
+{
+    struct sq_key *kek = NULL;
+    ok(sq_slab_open(fd, out));
+    ok(sq_key_from(bytes, &kek));
+    sq_err err = sq_slab_unseal(*out, kek);
+    sq_key_free(kek);
+    return err;
+}
+
+static void test_rekey(void **state)
+{
+    (void)state;
+    int fd = new_file();
+    uint8_t before[32], after[32], token[32], boxes[2][60], old[8192 + 64 * 256];
+    uint32_t n;
+    struct sq_slab *slab = with_things(fd);
+    key_of(slab, SQ_SLAB_OBJECT, obj_1, before);
+    key_of(slab, SQ_SLAB_TOKEN_KEY, sq_slab_site_owner, token);
+    assert_int_equal(pread(fd, old, sizeof old, 0), sizeof old);
+    ok(rekey_to(slab, other_kek_bytes, &n));
+    assert_int_equal(n, 5); /* three keys of the site, its owner, owner A */
+    key_of(slab, SQ_SLAB_OBJECT, obj_1, after);
+    assert_memory_equal(before, after, 32);
+    ok(sq_slab_add(slab, SQ_SLAB_OBJECT, obj_2, owner_a, 0, 2, NOW));
+    sq_slab_close(slab);
+    for (int i = 0; i < 2; i++) { /* neither copy holds the old box */
+        assert_int_equal(pread(fd, boxes[i], 60, i * 4096 + 600), 60);
+        assert_memory_not_equal(boxes[i], old + 600, 60);
+        assert_memory_not_equal(boxes[i], old + 4096 + 600, 60);
+    }
+    assert_int_equal(unseal_with(fd, kek_bytes, &slab), SQ_EPASSWORD); /* the old key is useless */
+    sq_slab_close(slab);
+    ok(unseal_with(fd, other_kek_bytes, &slab));
+    key_of(slab, SQ_SLAB_OBJECT, obj_1, after);
+    assert_memory_equal(before, after, 32);
+    key_of(slab, SQ_SLAB_TOKEN_KEY, sq_slab_site_owner, after);
+    assert_memory_equal(token, after, 32);
+    ok(try_key(slab, obj_2, NOW));
+    sq_slab_close(slab);
+    /* an old header over new slots opens none of them: the old root key is useless too */
+    assert_int_equal(pwrite(fd, old, 8192, 0), 8192);
+    ok(unseal_with(fd, kek_bytes, &slab));
+    assert_int_equal(try_key(slab, obj_1, NOW), SQ_ETAMPERED);
+    sq_slab_close(slab);
+    close(fd);
+}
+
+static void act_rekey(struct sq_slab *slab)
+{
+    uint32_t n;
+    sq_err err = rekey_to(slab, other_kek_bytes, &n);
+    (void)err; /* it dies before */
+}
+
+/* A crash at each step: the old lock opens everything, and unsealing finishes; after the last the new one does. */
+static void test_crash_in_rekey(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *hook;
+        bool is_new;
+    } at[] = {{"keeper.header_write", false}, {"keeper.header_written", false}, {"keeper.rekey_begun", false}, {"keeper.slot_write", false},
+              {"keeper.slot_written", false}, {"keeper.rekey_moved", false}, {"keeper.rekey_all_moved", false}, {"keeper.rekey_switched", true}};
+    for (size_t i = 0; i < sizeof at / sizeof at[0]; i++) {
+        int fd = new_file();
+        uint8_t before[32], after[32];
+        uint32_t n, no;
+        bool is_rotating;
+        struct sq_slab *slab = with_things(fd);
+        key_of(slab, SQ_SLAB_OBJECT, obj_1, before);
+        sq_slab_close(slab);
+        assert_true(dies(act_rekey, fd, at[i].hook));
+        ok(unseal_with(fd, at[i].is_new ? other_kek_bytes : kek_bytes, &slab));
+        sq_slab_root_state(slab, &no, &is_rotating);
+        assert_false(is_rotating); /* finished at unsealing, if it had begun */
+        key_of(slab, SQ_SLAB_OBJECT, obj_1, after);
+        assert_memory_equal(before, after, 32);
+        ok(rekey_to(slab, other_kek_bytes, &n));
+        sq_slab_close(slab);
+        ok(unseal_with(fd, other_kek_bytes, &slab));
+        key_of(slab, SQ_SLAB_OBJECT, obj_1, after);
+        assert_memory_equal(before, after, 32);
+        sq_slab_close(slab);
+        close(fd);
+    }
+}
+
+static void test_split_key(void **state)
+{
+    (void)state;
+    struct sq_key *key = NULL, *back = NULL;
+    uint8_t shares[5 * 32], some[3 * 32], number[3];
+    ok(sq_key_new(&key));
+    ok(sq_key_split(key, 5, 3, shares));
+    for (unsigned a = 0; a < 5; a++)
+        for (unsigned b = a + 1; b < 5; b++)
+            for (unsigned c = b + 1; c < 5; c++) {
+                const unsigned pick[3] = {c, a, b};
+                for (unsigned i = 0; i < 3; i++) {
+                    number[i] = (uint8_t)(pick[i] + 1);
+                    memcpy(some + i * 32, shares + pick[i] * 32, 32);
+                }
+                ok(sq_key_join(number, some, 3, &back));
+                assert_memory_equal(sq_key_bytes(back), sq_key_bytes(key), 32);
+                sq_key_free(back);
+                ok(sq_key_join(number, some, 2, &back)); /* one too few: another key */
+                assert_memory_not_equal(sq_key_bytes(back), sq_key_bytes(key), 32);
+                sq_key_free(back);
+            }
+    sq_key_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -697,6 +840,8 @@ int main(void)
         cmocka_unit_test(test_crash_in_destroy),       cmocka_unit_test(test_torn_destroy),
         cmocka_unit_test(test_crash_in_header),        cmocka_unit_test(test_crash_in_creation),
         cmocka_unit_test(test_failing_writes),         cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_rekey),                  cmocka_unit_test(test_crash_in_rekey),
+        cmocka_unit_test(test_split_key),
     };
     hooks_make();
     assert_int_equal(sq_crypt_start(), SQ_OK);

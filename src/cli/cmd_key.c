@@ -1,0 +1,147 @@
+/* `sequester admin key ...`: how the server's root key is locked. */
+#include "cli/cli.h"
+
+#include "lib/core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *how(const json_t *j)
+{
+    static const struct {
+        const char *name, *text;
+    } texts[] = {{"none", "not made yet: sequester admin unseal --new"}, {"passphrase", "a passphrase"}, {"file", "the key file"},
+                 {"shares", "shares of several people"}, {"pkcs11", "a security module (PKCS#11)"}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (!strcmp(out_text(j, "locked_by"), texts[i].name))
+            return texts[i].text;
+    return out_text(j, "locked_by");
+}
+
+int cmd_key_status(struct cli *c)
+{
+    json_t *j = NULL;
+    int rc = admin_ask(c, "key-status", json_object(), NULL, &j);
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        printf("locked by    %s\n", how(j));
+        if (out_number(j, "shares"))
+            printf("shares       %llu of %llu are needed, %llu given\n", (unsigned long long)out_number(j, "threshold"),
+                   (unsigned long long)out_number(j, "shares"), (unsigned long long)out_number(j, "shares_given"));
+        printf("configured   %s\nroot key     number %llu%s\n", out_text(j, "configured"), (unsigned long long)out_number(j, "root_key"),
+               json_is_true(json_object_get(j, "rotation_under_way")) ? ", a rotation is under way" : "");
+    }
+    json_decref(j);
+    return rc;
+}
+
+bool key_shares_wanting(const struct cli *c)
+{
+    json_t *j = NULL;
+    int rc = admin_ask(c, "key-status", json_object(), NULL, &j);
+    unsigned long long given = rc ? 0 : (unsigned long long)out_number(j, "shares_given"), of = rc ? 0 : (unsigned long long)out_number(j, "threshold");
+    if (given)
+        fprintf(stderr, "%llu of %llu shares given; the next holder runs the same command within an hour\n", given, of);
+    json_decref(j);
+    return given != 0;
+}
+
+/* the present passphrase, when one locks the slab */
+static int ask_present(const struct cli *c, struct secret *out)
+{
+    json_t *j = NULL;
+    int rc = admin_ask(c, "key-status", json_object(), NULL, &j);
+    if (!rc && !strcmp(out_text(j, "locked_by"), "passphrase"))
+        rc = secret_ask(c, "Present passphrase", false, out);
+    json_decref(j);
+    return rc;
+}
+
+static int tell(const struct cli *c, const char *verb, json_t *args)
+{
+    json_t *j = NULL;
+    int rc = admin_ask(c, verb, args, NULL, &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        printf("root key number %llu; %llu keys wrapped anew\n", (unsigned long long)out_number(j, "root_key"),
+               (unsigned long long)out_number(j, "keys_wrapped_anew"));
+    json_decref(j);
+    return rc;
+}
+
+int cmd_key_rotate(struct cli *c)
+{
+    struct secret present = {NULL};
+    int rc = ask_present(c, &present);
+    if (!rc)
+        rc = tell(c, "key-rotate", json_pack("{s:s}", "passphrase", present.text ? present.text : ""));
+    secret_done(&present);
+    return rc;
+}
+
+int cmd_key_passphrase(struct cli *c)
+{
+    struct secret present = {NULL}, next = {NULL};
+    if (c->opt[OPT_password_file])
+        return cli_misused(c, "two passphrases are asked for: give them on standard input (--password-stdin), a line each");
+    int rc = ask_present(c, &present);
+    if (!rc)
+        rc = secret_ask(c, "New passphrase", true, &next);
+    if (!rc)
+        rc = tell(c, "key-passphrase", json_pack("{s:s, s:s}", "present", present.text ? present.text : "", "passphrase", next.text));
+    secret_done(&present);
+    secret_done(&next);
+    return rc;
+}
+
+/* A file for each share, so that each holder is handed his own and nobody sees two. */
+static int write_shares(const struct cli *c, const char *dir, const char *lines)
+{
+    int rc = 0;
+    char name[300];
+    if (mkdir(dir, 0700) && errno != EEXIST)
+        return out_error(c, SQ_EIO, dir, strerror(errno));
+    for (unsigned no = 1; *lines && !rc; no++) {
+        const char *end = strchr(lines, '\n');
+        size_t n = end ? (size_t)(end - lines) + 1 : strlen(lines);
+        if ((size_t)snprintf(name, sizeof name, "%s/share-%u.txt", dir, no) >= sizeof name)
+            return cli_misused(c, "--out is too long");
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0 || sq_write_all(fd, lines, n) || sq_fsync(fd))
+            rc = out_error(c, SQ_EIO, name, strerror(errno));
+        sq_close(&fd);
+        lines += n;
+    }
+    return rc;
+}
+
+int cmd_key_split(struct cli *c)
+{
+    struct secret present = {NULL};
+    json_t *j = NULL;
+    const char *shares = c->opt[OPT_shares] ? c->opt[OPT_shares] : "5", *threshold = c->opt[OPT_threshold] ? c->opt[OPT_threshold] : "3";
+    int rc = ask_present(c, &present);
+    if (!rc)
+        rc = admin_ask(c, "key-split", json_pack("{s:s, s:i, s:i}", "present", present.text ? present.text : "", "shares", atoi(shares), "threshold", atoi(threshold)), NULL, &j);
+    secret_done(&present);
+    if (!rc && c->opt[OPT_out]) {
+        rc = write_shares(c, c->opt[OPT_out], out_text(j, "shares"));
+        if (rc) { /* they are made, and nobody can make them again: better on a screen than lost */
+            fputs(out_text(j, "shares"), stdout);
+            fputs("these are the shares, shown this once: write them down\n", stderr);
+        } else
+            printf("%s shares in %s, %s of them unseal; hand them out and remove the files\n", shares, c->opt[OPT_out], threshold);
+    } else if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        fputs(out_text(j, "shares"), stdout);
+        fprintf(stderr, "each line is one share, shown this once; any %s of them unseal\n", threshold);
+    }
+    json_decref(j);
+    return rc;
+}

@@ -1,0 +1,26 @@
+/* registrar/admin - one request on the operator's socket, and the verbs that have a file of their own. */
+#ifndef SQ_REGISTRAR_ADMIN_H
+#define SQ_REGISTRAR_ADMIN_H
+
+#include "daemon/registrar/registrar.h"
+
+struct admin {
+    struct registrar *r;
+    struct caller by;
+    json_t *args;
+    int fd[2];
+    size_t n_fd;
+    json_t *answer;
+    struct sq_why why;
+};
+
+/** Text of the argument @key; NULL and a->why when it is missing or empty. */
+const char *admin_arg(struct admin *a, const char *key);
+
+/* admin_keys.c */
+sq_err admin_key_status(struct admin *a);
+sq_err admin_key_rotate(struct admin *a);
+sq_err admin_key_passphrase(struct admin *a);
+sq_err admin_key_split(struct admin *a);
+
+#endif

@@ -1,0 +1,81 @@
+/* `sequester admin key ...`: how the root key is locked. The work is keeper's; here it is asked for and recorded. */
+#include "daemon/registrar/admin.h"
+
+#define REKEY_MS (3600 * 1000) /* one durable write for each owner */
+
+static const char *const backend_name[] = {"none", "passphrase", "file", "shares", "pkcs11"};
+
+static const char *name_of(uint8_t backend)
+{
+    return backend < sizeof backend_name / sizeof backend_name[0] ? backend_name[backend] : "unknown";
+}
+
+static struct sq_span secret_arg(struct admin *a, const char *key)
+{
+    const char *s = json_string_value(json_object_get(a->args, key));
+    return sq_span_str(s ? s : "");
+}
+
+sq_err admin_key_status(struct admin *a)
+{
+    struct sq_msg ask = sq_msg_bare(key_state), m;
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    sq_err e = sq_node_call(a->r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e) {
+        const struct sq_msg_key_state_is *s = &m.u.key_state_is;
+        a->answer = json_pack("{s:s, s:s, s:i, s:b, s:i, s:i, s:i}", "locked_by", name_of(s->backend), "configured", name_of(s->wanted), "root_key", (int)s->root_no,
+                              "rotation_under_way", (int)s->is_rotating, "shares", (int)s->n_share, "threshold", (int)s->threshold, "shares_given", (int)s->n_given);
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+static sq_err rekey(struct admin *a, const struct sq_msg *ask)
+{
+    struct sq_msg m;
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    sq_err e = sq_node_call(a->r->node, SQ_ROLE_KEEPER, ask, REKEY_MS, pkt, &m);
+    uint32_t root_no = e ? 0 : m.u.key_rotated_is.root_no, n = e ? 0 : m.u.key_rotated_is.n_slot;
+    sq_packet_free(pkt);
+    sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_key_rotated, .result = e, .by = &a->by, .a = root_no});
+    if (!e)
+        a->answer = json_pack("{s:i, s:i}", "root_key", (int)root_no, "keys_wrapped_anew", (int)n);
+    return e ? e : kept;
+}
+
+sq_err admin_key_rotate(struct admin *a)
+{
+    struct sq_msg m = sq_msg_of(key_rotate, .passphrase = secret_arg(a, "passphrase"));
+    sq_err e = rekey(a, &m);
+    return e == SQ_ECONFLICT ? sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "shares", "the key is in shares: rotate by making new ones (sequester admin key split)") : e;
+}
+
+sq_err admin_key_passphrase(struct admin *a)
+{
+    struct sq_msg m = sq_msg_of(key_passphrase, .present = secret_arg(a, "present"), .passphrase = secret_arg(a, "passphrase"));
+    sq_err e = rekey(a, &m);
+    return e == SQ_ECONFLICT ? sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "key_backend", "the configuration says another key_backend: set it to passphrase and restart first") : e;
+}
+
+sq_err admin_key_split(struct admin *a)
+{
+    json_int_t shares = json_integer_value(json_object_get(a->args, "shares")), threshold = json_integer_value(json_object_get(a->args, "threshold"));
+    if (shares < 2 || shares > SQ_SPLIT_MAX_SHARES || threshold < 2 || threshold > shares)
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "shares", "2 to 16 shares, of which 2 or more, and at most all, are needed");
+    struct sq_msg ask = sq_msg_of(key_split, .present = secret_arg(a, "present"), .n_share = (uint8_t)shares, .threshold = (uint8_t)threshold), m;
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    sq_err e = sq_node_call(a->r->node, SQ_ROLE_KEEPER, &ask, REKEY_MS, pkt, &m);
+    if (!e) {
+        struct sq_span text = m.u.key_shares_is.shares;
+        a->answer = json_pack("{s:s#}", "shares", (const char *)text.p, text.n);
+    }
+    sq_packet_free(pkt);
+    sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_key_rotated, .result = e, .by = &a->by, .b = (uint64_t)shares});
+    return e ? e : kept;
+}
