@@ -179,7 +179,7 @@ static void print_findings(const json_t *j)
 int cmd_admin_check(struct cli *c)
 {
     json_t *j = NULL;
-    int rc = ask(c, "check", json_pack("{s:b}", "mend", c->opt[OPT_mend] != NULL), NULL, &j);
+    int rc = admin_ask(c, "check", json_pack("{s:b}", "mend", c->opt[OPT_mend] != NULL), NULL, &j);
     bool is_clean = json_is_true(json_object_get(j, "clean"));
     if (!rc && c->opt[OPT_json]) {
         out_json(j);
