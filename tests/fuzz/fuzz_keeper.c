@@ -140,7 +140,7 @@ static void start(void)
     listen_to_all(&node);
     int fd = fuzz_file(NULL, 0);
     struct sq_key *kek = key_of_ours();
-    sq_assert(!sq_slab_open(fd, &slab) && !sq_slab_create_file(slab, kek, keeper_clock_wall_s()));
+    sq_assert(!sq_slab_open(fd, &slab) && !sq_slab_create(slab, &(struct sq_slab_lock){.backend = SQ_SLAB_FILE, .kek = kek}, keeper_clock_wall_s()));
     sq_assert(!sq_slab_add(slab, SQ_SLAB_OWNER, (const uint8_t *)"owner 0000000000", NULL, 0, 0, keeper_clock_wall_s()));
     for (int role = 0; role < 2; role++)
         sq_assert(!sq_slab_add(slab, SQ_SLAB_OBJECT, (const uint8_t *)(role ? "object 111111111" : "object 000000000"),
@@ -155,14 +155,16 @@ static void start(void)
 
 static void keeper_begin(bool is_sealed)
 {
-    keeper.is_file_mode = !is_sealed;
+    keeper.wanted = is_sealed ? SQ_SLAB_PASSPHRASE : SQ_SLAB_FILE;
+    if (!keeper.file_kek)
+        keeper.file_kek = key_of_ours();
+    keeper.shares.n = 0;
     keeper.publics.is_known = false;
     node.is_unsealed = false;
     open_keeper(&keeper, fuzz_file(fresh.p, is_sealed ? 0 : fresh.n));
     keeper.backoff.n_failure = 0;
     keeper.backoff.not_before_steady_ms = 0;
-    if (!is_sealed)
-        unseal_by_file(&keeper, key_of_ours());
+    sq_assert(!keeper_unseal_self(&keeper));
 }
 
 static void keeper_end(void)
@@ -175,7 +177,8 @@ static void keeper_end(void)
 /* hashing takes as long as ten thousand other messages: one an input */
 static bool is_slow(unsigned no)
 {
-    return no == SQ_MSG_password_hash || no == SQ_MSG_password_check || no == SQ_MSG_unseal;
+    return no == SQ_MSG_password_hash || no == SQ_MSG_password_check || no == SQ_MSG_unseal || no == SQ_MSG_key_rotate ||
+           no == SQ_MSG_key_passphrase || no == SQ_MSG_key_split;
 }
 
 static void say(const struct sq_msg_row *row, struct sq_packet *pkt)
