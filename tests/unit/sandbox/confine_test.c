@@ -3,6 +3,7 @@
  * child's end means: 0 did it, 159 (128 + SIGSYS) the list ended it, anything else is a failed check.
  */
 #include "lib/proc/confine.h"
+#include "worker/worker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -330,6 +331,48 @@ static void turns_data_into_code(void)
     check(p != MAP_FAILED && mprotect(p, 4096, PROT_READ | PROT_EXEC) < 0 && errno == EACCES, 1);
 }
 
+/* ---- the worker's own list, src/worker/confine.c ---- */
+
+static void worker_lives(void)
+{
+    check(worker_confine() == SQ_OK, 91);
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(p != MAP_FAILED && !mprotect(p, 4096, PROT_READ), 1);
+    pthread_t t;
+    check(!pthread_create(&t, NULL, thread_main, NULL) && !pthread_join(t, NULL), 2);
+}
+
+static void worker_maps_code(void)
+{
+    check(worker_confine() == SQ_OK, 91);
+    (void)!mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void worker_makes_code(void)
+{
+    void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    check(worker_confine() == SQ_OK, 91);
+    (void)!mprotect(p, 4096, PROT_READ | PROT_EXEC);
+}
+
+static void worker_opens(void)
+{
+    check(worker_confine() == SQ_OK, 91);
+    (void)!open("/dev/null", O_RDONLY);
+}
+
+static void worker_signals_others(void)
+{
+    check(worker_confine() == SQ_OK, 91);
+    syscall(SYS_tgkill, 1, 1, 0);
+}
+
+static void worker_makes_a_socket(void)
+{
+    check(worker_confine() == SQ_OK, 91);
+    (void)!socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
 static void list_with_execve(void)
 {
     static const int calls[] = {SYS_read, SYS_execve};
@@ -462,6 +505,17 @@ static void test_no_new_code(void **state)
     run_both(turns_data_into_code, 0);
 }
 
+static void test_worker(void **state)
+{
+    (void)state;
+    run_both(worker_lives, 0);
+    run_both(worker_maps_code, KILLED_BY_LIST);
+    run_both(worker_makes_code, KILLED_BY_LIST);
+    run_both(worker_opens, KILLED_BY_LIST);
+    run_both(worker_signals_others, KILLED_BY_LIST);
+    run_both(worker_makes_a_socket, KILLED_BY_LIST);
+}
+
 static void test_lists(void **state)
 {
     (void)state;
@@ -515,7 +569,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_begin),   cmocka_unit_test(test_rights),    cmocka_unit_test(test_threads), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_sockets), cmocka_unit_test(test_arguments), cmocka_unit_test(test_lists),
-        cmocka_unit_test(test_landlock), cmocka_unit_test(test_no_new_code),
+        cmocka_unit_test(test_landlock), cmocka_unit_test(test_no_new_code),  cmocka_unit_test(test_worker),
     };
     return cmocka_run_group_tests_name("confine", tests, NULL, NULL);
 }
