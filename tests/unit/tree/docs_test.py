@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""What the pages tell people to type or to look at exists: commands and their options, keys of the configuration, tests, files, parts of pages.
+
+    docs_test.py SOURCE_ROOT
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tap
+
+ROOT = os.path.abspath(sys.argv[1])
+BUILD = sys.argv[2] if len(sys.argv) > 2 else None
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+PAGES = [p for p in sorted(os.listdir(ROOT)) if p.endswith(".md")]
+for at, _, names in os.walk(os.path.join(ROOT, "docs")):
+    PAGES += [os.path.relpath(os.path.join(at, n), ROOT) for n in sorted(names) if n.endswith(".md")]
+
+OPTIONS = {n: n.replace("_", "-") for n in re.findall(r"^SQ_OPT\((\w+),", read("src/cli/options.def"), re.M)}
+LOCAL = set(re.findall(r"^SQ_LOCAL_OPT\((\w+),", read("src/lib/jobs/local_options.def"), re.M))
+COMMANDS = {}
+for name, handler, opts in re.findall(r'^SQ_CMD\("([^"]+)", (\w+), "[^"]*", \d+, \d+, "([^"]*)"', read("src/cli/commands.def"), re.M):
+    COMMANDS[name] = {OPTIONS[o] for o in opts.split()} | {"help", "json"} | (LOCAL if handler == "cmd_local" else set())
+KEYS = set(re.findall(r"^SQ_KEY\((\w+),", read("src/lib/core/config.def"), re.M))
+
+
+def blocks(page):
+    """Lines of code blocks, without comments; then `inline code`."""
+    text = read(page)
+    lines = []
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
+        lines += re.sub(r"\\\n\s*", " ", block).splitlines()
+    text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return lines, re.findall(r"`([^`\n]+)`", text)
+
+
+def command_of(words):
+    for n in (3, 2, 1):
+        if " ".join(words[:n]) in COMMANDS:
+            return " ".join(words[:n])
+    return None
+
+
+with tap.case("parts of pages that links name are there") as bad:
+    def anchors(path):
+        text = re.sub(r"^```.*?^```", "", read(path), flags=re.M | re.S)
+        return {re.sub(r"[^\w\- ]", "", h.strip().lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
+    for page in PAGES:
+        for target, part in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", read(page)):
+            path = os.path.normpath(os.path.join(os.path.dirname(page), target)) if target else page
+            if "://" not in target and path.endswith(".md") and part not in anchors(path):
+                bad.append("%s: %s#%s" % (page, target, part))
+
+with tap.case("every `sequester` command in a page is one, with options that it has") as bad:
+    n = 0
+    for page in PAGES:
+        if page.startswith("docs/formats"):
+            continue
+        lines, inline = blocks(page)
+        for text in lines + inline:
+            for call in re.findall(r"(?:^|[\s|;&(])sequester ((?:[a-z]+ ?)+)([^|;&#]*)", re.sub(r"(^|\s)#.*", "", text)):
+                words = call[0].split()
+                name = command_of(words)
+                if name is None and command_of(["admin"] + words) is None and not any(c.startswith(" ".join(words) + " ") for c in COMMANDS):
+                    bad.append("%s: sequester %s" % (page, call[0]))
+                elif name:
+                    n += 1
+                    bad += ["%s: sequester %s has no --%s" % (page, name, o) for o in re.findall(r"(?:^|\s)--([a-z][a-z-]*)", call[1]) if o not in COMMANDS[name]]
+    if n < 100:
+        bad.append("only %d commands were found" % n)
+
+with tap.case("every `./run` command is one") as bad:
+    known = set(re.search(r"^(build \|.*?)\)", read("run"), re.M).group(1).replace(" ", "").split("|")) | {"help"}
+    for page in PAGES:
+        for text in sum(map(list, blocks(page)), []):
+            bad += ["%s: ./run %s" % (page, c) for c in re.findall(r"\./run ([a-z]+)", text) if c not in known]
+
+with tap.case("keys of the configuration that pages set exist") as bad:
+    n = 0
+    for page in PAGES:
+        if page.startswith("docs/formats"):
+            continue
+        lines, inline = blocks(page)
+        for text in inline + [x for x in lines if re.match(r"[a-z_]+ = \S+$", x)]:
+            m = re.match(r"([a-z][a-z_]+) = \S+", text)
+            if m and m.group(1) != "key":
+                n += 1
+                if m.group(1) not in KEYS:
+                    bad.append("%s: %s" % (page, text))
+    if n < 3:
+        bad.append("only %d settings were found" % n)
+
+with tap.case("tests that pages name exist") as bad:
+    known = {f[:-3] for f in os.listdir(os.path.join(ROOT, "tests", "e2e"))}
+    for page in PAGES:
+        bad += ["%s: %s" % (page, t) for t in set(re.findall(r"`(e2e_\w+)`", read(page))) if t not in known]
+    if BUILD:  # the last column of the threat model, the test column of the auditor's page
+        p = subprocess.run([os.environ.get("MESON", "meson"), "introspect", "--tests", BUILD], capture_output=True, text=True)
+        known |= {t["name"] for t in json.loads(p.stdout)}
+        for page in ("docs/threat-model.md", "docs/auditor.md"):
+            for row in re.findall(r"^\|.*\|$", read(page), re.M):
+                if row.count("|") >= 5:
+                    bad += ["%s: %s" % (page, t) for t in re.findall(r"`([a-z0-9_]+)`", row.split("|")[-2]) if t not in known]
+
+with tap.case("files that pages name are there") as bad:
+    for page in PAGES:
+        if page == "docs/controls.md":
+            continue  # it also names what is planned
+        for path in set(re.findall(r"`((?:src|tests|docs|tools|bench|deploy)/[\w./-]*\w)`", read(page))):
+            if not os.path.exists(os.path.join(ROOT, path)) and not re.search("N[A-Z]{3}", path):
+                bad.append("%s: %s" % (page, path))
+
+with tap.case("errors and HTTP codes that pages name are those of err.def") as bad:
+    status = dict((n, s) for n, _, s in re.findall(r"^SQ_ERR\((\w+),\s*(\d+),\s*(\d+)", read("src/lib/core/err.def"), re.M))
+    for page in PAGES:
+        for s, code in re.findall(r"\b([45]\d\d) `(E[A-Z]+)`", read(page)):
+            if status.get(code) != s:
+                bad.append("%s: %s %s" % (page, s, code))
+
+tap.done()
