@@ -90,6 +90,8 @@ void cli_bash(FILE *to);
 void out_json(const json_t *j);
 /** An error of ours: what, detail, hint. With --json an object {code, message, ...}. Returns the exit code that fits @e. */
 int out_error(const struct cli *c, sq_err e, const char *what, const char *detail);
+/** What couldn't be done with the file at @path: "what: path: No such file or directory", by errno. Returns EXIT_REFUSED. */
+int out_path_error(const struct cli *c, const char *what, const char *path);
 /** An error that a server sent as JSON {code, message, hint, line, field, detail, id}. */
 void out_server_error(const struct cli *c, const json_t *error);
 /** "1.5 GiB" */

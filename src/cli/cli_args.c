@@ -130,6 +130,18 @@ static int find_command(struct cli *c)
     return best;
 }
 
+/* words that longer commands begin with: `admin`, `admin user` */
+static bool is_beginning(const struct cli *c, char words[64])
+{
+    size_t n = 0;
+    for (int i = 0; i < c->n_arg && i < 3 && n < 60; i++)
+        n += (size_t)snprintf(words + n, 64 - n, "%s%.19s", i ? " " : "", c->arg[i]);
+    for (size_t i = 0; i < N_COMMAND && n; i++)
+        if (!strncmp(commands[i].name, words, n) && commands[i].name[n] == ' ')
+            return true;
+    return false;
+}
+
 /* impute and panel check have options of their own, which the worker reads */
 static bool is_passed_on(int argc, char **argv)
 {
@@ -158,7 +170,11 @@ int cli_parse(struct cli *c, int argc, char **argv)
     if (c->n_arg >= 2 && !strcmp(c->arg[0], "admin") &&
         !strcmp(c->arg[1], "clock-confirm")) /* also written with a hyphen */
         c->n_arg = 3, c->arg[1] = "clock", c->arg[2] = "confirm";
-    if (!find_command(c))
+    char words[64];
+    bool is_found = find_command(c) != 0;
+    if (!is_found && !c->opt[OPT_help] && is_beginning(c, words))
+        return cli_misused(c, "`%s` wants another word: sequester help %s", words, words);
+    if (!is_found)
         return c->n_arg && !c->opt[OPT_help] ? cli_misused(c, "there is no command `%s%s%s`", c->arg[0],
                                                            c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "")
                                              : 0;

@@ -3,6 +3,7 @@
 
 #include "lib/core/clock.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -65,6 +66,14 @@ void out_clean(const char *in, char *out, size_t size)
     for (; *in && n + 1 < size; in++)
         out[n++] = (unsigned char)*in < 0x20 || *in == 0x7f || is_c1(in) ? '?' : *in;
     out[n] = 0;
+}
+
+int out_path_error(const struct cli *c, const char *what, const char *path)
+{
+    char detail[400], name[300];
+    out_clean(path, name, sizeof name);
+    snprintf(detail, sizeof detail, "%s: %s", name, strerror(errno));
+    return out_error(c, SQ_EIO, what, detail);
 }
 
 void out_server_error(const struct cli *c, const json_t *error)

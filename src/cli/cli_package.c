@@ -32,7 +32,7 @@ static int open_package(const struct cli *c, const char *path, int *out_fd, stru
     *out = NULL;
     *out_fd = open(path, O_RDONLY | O_CLOEXEC);
     if (*out_fd < 0)
-        return out_error(c, SQ_EIO, "the package can't be opened", strerror(errno));
+        return out_path_error(c, "the package can't be opened", path);
     sq_err e = sq_unzip_open(*out_fd, out);
     return e ? say(c, e, "this is no whole package of sequester") : 0;
 }

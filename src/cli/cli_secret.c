@@ -105,7 +105,7 @@ static int from_file(const struct cli *c, const char *path, struct secret *out)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st)) {
-        int rc = out_error(c, SQ_EIO, "the password file can't be opened", strerror(errno));
+        int rc = out_path_error(c, "the password file can't be opened", path);
         sq_close(&fd);
         return rc;
     }

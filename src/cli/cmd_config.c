@@ -100,8 +100,9 @@ int cmd_config_check(struct cli *c)
         return out_error(c, SQ_ENOMEM, "out of memory", NULL);
     *k = (struct checking){.c = c, .path = c->arg[0], .file = fopen(c->arg[0], "re")};
     if (!k->file) {
+        int rc = out_path_error(c, "the configuration can't be read", c->arg[0]);
         free(k);
-        return out_error(c, SQ_EIO, "the configuration can't be read", strerror(errno));
+        return rc;
     }
     size_t n;
     const struct sq_key_row *rows = sq_key_rows(&n);

@@ -183,8 +183,10 @@ int cmd_receipt_verify(struct cli *c)
     char vkey[CLI_VKEY_BYTES];
     struct sq_buf text;
     sq_buf_init(&text, RECEIPTS_MAX_BYTES);
+    errno = 0;
     sq_err e = sq_file_read(AT_FDCWD, c->arg[0], &text);
-    int rc = e                  ? out_error(c, e, "the file can't be read", e == SQ_ETOOBIG ? "it is too large to be receipts" : NULL)
+    int rc = e && errno         ? out_path_error(c, "the file can't be read", c->arg[0])
+             : e                ? out_error(c, e, "the file can't be read", e == SQ_ETOOBIG ? "it is too large to be receipts" : NULL)
              : c->opt[OPT_vkey] ? cli_vkey(c, vkey)
                                 : ask_server(c, vkey);
     if (!rc && sq_vkey_decode(vkey, NULL, NULL, NULL))

@@ -79,6 +79,12 @@ static int say_error(const char *where, sq_err e, const struct sq_why *why)
     return 1;
 }
 
+static int cannot_open(const char *path)
+{
+    fprintf(stderr, "sequester: %s can't be opened: %s\n", path, strerror(errno));
+    return 1;
+}
+
 static int memory(const char *name)
 {
     int fd = memfd_create(name, MFD_CLOEXEC);
@@ -317,6 +323,7 @@ static bool parse_options(int argc, char **argv, struct local *l)
 #undef SQ_LOCAL_OPT
         {"help", no_argument, NULL, LOCAL_help},
         {NULL, 0, NULL, 0}};
+    opterr = 0; /* the message is ours, and doesn't repeat what was typed */
     for (int c; (c = getopt_long(argc, argv, "o:hq", options, NULL)) != -1;) {
         char *end = NULL;
         unsigned long n = 0;
@@ -360,11 +367,13 @@ int local_main(int argc, char **argv)
     if (!l.panel || (is_impute && (!l.target || !l.out)))
         return wrong_usage(is_impute ? "--panel, --target and -o are needed" : "--panel is needed");
     l.fd_panel = open_input(l.panel);
+    if (l.fd_panel < 0)
+        return cannot_open(l.panel);
     l.fd_map = l.map ? open_input(l.map) : memory("no map");
-    if (l.fd_panel < 0 || l.fd_map < 0)
-        return say_error(l.fd_panel < 0 ? l.panel : l.map, sq_err_errno(), NULL);
+    if (l.fd_map < 0)
+        return cannot_open(l.map ? l.map : "memory for the map");
     if (is_panel)
         return panel_check(&l);
     l.fd_target = open_input(l.target);
-    return l.fd_target < 0 ? say_error(l.target, sq_err_errno(), NULL) : impute(&l);
+    return l.fd_target < 0 ? cannot_open(l.target) : impute(&l);
 }
