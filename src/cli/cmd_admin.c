@@ -18,7 +18,9 @@
 
 static int join(const struct cli *c, int *out_sock)
 {
-    const char *dir = c->opt[OPT_run_dir] ? c->opt[OPT_run_dir] : sq_key_row_of("run_dir")->fallback;
+    char usual[SQ_CONFIG_MAX_VALUE];
+    sq_key_fallback(sq_key_row_of("run_dir"), geteuid() == 0, usual);
+    const char *dir = c->opt[OPT_run_dir] ? c->opt[OPT_run_dir] : usual;
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     char detail[300];
     if ((size_t)snprintf(at.sun_path, sizeof at.sun_path, "%s/admin.sock", dir) >= sizeof at.sun_path)

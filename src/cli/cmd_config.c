@@ -7,6 +7,7 @@
 #include <ini.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_KEYS 64
 
@@ -108,7 +109,7 @@ int cmd_config_check(struct cli *c)
     const struct sq_key_row *rows = sq_key_rows(&n);
     sq_assert(n <= MAX_KEYS);
     for (size_t i = 0; i < n; i++)
-        snprintf(k->value[i], SQ_CONFIG_MAX_VALUE, "%s", rows[i].fallback);
+        sq_key_fallback(&rows[i], geteuid() == 0, k->value[i]);
     k->findings = json_array();
     int bad_line = ini_parse_stream(next_line, k, on_key, k);
     fclose(k->file);

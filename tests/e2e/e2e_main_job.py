@@ -12,8 +12,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import hub  # noqa: E402
 
 
-def test_main_job():
-    with hub.Hub() as h:
+def test_main_job(uid=None):
+    with hub.Hub(uid=uid) as h:
         h.panel()
         ada = h.user("ada")
         up = ada.upload()

@@ -6,7 +6,8 @@
         up = ada.upload(hub.TARGET)             # dicts, as the API answers them
         job = ada.run_job(up["id"])             # submit and wait
 
-Needs root (own uids, sandboxes). Everything is real: the daemons, TLS, crun, the disk.
+As root, or as an ordinary user: then, or with Hub(uid=N), all of the hub is that user's. Everything is real: the daemons, TLS,
+crun, the disk.
 """
 import contextlib
 import http.client
@@ -58,6 +59,14 @@ def wait_for(what, condition, seconds=30.0):
         time.sleep(0.05)
 
 
+def program_of(pid):
+    """The name of its program; its own user isn't told, for it isn't dumpable, and gets the name that it was started by."""
+    try:
+        return os.path.basename(os.readlink("/proc/%s/exe" % pid))
+    except PermissionError:
+        return open("/proc/%s/cmdline" % pid).read().split("\0")[0]
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -71,15 +80,19 @@ class Answer:
 
 
 class Hub:
-    def __init__(self, key_backend="file", settings=None, keep=False):
+    def __init__(self, key_backend="file", settings=None, keep=False, uid=None):
         self.dir = tempfile.mkdtemp(prefix="sequester-test-")
         os.chmod(self.dir, 0o755)
+        self.user_is = {}
+        if uid is not None and os.geteuid() == 0:  # the hub becomes this ordinary user's; the test stays root
+            os.chown(self.dir, uid, uid)
+            self.user_is = {"user": uid, "group": uid, "extra_groups": []}
         self.key_backend, self.keep, self.parent = key_backend, keep, None
         self.programs = BUILD  # tests/support/captured.py puts another directory here
         self.port = free_port()
         subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
                         "--hosts", "localhost,127.0.0.1,imputationserver.com,api.imputationserver.com",
-                        "--key-backend", key_backend], check=True, stdout=subprocess.DEVNULL)
+                        "--key-backend", key_backend], check=True, stdout=subprocess.DEVNULL, **self.user_is)
         self.base = os.path.join(self.dir, "hub")
         self.ini, self.state = os.path.join(self.base, "sequester.ini"), os.path.join(self.base, "state")
         self.ca = os.path.join(self.base, "tls", "ca.crt")
@@ -94,7 +107,7 @@ class Hub:
     def start(self, wait_up=True):
         log = open(self.log_path, "ab")
         self.parent = subprocess.Popen([os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log, start_new_session=True)
+                                       stdout=log, stderr=log, start_new_session=True, **self.user_is)
         log.close()
         if wait_up:
             self.wait_up()
@@ -146,8 +159,7 @@ class Hub:
         found = []
         for line in re.findall(r"event=child_started child=%s pid=(\d+)" % role, self.log()):
             with contextlib.suppress(OSError):
-                if open("/proc/%s/stat" % line).read().split()[2] != "Z" and \
-                        os.path.basename(os.readlink("/proc/%s/exe" % line)).startswith("sequester-" + role):
+                if open("/proc/%s/stat" % line).read().split()[2] != "Z" and program_of(line).startswith("sequester-" + role):
                     found.append(int(line))
         return found
 
@@ -348,10 +360,13 @@ class Skip(Exception):
     """Raised by a test that can't run here; the text says why."""
 
 
-def main(tests):
-    """Run test functions; TAP on standard output."""
-    if os.geteuid() != 0:
-        print("1..0 # SKIP needs root: own uids and sandboxes")
+def main(tests, needs_root=None):
+    """Run test functions; TAP on standard output. needs_root: why an ordinary user can't run them."""
+    if os.geteuid() != 0 and needs_root:
+        print("1..0 # SKIP needs root: " + needs_root)
+        return
+    if os.geteuid() != 0 and subprocess.run(["unshare", "-Ur", "true"], stderr=subprocess.DEVNULL).returncode:
+        print("1..0 # SKIP needs root: an ordinary user may make no user namespace here")
         return
     print("1..%d" % len(tests), flush=True)
     failed = 0

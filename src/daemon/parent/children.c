@@ -97,6 +97,16 @@ static sq_err open_children(struct parent *p)
     return SQ_OK;
 }
 
+/* In an ordinary user's home the folders above may be missing (~/.local/state); what can't be made is told by who needs it. */
+static void make_above(const char *path)
+{
+    char part[PATH_MAX];
+    for (const char *at = strchr(path + 1, '/'); at; at = strchr(at + 1, '/')) {
+        snprintf(part, sizeof part, "%.*s", (int)(at - path), path);
+        (void)mkdir(part, 0700);
+    }
+}
+
 static sq_err open_dirs(struct parent *p)
 {
     const char *state = config_get(&p->config, "state_dir");
@@ -104,6 +114,8 @@ static sq_err open_dirs(struct parent *p)
     if (e)
         return e;
     const mode_t mode = p->is_root ? 0711 : 0700; /* each process must pass to its own directory; none can list it */
+    if (!p->is_root)
+        make_above(state);
     if (mkdir(state, mode) < 0 && errno != EEXIST)
         return complain("state_dir", state, "Create its parent directory.");
     int dir = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -160,7 +172,8 @@ static sq_err open_listen(struct parent *p, int *out_fd)
         r = listen(fd, 1024);
     freeaddrinfo(found);
     if (r < 0)
-        return complain("listen", listen_on, "Is another server using it?");
+        return complain("listen", listen_on,
+                        errno == EACCES ? "An ordinary user's port is 1024 or higher." : "Is another server using it?");
     snprintf(p->address, sizeof p->address, "https://%s", listen_on);
     *out_fd = fd;
     return SQ_OK;
@@ -169,7 +182,9 @@ static sq_err open_listen(struct parent *p, int *out_fd)
 static sq_err open_admin(struct parent *p, int *out_fd)
 {
     const char *run_dir = config_get(&p->config, "run_dir");
-    if (mkdir(run_dir, p->is_root ? 0711 : 0700) < 0 && errno != EEXIST)
+    if (!p->is_root)
+        make_above(run_dir);
+    if (mkdir(run_dir, p->is_root || p->is_by_sockets ? 0711 : 0700) < 0 && errno != EEXIST)
         return complain("run_dir", run_dir, "Create its parent directory.");
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     if ((size_t)snprintf(at.sun_path, sizeof at.sun_path, "%s/admin.sock", run_dir) >= sizeof at.sun_path) {

@@ -5,6 +5,7 @@
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct reading {
     struct config *out;
@@ -55,7 +56,7 @@ sq_err config_read(const char *path, struct config *out)
     const struct sq_key_row *rows = sq_key_rows(&n);
     sq_assert(n <= PARENT_MAX_KEYS);
     for (size_t i = 0; i < n; i++)
-        snprintf(out->value[i], SQ_CONFIG_MAX_VALUE, "%s", rows[i].fallback);
+        sq_key_fallback(&rows[i], geteuid() == 0, out->value[i]);
     if (!path)
         return SQ_OK;
     struct reading r = {.out = out, .path = path, .file = fopen(path, "re")};

@@ -72,3 +72,18 @@ sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_w
     }
     return SQ_OK;
 }
+
+void sq_key_fallback(const struct sq_key_row *row, bool is_root, char out[static SQ_CONFIG_MAX_VALUE])
+{
+    const char *home = getenv("HOME"), *state = getenv("XDG_STATE_HOME"), *run = getenv("XDG_RUNTIME_DIR");
+    const bool is_state = !strcmp(row->name, "state_dir"), is_run = !strcmp(row->name, "run_dir");
+    int n = -1;
+    if (!is_root && is_run && run && *run == '/')
+        n = snprintf(out, SQ_CONFIG_MAX_VALUE, "%s/sequester", run);
+    else if (!is_root && (is_state || is_run) && state && *state == '/')
+        n = snprintf(out, SQ_CONFIG_MAX_VALUE, "%s/sequester%s", state, is_run ? "/run" : "");
+    else if (!is_root && (is_state || is_run) && home && *home == '/')
+        n = snprintf(out, SQ_CONFIG_MAX_VALUE, "%s/.local/state/sequester%s", home, is_run ? "/run" : "");
+    if (n < 0 || n >= SQ_CONFIG_MAX_VALUE)
+        snprintf(out, SQ_CONFIG_MAX_VALUE, "%s", row->fallback);
+}

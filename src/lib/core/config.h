@@ -22,6 +22,8 @@ struct sq_key_row {
 const struct sq_key_row *sq_key_rows(size_t *out_n);
 /** sq_key_row_of - the row called @name, or NULL. */
 const struct sq_key_row *sq_key_row_of(const char *name);
+/** sq_key_fallback - the value of @row where the file has none: for root the table's; an ordinary user has places of his own. */
+void sq_key_fallback(const struct sq_key_row *row, bool is_root, char out[static SQ_CONFIG_MAX_VALUE]);
 /** sq_key_is_for - does @row name role @role in its `who` list? */
 bool sq_key_is_for(const struct sq_key_row *row, const char *role);
 /** sq_key_check - SQ_OK or SQ_ECONFIG with a sentence in @why->detail. A NUMBER's range stands in its text, "min..max". */
