@@ -7,18 +7,12 @@ bin=$root/build
 data=$root/tests/data/chr22-1kgp3-b37
 sequester=$bin/sequester
 
-[ "$(id -u)" = 0 ] || {
-    command -v sudo >/dev/null && exec sudo -E bash "$0" "$@"
-    echo "demo: this version starts its sandboxes as root; run it as root, or install sudo" >&2
-    exit 1
-}
-
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 run() { printf '  $ %s\n' "${*//$root\//}"; "$@" 2>&1 | sed 's/^/    /'; return "${PIPESTATUS[0]}"; }
 
-# the processes run as users of their own and must be able to pass to their directories
+# started as root the processes run as users of their own, and must be able to pass to their directories
 work=$(mktemp -d /var/tmp/sequester-demo.XXXXXX)
-chmod 755 "$work"
+[ "$(id -u)" != 0 ] || chmod 755 "$work"
 parent=
 finish() {
     code=$?
@@ -41,7 +35,7 @@ port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); pr
 export SEQUESTER_SESSION=$work/session.json
 hub=$work/hub
 
-step "1. A private server: own CA, own keys, seven processes with rights of their own"
+step "1. A private server: own CA, own keys, seven processes with $([ "$(id -u)" = 0 ] && echo rights || echo a task) of their own"
 run "$sequester" init "$hub" --listen "127.0.0.1:$port" --key-backend file
 "$bin/sequester-parent" --config "$hub/sequester.ini" >>"$work/log" 2>&1 </dev/null &
 parent=$!
@@ -51,6 +45,7 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 run "$sequester" admin status --run-dir "$hub/run"
+"$sequester" admin status --run-dir "$hub/run" --json >"$work/status.json"
 ps -o uid,pid,args --ppid "$parent" | sed 's/^/    /'
 
 step "2. The operator makes an account and adds a reference panel (1000 Genomes, 1,800 samples)"
@@ -95,6 +90,18 @@ printf '  $ build/sequester audit tail %s\n' "$job"
 "$sequester" audit tail "$job" | awk '$3 != "view" {printf "    %-5s %s  %-18s %s\n", $1, $2, $3, $5}'
 run "$sequester" audit verify --log "$hub/state/registrar/log" --vkey "$(json vkey <"$work/key.json")"
 if LC_ALL=C grep -rqa "HG00096\|NA12878" "$hub/state"; then echo "a sample name was found on the server's disk" >&2; exit 1; fi
+
+step "What this machine, started this way, doesn't let it promise"
+python3 - "$work/status.json" <<'PYTHON'
+import json, sys, textwrap
+promises = json.load(open(sys.argv[1]))["promises"]
+lost = [p for p in promises if not p["held"]]
+print("    All %d promises that depend on the machine are held." % len(promises) if not lost else
+      "    %d of %d promises that depend on the machine are held here. Not held:" % (len(promises) - len(lost), len(promises)))
+for p in lost:
+    for start, text in (("    - ", p["text"]), ("      why: ", p["why"]), ("      to have it: ", p["mend"])):
+        print(textwrap.fill(text, 118, initial_indent=start, subsequent_indent="        "))
+PYTHON
 
 step "How to go on"
 cat <<'TEXT'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A private instance under build/instance (or, where other users can't pass to there, /var/lib/sequester-try). Ctrl-C stops it.
+# A private instance under build/instance (or, where that can't be: /var/lib/sequester-try, ~/.local/state/sequester-try). Ctrl-C stops it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/build
@@ -10,11 +10,14 @@ listen=${1:-127.0.0.1:8443}
 reachable() { local d=$1; while [ "$d" != / ]; do [ -d "$d" ] && [ "$(( 0$(stat -c %a "$d") & 1 ))" = 0 ] && return 1; d=$(dirname "$d"); done; return 0; }
 if [ "$(id -u)" = 0 ] && ! reachable "$bin"; then dir=/var/lib/sequester-try; fi
 
-[ "$(id -u)" = 0 ] || {
-    echo "serve: as an ordinary user the sandbox can't be started in this version; run it as root: sudo ./run serve" >&2
-    exit 1
-}
-umask 022
+# a socket's path is short: a checkout deep down has its server in the user's own place
+if [ "$(id -u)" != 0 ]; then
+    umask 077
+    [ ${#dir} -le 80 ] || dir=${XDG_STATE_HOME:-$HOME/.local/state}/sequester-try
+    mkdir -p "$(dirname "$dir")"
+else
+    umask 022
+fi
 [ -f "$dir/sequester.ini" ] || "$bin/sequester" init "$dir" --listen "$listen" --key-backend file >/dev/null
 address=$(sed -n 's/^listen = //p' "$dir/sequester.ini")
 cat <<TEXT
@@ -27,6 +30,9 @@ a panel      build/sequester admin panel add 1kgp3-chr22 --name "1000 Genomes, c
                  --panel tests/data/chr22-1kgp3-b37/ref.bcf --map tests/data/chr22-1kgp3-b37/chr22.b37.gmap.gz --run-dir $dir/run
 get a token  build/sequester login --server https://$address --cacert $dir/tls/ca.crt --name NAME
 then         build/sequester upload FILE; build/sequester submit --upload ID --panel 1kgp3-chr22; build/sequester help
+
+promises     build/sequester admin status --run-dir $dir/run
+             says which of them can't be held here: started as $(id -un), on this machine
 
 Ctrl-C stops the server; what it holds stays under $dir.
 TEXT
