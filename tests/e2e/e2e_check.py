@@ -151,5 +151,86 @@ def each_disagreement_is_named_and_mended():
     assert p.returncode == 2, p
 
 
+def an_erased_job_keeps_counts_alone():
+    """S2-05: what a person supplied goes from its row, from the database file and from the write-ahead log. S3-61: nobody else
+    may open the database. S3-62: every change of an object has its event."""
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        up = ada.upload()
+        with database(h) as db:
+            sealed = [r[0] for r in db.execute("SELECT name_sealed FROM upload")]
+        job = ada.run_job(up["id"], name="a name that says too much", population="eur")
+        with database(h) as db:
+            sealed += [r[0] for r in db.execute("SELECT name_sealed FROM job")]
+            assert len(sealed) == 2 and all(sealed), sealed
+        where = os.path.join(h.state, "registrar")
+        held = b"".join(open(os.path.join(where, f), "rb").read() for f in os.listdir(where) if f.startswith("registrar.db"))
+        assert sealed[1] in held
+        ada.call("DELETE", "/api/v1/jobs/" + job["id"], status=202)
+        ada.wait_job(job["id"], ("erased",))
+        disk.settle(h)
+        with database(h) as db:
+            row = db.execute("SELECT name_sealed, population, why_field, why_detail, check_sha256, samples FROM job WHERE id = ?", (job["id"],)).fetchone()
+            assert row[:5] == (None, "", "", "", None) and row[5] > 0, row
+            assert db.execute("SELECT name_sealed FROM upload WHERE name_sealed IS NOT NULL").fetchall() == []
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        held = b"".join(open(os.path.join(d, f), "rb").read() for d, _, fs in os.walk(h.state) for f in fs)
+        assert not any(s in held for s in sealed), "a sealed name outlived its job"
+        with database(h) as db:
+            erased = [r[0].hex() for r in db.execute("SELECT id FROM object WHERE state = 4")]
+        names = {f for _, _, fs in os.walk(h.state) for f in fs}
+        assert erased and not names & set(erased)
+        code = ("import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+                "for p in %r:\n"
+                "    try: os.open(p, os.O_RDONLY); raise SystemExit('opened ' + p)\n"
+                "    except PermissionError: pass\n" % [os.path.join(where, f) for f in ("registrar.db", "registrar.db-wal", "log", "registrar.reserve")])
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+        for uid in (h_uid for h_uid in range(61001, 61009) if h_uid != 61003):  # nor may our own other processes
+            assert subprocess.run([sys.executable, "-c", code.replace("65534", str(uid))]).returncode == 0, uid
+        h.clean()
+
+
+def erasing_that_fails_is_an_alarm():
+    """S3-19: an erasure that fails has a flag, an event once, an alarm each time, and is tried again, ever more rarely."""
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        job = ada.run_job(ada.upload()["id"])
+        disk.settle(h)
+        ident, path = path_of(h, 6)
+        immutable = subprocess.run(["chattr", "+i", path], capture_output=True).returncode == 0
+        if not immutable:  # a file system without the flag: the same by a mount
+            subprocess.run(["mount", "--bind", path, path], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
+        try:
+            ada.call("DELETE", "/api/v1/jobs/" + job["id"], status=202)
+            hub.wait_for("the alarm", lambda: h.log().count("event=erase_failed object=" + ident) >= 2, 30)
+            assert h.admin_ok("status")["erase_failed"] == 1
+            j = ada.get("/api/v1/jobs/" + job["id"])
+            assert j["state"] == "erasing" and j["erase_failed"] == 1, j
+            code, a = h.check()
+            assert code == 1 and codes(a) == ["erase_failing"] and a["findings"][0]["id"] == ident, a
+            assert ident not in disk.slots(h), "the key goes first"
+            with database(h) as db:
+                (n, retry) = db.execute("SELECT erase_failures, erase_retry_s FROM object WHERE id = ?", (bytes.fromhex(ident),)).fetchone()
+            assert n >= 2 and retry > 0, (n, retry)
+        finally:
+            subprocess.run(["chattr", "-i", path] if immutable else ["umount", path])
+        code, a = h.check("--mend")
+        disk.settle(h)
+        ada.wait_job(job["id"], ("erased",))
+        assert h.admin_ok("status")["erase_failed"] == 0
+        tail = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "400"], capture_output=True, text=True).stdout
+        assert sum(1 for line in tail.splitlines() if "erase_failed" in line) == 1, tail
+        # the same by a fault in the overwriting
+        job = ada.run_job(ada.upload()["id"])
+        h.arm("store.overwrite", 2)
+        ada.call("DELETE", "/api/v1/jobs/" + job["id"], status=202)
+        ada.wait_job(job["id"], ("erased",))
+        disk.settle(h)
+        h.clean()
+
+
 if __name__ == "__main__":
-    hub.main([clean_beside_a_busy_service, each_disagreement_is_named_and_mended])
+    hub.main([an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])

@@ -1,6 +1,8 @@
 """What a hub has on its disk, read beside the running processes: rows, files, key slots. And larger targets to upload."""
+import contextlib
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 
@@ -83,3 +85,48 @@ def ancestors(pid):
         pid = open("/proc/%s/stat" % pid).read().rsplit(")", 1)[1].split()[1]
         found.add(int(pid))
     return found
+
+
+class Image:
+    """A small ext4 file system of its own, mounted over a directory of a hub that isn't started yet."""
+
+    def __init__(self, where, mib, uid=0):
+        self.where, self.file = where, where.rstrip("/") + ".image"
+        os.makedirs(where, exist_ok=True)
+        st = os.stat(where)
+        with open(self.file, "wb") as f:
+            f.truncate(mib << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", "-N", "2000", self.file], check=True)
+        held = where.rstrip("/") + ".before"
+        shutil.copytree(where, held, dirs_exist_ok=True)
+        subprocess.run(["mount", "-o", "loop", self.file, where], check=True)
+        shutil.rmtree(os.path.join(where, "lost+found"))
+        for name in os.listdir(held):
+            shutil.move(os.path.join(held, name), where)
+        shutil.rmtree(held)
+        os.chown(where, uid or st.st_uid, uid or st.st_gid)
+        os.chmod(where, st.st_mode & 0o7777)
+
+    def fill(self):
+        """Until not a byte more goes in; None of it is anyone's reserve."""
+        fd = os.open(os.path.join(self.where, "filler"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.write(fd, b"\xee" * size)
+                        if size == 1 << 20:
+                            os.fsync(fd)
+        finally:
+            os.fsync(fd)
+            os.close(fd)
+        return self
+
+    def empty(self):
+        os.unlink(os.path.join(self.where, "filler"))
+        os.sync()
+
+    def done(self):
+        subprocess.run(["umount", "-l", self.where], check=False)
+        with contextlib.suppress(OSError):
+            os.unlink(self.file)

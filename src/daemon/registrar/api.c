@@ -89,6 +89,8 @@ static json_t *error_body(sq_err e, const uint8_t request[8], const struct sq_wh
 
 void api_answer(struct sq_ask *ask, struct api *a, sq_err e)
 {
+    if (e == SQ_EFULL && a->route && a->r->is_tight) /* not his quota: what he asked for can't be recorded on a full disk */
+        e = SQ_ELOG;
     if (e) {
         json_decref(a->answer);
         a->answer = error_body(e, a->caller.request, a->why);

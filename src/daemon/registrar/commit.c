@@ -89,6 +89,7 @@ sq_err tx_event(struct tx *tx, const struct event *ev)
     sq_buf_done(&bytes);
     if (!e)
         r->next_entry++;
+    tx->n_routine += sq_audit_event_class((unsigned)ev->no) != SQ_AUDIT_ERASURE;
     return e;
 }
 
@@ -142,7 +143,7 @@ static sq_err flush_locked(struct registrar *r)
             span[i - skip] = sq_span_of(g->bytes.p + g->start[i], g->len[i]);
         e = sq_fault("commit.before_log");
         if (!e && g->n > skip)
-            e = sq_audit_append(r->log, span, g->n - skip);
+            e = sq_audit_append_owed(r->log, span, g->n - skip); /* these rows are committed: their entries must get in */
         if (!e)
             e = sq_fault("commit.after_log");
         if (!e)
@@ -166,6 +167,25 @@ sq_err outbox_flush(struct registrar *r)
 
 /* ---- groups ---- */
 
+/* ---- a full disk: erasing goes on, by the reserves; nothing else begins until they are whole again ---- */
+
+#define SLICE_BYTES (UINT64_C(2) << 20)
+
+static void look_for_space(struct registrar *r)
+{
+    bool was_tight = r->is_tight;
+    r->is_tight = sq_audit_reserve_fill(r->log) != SQ_OK || sq_db_reserve_fill(r->reserve) != SQ_OK;
+    if (r->is_tight != was_tight)
+        sq_log(SQ_LOG_disk_full, SQ_LW("is", r->is_tight ? "full" : "over"));
+}
+
+/* The database can't grow: some of its reserve, or of the log's when that lies on the same disk. */
+static bool make_space(struct registrar *r)
+{
+    r->is_tight = true;
+    return sq_db_reserve_release(r->reserve, SLICE_BYTES) == SQ_OK || sq_audit_reserve_release(r->log, SLICE_BYTES) == SQ_OK;
+}
+
 static sq_err run_one(struct registrar *r, struct pending *p)
 {
     uint64_t entry_before = r->next_entry;
@@ -174,6 +194,8 @@ static sq_err run_one(struct registrar *r, struct pending *p)
         return e;
     struct tx tx = {.r = r, .db = r->db};
     e = p->fn(&tx, p->ctx);
+    if (!e && r->is_tight && tx.n_routine)
+        e = sq_fail(SQ_EFULL);
     sq_err end = e ? sq_db_save_undo(r->db) : sq_db_save_keep(r->db);
     if (e || end)
         r->next_entry = entry_before;
@@ -181,13 +203,11 @@ static sq_err run_one(struct registrar *r, struct pending *p)
     return end; /* only a broken savepoint breaks the group */
 }
 
-static void run_group(struct registrar *r, struct pending *const *group, size_t n)
+/* One transaction of the group, from BEGIN to COMMIT. SQ_EFULL: nothing of it happened. */
+static sq_err transact(struct registrar *r, struct pending *const *group, size_t n)
 {
-    pthread_mutex_lock(&r->lock);
     uint64_t entry_before = r->next_entry;
-    sq_err e = flush_locked(r); /* what is committed but not logged comes first; if the log is broken nothing new begins */
-    if (!e)
-        e = sq_db_begin(r->db);
+    sq_err e = sq_db_begin(r->db);
     for (size_t i = 0; i < n && !e; i++)
         e = run_one(r, group[i]);
     if (!e)
@@ -197,9 +217,25 @@ static void run_group(struct registrar *r, struct pending *const *group, size_t 
     if (e) {
         sq_db_rollback(r->db);
         r->next_entry = entry_before;
-    } else {
-        e = flush_locked(r);
     }
+    return e;
+}
+
+static void run_group(struct registrar *r, struct pending *const *group, size_t n)
+{
+    pthread_mutex_lock(&r->lock);
+    sq_err e = flush_locked(r); /* what is committed but not logged comes first; if the log is broken nothing new begins */
+    if (e == SQ_EFULL && make_space(r))
+        e = flush_locked(r);
+    look_for_space(r);
+    if (!e)
+        e = transact(r, group, n);
+    while (e == SQ_EFULL && make_space(r)) /* again, now without what is routine */
+        e = transact(r, group, n);
+    if (!e)
+        e = flush_locked(r);
+    if (e == SQ_EFULL && make_space(r)) /* committed, and in the log perhaps; forgetting the outbox needs space too */
+        e = flush_locked(r);
     if (e && sq_audit_is_broken(r->log)) { /* only a new start can tell what the disk holds; nothing was acknowledged */
         sq_log(SQ_LOG_failed, SQ_LW("what", "audit_log"), SQ_LW("code", sq_err_name(e)));
         _exit(1);

@@ -117,6 +117,10 @@ void *deadlines_main(void *arg)
             sq_err e = commit(r, tx_chores, NULL);
             (void)e;
             streams_stale(r);
+            struct sq_db *db = db_lock(r); /* what was deleted is then in no file, the write-ahead log included */
+            e = sq_db_fold(db);
+            db_unlock(r);
+            (void)e; /* a full disk: the next turn */
         }
     }
     return NULL;

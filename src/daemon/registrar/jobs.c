@@ -24,7 +24,11 @@ sq_err tx_job_state(struct tx *tx, const struct sq_db_job *job, int state, const
         e = sq_db_job_set_state(tx->db, job->id, state, sq_clock_now_ms());
     if (!e)
         sq_log(SQ_LOG_job_state, SQ_LID("job", id, ID), SQ_LW("state", sq_db_name(SQ_DB_job_state, state)));
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_state, .by = by, .subject = job->owner_id, .object = id, .a = (uint64_t)now.state, .b = (uint64_t)state});
+    if (e || state == SQ_DB_job_state_erased) /* `job_erased` says it, with the number of objects */
+        return e;
+    /* erasing a job never waits for space: its event is one of erasure, not the routine change of state */
+    enum sq_audit_event no = state == SQ_DB_job_state_erasing ? SQ_AUDIT_erase_started : SQ_AUDIT_job_state;
+    return tx_event(tx, &(struct event){.no = no, .by = by, .subject = job->owner_id, .object = id, .a = (uint64_t)now.state, .b = (uint64_t)state});
 }
 
 struct erasing {

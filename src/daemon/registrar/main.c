@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define DB_RESERVE_BYTES (UINT64_C(16) << 20)
+
 static struct registrar registrar;
 
 static void thread_start(void *(*run)(void *), void *arg)
@@ -62,7 +64,11 @@ static sq_err open_records(struct registrar *r)
 {
     int dir = -1;
     struct sq_audit_opened how;
-    sq_err e = sq_db_open("registrar.db", &r->db);
+    sq_err e = sq_db_reserve_open("registrar.reserve", DB_RESERVE_BYTES, &r->reserve);
+    if (!e)
+        e = sq_db_open("registrar.db", &r->db);
+    if (e == SQ_EFULL && r->reserve && !sq_db_reserve_release(r->reserve, DB_RESERVE_BYTES / 4)) /* the files beside it need some space */
+        e = sq_db_open("registrar.db", &r->db);
     if (!e)
         e = sq_dir_open(AT_FDCWD, "log", 0700, &dir);
     if (!e)

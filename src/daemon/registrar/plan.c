@@ -14,6 +14,7 @@
 
 #define GRANT_S (3 * 3600)
 #define MAX_TRIES 2        /* of what crashed */
+#define FULL_WAIT_MS 5000 /* until work is begun again that found the disk full */
 #define MAX_TRIES_DOWN 5   /* of what lost one of our own processes */
 #define RETRY_MS 300
 
@@ -281,6 +282,12 @@ static bool start_one(struct registrar *r)
 
 static bool start_queued_job(struct registrar *r);
 
+/* A task found the disk full: the others would too. The clock's turn (deadlines.c) looks again. */
+static bool is_full(struct registrar *r)
+{
+    return sq_clock_steady_ms() < __atomic_load_n(&r->full_until_ms, __ATOMIC_SEQ_CST);
+}
+
 void *planner_main(void *arg)
 {
     struct registrar *r = arg;
@@ -290,7 +297,7 @@ void *planner_main(void *arg)
             pthread_cond_wait(&r->plan_wake, &r->plan_lock);
         r->is_plan_wanted = false;
         pthread_mutex_unlock(&r->plan_lock);
-        while (has_recovered(r) && is_keeper_ready(r) && (start_queued_job(r) || start_one(r)))
+        while (has_recovered(r) && is_keeper_ready(r) && !is_full(r) && (start_queued_job(r) || start_one(r)))
             ;
     }
     return NULL;
@@ -724,6 +731,8 @@ sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task
     sq_assert(o);
     o->t = t;
     o->report = -1;
+    if (t->code == SQ_EFULL)
+        __atomic_store_n(&r->full_until_ms, sq_clock_steady_ms() + FULL_WAIT_MS, __ATOMIC_SEQ_CST);
     sq_err e = load_work(r, task, &o->w);
     if (!e && t->code && !may_try_again(task, t->code))
         settle_report(r, o);

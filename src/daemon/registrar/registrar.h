@@ -46,6 +46,9 @@ struct registrar {
     pthread_mutex_t lock; /* database and log: held by commit(), and by readers between db_lock and db_unlock */
     struct sq_db *db;
     struct sq_audit *log;
+    struct sq_db_reserve *reserve;
+    bool is_tight;        /* a reserve isn't whole: the disk is full, and only erasing goes on */
+    int64_t full_until_ms; /* atomic: a task found the disk full; planning waits until then */
     uint64_t next_entry; /* number of the next audit entry */
 
     pthread_mutex_t queue_lock; /* commit.c: requests that wait for the next group */
@@ -77,6 +80,7 @@ struct registrar {
 struct tx {
     struct registrar *r;
     struct sq_db *db;
+    unsigned n_routine; /* events that may not use the reserve (events.def) */
 };
 typedef sq_err (*tx_fn)(struct tx *tx, void *ctx);
 

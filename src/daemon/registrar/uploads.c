@@ -228,7 +228,9 @@ static sq_err tx_broken(struct tx *tx, void *ctx)
     e = sq_db_upload_failed(tx->db, b->row.id, &why);
     if (!e)
         e = tx_object_erase(tx, b->row.object_id, NULL);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_failed, .result = b->code, .subject = b->row.owner_id, .object = b->row.id});
+    if (e || tx->r->is_tight) /* a full disk takes no routine event; the erasure's says what happened to the bytes */
+        return e;
+    return tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_failed, .result = b->code, .subject = b->row.owner_id, .object = b->row.id});
 }
 
 static sq_err break_off(struct registrar *r, const uint8_t id[ID], sq_err code)

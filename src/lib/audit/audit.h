@@ -197,6 +197,11 @@ uint64_t sq_audit_size(const struct sq_audit *log); /* number of the last entry;
  * until the reserve is whole again. Fault hooks: audit.write, audit.sync, audit.tree.
  */
 sq_err sq_audit_append(struct sq_audit *log, const struct sq_span *entries, size_t n) SQ_MUST_CHECK;
+/** sq_audit_append_owed - the same for entries of what is committed elsewhere already: it must come into the log, so it takes
+ *  slices of the reserve whatever its class. Who calls it begins nothing routine while the reserve isn't whole. */
+sq_err sq_audit_append_owed(struct sq_audit *log, const struct sq_span *entries, size_t n) SQ_MUST_CHECK;
+/** Make the reserve whole: at once when it is. SQ_EFULL: only erasing may go on. */
+sq_err sq_audit_reserve_fill(struct sq_audit *log) SQ_MUST_CHECK;
 /** A write is in an unknown state: nothing is taken any more until the log is closed and opened again. */
 bool sq_audit_is_broken(const struct sq_audit *log);
 

@@ -191,7 +191,7 @@ static sq_err write_group(struct sq_audit *log, const struct group *g)
     }
 }
 
-sq_err sq_audit_append(struct sq_audit *log, const struct sq_span *entries, size_t n)
+static sq_err append(struct sq_audit *log, const struct sq_span *entries, size_t n, bool is_owed)
 {
     if (n == 0)
         return SQ_OK;
@@ -203,6 +203,7 @@ sq_err sq_audit_append(struct sq_audit *log, const struct sq_span *entries, size
     struct group g = {.at = at};
     sq_buf_init(&g.nodes, 0);
     sq_err e = build_group(log, entries, n, &g);
+    g.is_erasure = g.is_erasure || is_owed;
     if (!e)
         e = sq_buf_reserve(&log->pending, g.nodes.n);
     if (e)
@@ -228,6 +229,21 @@ sq_err sq_audit_append(struct sq_audit *log, const struct sq_span *entries, size
 out:
     sq_buf_done(&g.nodes);
     return e;
+}
+
+sq_err sq_audit_append(struct sq_audit *log, const struct sq_span *entries, size_t n)
+{
+    return append(log, entries, n, false);
+}
+
+sq_err sq_audit_append_owed(struct sq_audit *log, const struct sq_span *entries, size_t n)
+{
+    return append(log, entries, n, true);
+}
+
+sq_err sq_audit_reserve_fill(struct sq_audit *log)
+{
+    return sq_reserve_fill(&log->reserve);
 }
 
 sq_err sq_audit_reserve_release(struct sq_audit *log, uint64_t n_bytes)

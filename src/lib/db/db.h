@@ -74,6 +74,17 @@ sq_err sq_db_fold(struct sq_db *db) SQ_MUST_CHECK;
 /** SQLite's quick check and the foreign keys; SQ_EIO when either finds something. */
 sq_err sq_db_check(struct sq_db *db) SQ_MUST_CHECK;
 
+/* ---- a reserve for erasing on a full disk ---------------------------------------------------------------- */
+
+struct sq_db_reserve;
+/** A file of preallocated blocks; filled by sq_db_reserve_fill. SQ_EFULL when not even its name fits. */
+sq_err sq_db_reserve_open(const char *path, uint64_t want_bytes, struct sq_db_reserve **out) SQ_MUST_CHECK;
+void sq_db_reserve_close(struct sq_db_reserve *r); /* NULL allowed */
+/** Make it whole. At once when it is; SQ_EFULL when there is no space: then only erasing may go on. */
+sq_err sq_db_reserve_fill(struct sq_db_reserve *r) SQ_MUST_CHECK;
+/** Give @n_bytes of it back to the file system. SQ_EFULL when nothing is left. */
+sq_err sq_db_reserve_release(struct sq_db_reserve *r, uint64_t n_bytes) SQ_MUST_CHECK;
+
 /* Rows that contradict each other, which no constraint of the schema forbids. */
 enum sq_db_doubt {
     SQ_DB_DOUBT_object_unnamed = 1, /* object: live, but nothing names it (panels and maps apart: one may be on its way in) */
@@ -238,7 +249,7 @@ sq_err sq_db_upload_set_objects(struct sq_db *db, const uint8_t id[16], const ui
 /** checking -> ready, with what ingest found. */
 sq_err sq_db_upload_ready(struct sq_db *db, const uint8_t id[16], const char *format, const char *chrom,
                           uint64_t samples, uint64_t variants) SQ_MUST_CHECK;
-/** -> failed, with why. */
+/** -> failed, with why. (set_state to erased forgets name and why; so does a job's, also its population.) */
 sq_err sq_db_upload_failed(struct sq_db *db, const uint8_t id[16], const struct sq_db_why *why) SQ_MUST_CHECK;
 /** Uploads past expires_s that are not erased yet. */
 sq_err sq_db_uploads_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_upload on, void *ctx) SQ_MUST_CHECK;

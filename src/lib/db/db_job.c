@@ -118,6 +118,10 @@ static sq_err set_state(struct sq_db *db, const char *id, int state, int64_t now
                           " started_s = CASE WHEN ?2 = 2 THEN ifnull(started_s, ?3) ELSE started_s END,"
                           " finished_s = CASE WHEN ?2 IN (5, 6, 7) THEN ?3 ELSE finished_s END WHERE id = ?1",
                           ARGS(A_TEXT(id), A_NO(state), A_NO(now_ms / 1000)));
+    if (!e && state == SQ_DB_job_state_erased) /* counts and times stay; what a person supplied, or that quotes him, goes */
+        e = sq_db_run_one(db,
+                          "UPDATE job SET name_sealed = NULL, population = '', why_line = 0, why_column = 0, why_field = '',"
+                          " why_detail = '', check_sha256 = NULL WHERE id = ?1", ARGS(A_TEXT(id)));
     return e ? e : add_time(db, id, state, now_ms);
 }
 

@@ -67,6 +67,10 @@ static sq_err may_become(struct sq_db *db, const uint8_t id[16], int to)
 sq_err sq_db_upload_set_state(struct sq_db *db, const uint8_t id[16], int state)
 {
     sq_err e = may_become(db, id, state);
+    if (!e && state == SQ_DB_upload_state_erased) /* counts and times stay; what a person supplied, or that quotes him, goes */
+        e = sq_db_run_one(db,
+                          "UPDATE upload SET name_sealed = NULL, why_line = 0, why_column = 0, why_field = '', why_detail = ''"
+                          " WHERE id = ?1", ARGS(A_ID(id)));
     return e ? e : sq_db_run_one(db, "UPDATE upload SET state = ?2 WHERE id = ?1", ARGS(A_ID(id), A_NO(state)));
 }
 
