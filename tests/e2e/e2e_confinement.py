@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import hub
@@ -120,5 +121,30 @@ def test_a_crash_leaves_no_core():
         resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
+def test_directories_come_and_go():
+    """An owner's directory goes with his last object, while the next one, that hasn't a name yet, was made in it: Landlock has to let
+    storer name it in the directory that comes then. Three owners at once upload and delete; all must be well."""
+    vcf = "##fileformat=VCFv4.2\n##contig=<ID=22>\n##FORMAT=<ID=GT,Number=1,Type=String,Description=\"G\">\n" \
+          "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tA\tB\n22\t16050075\t.\tA\tG\t.\t.\t.\tGT\t0/1\t0/0\n"
+    wrong = []
+
+    def run(user):
+        for _ in range(12):
+            a = user.upload_raw(vcf.encode())
+            if a.status != 201:
+                wrong.append(a)
+            else:
+                user.call("DELETE", "/api/v1/uploads/" + a.json["id"], status=202)
+
+    with hub.Hub() as h:
+        threads = [threading.Thread(target=run, args=(h.user("user%d" % i),)) for i in range(3)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong, (len(wrong), wrong[0])
+        assert "role=parent event=confined" in h.log() and not re.search(r"role=parent event=confined .* landlock=[1-9]", h.log())
+
+
 if __name__ == "__main__":
-    hub.main([test_rights_are_those_of_the_page, test_each_directory_is_its_owners_alone, test_a_crash_leaves_no_core])
+    hub.main([test_directories_come_and_go, test_rights_are_those_of_the_page, test_each_directory_is_its_owners_alone, test_a_crash_leaves_no_core])

@@ -325,8 +325,11 @@ static bool ended_in_time(struct sandbox *s)
 }
 
 /* A child of the sandbox that was killed for memory while its first process ended well is no end by memory. */
-static void judge(const struct sandbox *s, int status, const struct jail_usage *usage, bool was_late, struct sq_msg_exited *end)
+static void judge(struct sandbox *s, int status, const struct jail_usage *usage, bool was_late, struct sq_msg_exited *end)
 {
+    pthread_mutex_lock(&lock);
+    const bool was_killed = s->is_killed;
+    pthread_mutex_unlock(&lock);
     bool is_exit = WIFEXITED(status);
     end->status = (uint32_t)(is_exit ? WEXITSTATUS(status) : WTERMSIG(status));
     if (was_late)
@@ -335,7 +338,7 @@ static void judge(const struct sandbox *s, int status, const struct jail_usage *
         end->how = ENDED_BY_MEMORY;
     else if (is_exit)
         end->how = ENDED_BY_EXIT;
-    else if (!s->is_killed && WTERMSIG(status) == SIGKILL && usage->cpu_ms + 100 >= (uint64_t)s->limits.cpu_s * 1000)
+    else if (!was_killed && WTERMSIG(status) == SIGKILL && usage->cpu_ms + 100 >= (uint64_t)s->limits.cpu_s * 1000)
         end->how = ENDED_BY_TIME;
     else
         end->how = ENDED_BY_SIGNAL;

@@ -1,7 +1,8 @@
 /*
  * What parent keeps, and what neither it nor any process below it may do. It can't be small: whatever jailer needs must pass
- * through it, because jailer is started anew when it has died. So there is no list of the calls that are allowed, no Landlock
- * of files (mount is refused below any), and no_new_privs, a fixed set of capabilities, no TCP of its own and no signals to others instead.
+ * through it, because jailer is started anew when it has died. So there is no list of the calls that are allowed, and no Landlock
+ * (below a rule of files no mount, below any domain no link into another directory, which storer makes): no_new_privs, a fixed set of
+ * capabilities and a list of refused calls instead.
  * Under systemd (start_by = sockets) it has no capability at all: there it starts nobody.
  */
 #include "daemon/parent/parent.h"
@@ -34,5 +35,5 @@ static const int refused[] = {
 
 sq_err parent_confine(const struct parent *p)
 {
-    return sq_confine(refused, sizeof refused / sizeof refused[0], SQ_CONFINE_DENY, p->is_by_sockets ? 0 : kept);
+    return sq_confine(refused, sizeof refused / sizeof refused[0], SQ_CONFINE_DENY | SQ_CONFINE_NO_LANDLOCK, p->is_by_sockets ? 0 : kept);
 }

@@ -27,6 +27,8 @@ enum {
                                   directory and /etc, which names of hosts need */
     SQ_CONFINE_MORTAL = 16,    /* a child that it already has lives only as long as it: PDEATHSIG counts as its signal, and Landlock
                                   would hold that back */
+    SQ_CONFINE_NO_LANDLOCK = 64, /* for who starts others that confine themselves: below any domain, even one without a rule of files, no
+                                  file can be given a name in another directory, which storer does */
     SQ_CONFINE_OWN_FILES = 32, /* Landlock: may work on files in and below the directory it stands in; else on none */
 };
 

@@ -114,7 +114,7 @@ sq_err sq_landlock_restrict(unsigned flags, int *out_abi)
     if (flags & SQ_CONFINE_MORTAL)
         all.scoped &= ~LANDLOCK_SCOPE_SIGNAL;
     *out_abi = 0;
-    if (!abi || !(all.fs | all.net | all.scoped))
+    if (!abi || flags & SQ_CONFINE_NO_LANDLOCK || !(all.fs | all.net | all.scoped))
         return SQ_OK;
     int rules = (int)syscall(SYS_landlock_create_ruleset, &all, size_for(abi), 0);
     if (rules < 0)

@@ -275,6 +275,27 @@ static void test_drop_and_erase_nameless(void **state)
     close(fd);
 }
 
+/* The last object of an owner is erased, and with it his directory, while the next one is being written. */
+static void test_directory_goes_meanwhile(void **state)
+{
+    (void)state;
+    struct sq_msg out;
+    int fd = -1;
+    put(6);
+    object[0] ^= 1;
+    OK(create(&fd));
+    OK(sq_write_all(fd, "sealed", 6));
+    object[0] ^= 1;
+    OK(erase(&out));
+    object[0] ^= 1;
+    OK(commit(6));
+    close(fd);
+    OK(call(with_ids(sq_msg_bare(file_open)), &out));
+    assert_int_equal(out.u.file_is.n_bytes, 6);
+    OK(erase(&out));
+    object[0] ^= 1;
+}
+
 static void test_killed_at_each_step(void **state)
 {
     (void)state;
@@ -453,7 +474,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        T(test_life), T(test_drop_and_erase_nameless), T(test_killed_at_each_step), T(test_new_registrar), T(test_erase_at_once),
+        T(test_life), T(test_drop_and_erase_nameless), T(test_directory_goes_meanwhile),
+        T(test_killed_at_each_step), T(test_new_registrar), T(test_erase_at_once),
         T(test_table_is_bounded), T(test_broken_protocol), T(test_captured_gateway),
 #undef T
     };
