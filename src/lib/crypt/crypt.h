@@ -61,6 +61,9 @@ void sq_hmac_sha1_free(struct sq_hmac_sha1 *h);
 /** HKDF-SHA256 (extract and expand), 32 bytes out, straight into a key. */
 sq_err sq_hkdf(const struct sq_key *ikm, const void *salt, size_t n_salt, const void *info, size_t n_info,
                struct sq_key **out_key) SQ_MUST_CHECK;
+/** The same from key material of another length (age's file keys have 16 bytes). @ikm is secret and the caller's to wipe. */
+sq_err sq_hkdf_short(const uint8_t *ikm, size_t n_ikm, const void *salt, size_t n_salt, const void *info, size_t n_info,
+                     struct sq_key **out_key) SQ_MUST_CHECK;
 sq_err sq_pbkdf2_sha1(const void *password, size_t n_password, const void *salt, size_t n_salt, uint32_t rounds,
                       uint8_t *out, size_t n_out) SQ_MUST_CHECK;
 
@@ -115,6 +118,19 @@ sq_err sq_es256_public(const struct sq_key *scalar, uint8_t out_public[SQ_ES256_
 sq_err sq_es256_sign(const struct sq_key *scalar, const void *p, size_t n, uint8_t out_sig[SQ_ES256_SIG_BYTES]) SQ_MUST_CHECK;
 sq_err sq_es256_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const void *p, size_t n,
                        const uint8_t sig[SQ_ES256_SIG_BYTES]) SQ_MUST_CHECK; /* SQ_OK or SQ_ETAMPERED */
+
+/* ---- for sealing to somebody's public key: X25519 (RFC 7748), ChaCha20-Poly1305 (RFC 8439), BLAKE2b-512 (RFC 7693) ---- */
+#define SQ_X25519_BYTES 32
+#define SQ_CHACHA_TAG_BYTES 16
+sq_err sq_x25519_public(const struct sq_key *secret, uint8_t out_public[SQ_X25519_BYTES]) SQ_MUST_CHECK;
+/** SQ_ECRYPTO also when their point has small order. */
+sq_err sq_x25519(const struct sq_key *secret, const uint8_t their_public[SQ_X25519_BYTES], struct sq_key **out_shared) SQ_MUST_CHECK;
+sq_err sq_blake2b_512_of(const void *p, size_t n, uint8_t out[64]) SQ_MUST_CHECK;
+struct sq_chacha; /* one key; not shared between threads */
+sq_err sq_chacha_new(const struct sq_key *key, struct sq_chacha **out) SQ_MUST_CHECK;
+/** @out has n + 16 bytes. Never the same nonce twice with one key. */
+sq_err sq_chacha_seal(struct sq_chacha *c, const uint8_t nonce[12], const void *in, size_t n, uint8_t *out) SQ_MUST_CHECK;
+void sq_chacha_free(struct sq_chacha *c);
 
 /* ---- X.509, for `sequester init`: a private CA and a server certificate, both ECDSA P-256, as PEM ---- */
 struct sq_x509_pair {

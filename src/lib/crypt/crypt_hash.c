@@ -132,20 +132,26 @@ sq_err crypt_hkdf_any(const void *ikm, size_t n_ikm, const void *salt, size_t n_
     return err;
 }
 
-sq_err sq_hkdf(const struct sq_key *ikm, const void *salt, size_t n_salt, const void *info, size_t n_info,
-               struct sq_key **out_key)
+sq_err sq_hkdf_short(const uint8_t *ikm, size_t n_ikm, const void *salt, size_t n_salt, const void *info, size_t n_info,
+                     struct sq_key **out_key)
 {
     uint8_t *slot;
     struct sq_key *key;
     sq_err err = crypt_key_slot(&slot, &key);
     if (err)
         return err;
-    if ((err = crypt_hkdf_any(sq_key_bytes(ikm), SQ_KEY_BYTES, salt, n_salt, info, n_info, slot, SQ_KEY_BYTES))) {
+    if ((err = crypt_hkdf_any(ikm, n_ikm, salt, n_salt, info, n_info, slot, SQ_KEY_BYTES))) {
         sq_key_free(key);
         return err;
     }
     *out_key = key;
     return SQ_OK;
+}
+
+sq_err sq_hkdf(const struct sq_key *ikm, const void *salt, size_t n_salt, const void *info, size_t n_info,
+               struct sq_key **out_key)
+{
+    return sq_hkdf_short(sq_key_bytes(ikm), SQ_KEY_BYTES, salt, n_salt, info, n_info, out_key);
 }
 
 sq_err sq_pbkdf2_sha1(const void *password, size_t n_password, const void *salt, size_t n_salt, uint32_t rounds,

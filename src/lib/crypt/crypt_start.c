@@ -30,13 +30,15 @@ static sq_err fetch_all(void)
     state = (struct crypt_state){
         .ctx = ctx,
         .sha256 = EVP_MD_fetch(ctx, "SHA256", NULL),
+        .blake2b = EVP_MD_fetch(ctx, "BLAKE2B-512", NULL),
+        .chacha20_poly1305 = EVP_CIPHER_fetch(ctx, "ChaCha20-Poly1305", NULL),
         .aes_256_gcm = EVP_CIPHER_fetch(ctx, "AES-256-GCM", NULL),
         .aes_256_ecb = EVP_CIPHER_fetch(ctx, "AES-256-ECB", NULL),
         .hmac = EVP_MAC_fetch(ctx, "HMAC", NULL),
         .hkdf = EVP_KDF_fetch(ctx, "HKDF", NULL),
         .pbkdf2 = EVP_KDF_fetch(ctx, "PBKDF2", NULL),
     };
-    if (!state.sha256 || !state.aes_256_gcm || !state.aes_256_ecb || !state.hmac || !state.hkdf || !state.pbkdf2)
+    if (!state.sha256 || !state.blake2b || !state.chacha20_poly1305 || !state.aes_256_gcm || !state.aes_256_ecb || !state.hmac || !state.hkdf || !state.pbkdf2)
         return crypt_fail(SQ_ECRYPTO);
     return SQ_OK;
 }
@@ -45,8 +47,9 @@ static sq_err fetch_all(void)
 static sq_err touch_all(void)
 {
     uint8_t sha[SQ_SHA256_BYTES], sig[SQ_ES256_SIG_BYTES], public_key[SQ_ES256_PUBLIC_BYTES], mac[SQ_SHA1_BYTES];
-    uint8_t box[4 + SQ_BOX_EXTRA_BYTES], four[4], salt[16] = {0};
-    struct sq_key *key = NULL, *derived = NULL, *scalar = NULL, *hashed = NULL;
+    uint8_t box[4 + SQ_BOX_EXTRA_BYTES], four[4], salt[16] = {0}, wide[64];
+    struct sq_key *key = NULL, *derived = NULL, *scalar = NULL, *hashed = NULL, *shared = NULL;
+    struct sq_chacha *chacha = NULL;
     struct sq_hmac_sha1 *h = NULL;
     struct sq_aes_blocks *blocks = NULL;
     sq_err err;
@@ -58,6 +61,8 @@ static sq_err touch_all(void)
         (err = sq_es256_new(&scalar)) || (err = sq_es256_public(scalar, public_key)) ||
         (err = sq_es256_sign(scalar, "self", 4, sig)) || (err = sq_es256_verify(public_key, "self", 4, sig)) ||
         (err = sq_hmac_sha1_new("self", 4, &h)) || (err = sq_hmac_sha1_end(h, mac)) ||
+        (err = sq_x25519_public(key, sha)) || (err = sq_x25519(key, sha, &shared)) || (err = sq_blake2b_512_of("self", 4, wide)) ||
+        (err = sq_chacha_new(shared, &chacha)) || (err = sq_chacha_seal(chacha, salt, "self", 4, wide)) ||
         (err = sq_aes_blocks_new(sha, &blocks)) || (err = sq_aes_blocks_encrypt(blocks, salt, 16, salt)))
         goto out;
     err = memcmp(four, "self", 4) ? sq_fail(SQ_ECRYPTO) : SQ_OK;
@@ -68,6 +73,8 @@ out:
     sq_key_free(derived);
     sq_key_free(scalar);
     sq_key_free(hashed);
+    sq_key_free(shared);
+    sq_chacha_free(chacha);
     return err;
 }
 
