@@ -3,10 +3,11 @@
  * each file of the form is sealed as it comes, and when the whole form was there registrar closes them one by one. A form
  * that ends early, or breaks a rule, leaves nothing: what wasn't closed is aborted in upload_drop.
  *
- * Memory: one segment (64 KiB) in the sealer and libmicrohttpd's buffer, whatever the file's size. A slow disk makes us
- * read more slowly, and TCP tells the client.
+ * Memory: one segment (64 KiB) in the sealer, the ring before it (upload_ahead.c) and libmicrohttpd's buffer, whatever the
+ * file's size. A slow disk makes us read more slowly, and TCP tells the client.
  */
 #include "daemon/gateway/gateway.h"
+#include "daemon/gateway/upload_ahead.h"
 
 #include "lib/core/file.h"
 #include "lib/crypt/crypt.h"
@@ -27,7 +28,9 @@ struct file {
     uint64_t n_bytes, max_bytes;
     int fd;
     struct sq_vault_sealer *sealer;
+    struct ahead *ahead; /* feeds the sealer */
     struct sq_vault_sum sum;
+    struct gateway *gw; /* for part_key, which may run on the sealer's thread */
 };
 
 struct upload {
@@ -46,13 +49,11 @@ struct upload {
 /* part_key: a fresh key for one new part, from keeper, straight into locked memory */
 static sq_err part_key(void *ctx, uint32_t part_no, uint8_t out_salt[SQ_VAULT_SALT_BYTES], struct sq_key **out_derived)
 {
-    struct request *r = ctx;
+    const struct file *f = ctx;
     struct sq_packet *pkt = sq_packet_new();
     struct sq_msg is, m = sq_msg_of(part_key, .part_no = part_no);
-    const struct file *f = r->upload->now;
-    sq_assert(f);
     memcpy(m.u.part_key.object_id, f->object_id, sizeof f->object_id);
-    sq_err e = pkt ? sq_node_call(r->gw->node, SQ_ROLE_KEEPER, &m, GATEWAY_CALL_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
+    sq_err e = pkt ? sq_node_call(f->gw->node, SQ_ROLE_KEEPER, &m, GATEWAY_CALL_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
     if (!e) {
         e = sq_key_from(is.u.part_key_is.derived_key, out_derived);
         if (!e)
@@ -85,6 +86,8 @@ static sq_err file_open(struct request *r, struct file *f, uint64_t length_hint)
 
 static void file_let_go(struct file *f)
 {
+    ahead_free(f->ahead);
+    f->ahead = NULL;
     sq_vault_sealer_free(f->sealer);
     f->sealer = NULL;
     if (f->state == OPENED || f->state == SEALED)
@@ -142,7 +145,9 @@ static sq_err on_part(void *ctx, const char *name, const char *file_name)
     sq_http_file_name(file_name, f->name);
     u->n_file++;
     u->now = f;
-    return sq_vault_sealer_new(f->object_id, f->fd, part_key, r, &f->sealer);
+    f->gw = r->gw;
+    e = sq_vault_sealer_new(f->object_id, f->fd, part_key, f, &f->sealer);
+    return e ? e : ahead_new(f->sealer, &f->ahead);
 }
 
 static sq_err on_data(void *ctx, const uint8_t *p, size_t n)
@@ -156,7 +161,7 @@ static sq_err on_data(void *ctx, const uint8_t *p, size_t n)
     u->now->n_bytes += n;
     if (u->now->n_bytes > u->now->max_bytes)
         return sq_fail(SQ_ETOOBIG);
-    return sq_vault_seal(u->now->sealer, p, n);
+    return ahead_add(u->now->ahead, p, n);
 }
 
 static sq_err on_part_end(void *ctx)
@@ -165,10 +170,14 @@ static sq_err on_part_end(void *ctx)
     struct file *f = r->upload->now;
     if (!f)
         return SQ_OK;
-    sq_err e = sq_vault_seal_close(f->sealer, &f->sum);
+    sq_err e = ahead_end(f->ahead);
+    if (!e)
+        e = sq_vault_seal_close(f->sealer, &f->sum);
     r->upload->now = NULL;
     if (e)
         return e;
+    ahead_free(f->ahead);
+    f->ahead = NULL;
     sq_vault_sealer_free(f->sealer);
     f->sealer = NULL;
     f->state = SEALED;
