@@ -147,4 +147,4 @@ def test_directories_come_and_go():
 
 
 if __name__ == "__main__":
-    hub.main([test_directories_come_and_go, test_rights_are_those_of_the_page, test_each_directory_is_its_owners_alone, test_a_crash_leaves_no_core])
+    hub.main([test_directories_come_and_go, test_rights_are_those_of_the_page, test_each_directory_is_its_owners_alone, test_a_crash_leaves_no_core], needs_root="it compares users and capabilities with root's hub")

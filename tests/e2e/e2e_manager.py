@@ -238,4 +238,4 @@ def test_others_socket_is_refused():
 
 
 if __name__ == "__main__":
-    hub.main([test_service_manager, test_others_socket_is_refused])
+    hub.main([test_service_manager, test_others_socket_is_refused], needs_root="it starts each process as its own user, as a service manager does")

@@ -261,4 +261,4 @@ def test_the_processes_are_confined():
 
 
 if __name__ == "__main__":
-    hub.main([test_nothing_in_clear, test_the_processes_are_confined])
+    hub.main([t for t in (test_nothing_in_clear, test_the_processes_are_confined,) if os.geteuid() == 0 or t is not test_the_processes_are_confined])  # an ordinary user's: e2e_user
