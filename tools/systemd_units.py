@@ -159,7 +159,7 @@ def hub():
     sockets = " ".join("sequester-%s.socket" % r for r in roles())
     return NOTE + """[Unit]
 Description=Sequester, a hub for genomic data
-Documentation=file:/usr/share/doc/sequester/operate.md
+Documentation=man:sequester-parent(8) file:/usr/share/doc/sequester/docs/operate.md
 Requires=sequester.socket %s
 After=sequester.socket %s systemd-tmpfiles-setup.service
 
