@@ -206,6 +206,42 @@ int cmd_admin_check(struct cli *c)
     return rc ? EXIT_USAGE : is_clean ? EXIT_DONE : EXIT_REFUSED; /* 2: it could not be checked */
 }
 
+int cmd_admin_rollback_show(struct cli *c)
+{
+    json_t *j = NULL;
+    int rc = admin_ask(c, "rollback-show", json_object(), NULL, &j);
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc && !json_is_true(json_object_get(j, "rollback"))) {
+        puts("no rollback: database and audit log are not older than what was signed");
+    } else if (!rc) {
+        printf("audit log    %llu entries here, %llu signed; %s\ndatabase     wrote entry %llu last\n"
+               "unknown      %llu keys and %llu files that this database doesn't know\n"
+               "gone         %llu objects that it calls live, but whose key or file is gone\n\n"
+               "Best: stop the server, put the newer state_dir/registrar back, start it. Else go on with the older one:\n"
+               "  everything that was done since is forgotten, accounts, jobs and results too; whoever kept a newer checkpoint\n"
+               "  will see that this log lacks its entries, and the log's next entry says that you decided so.\n"
+               "  sequester admin rollback accept --keep --confirm \"%s\"    keeps unknown keys and files for an inquiry\n"
+               "  sequester admin rollback accept --erase --confirm \"%s\"   erases them for good\n",
+               (unsigned long long)out_number(j, "log_entries"), (unsigned long long)out_number(j, "signed"),
+               json_is_true(json_object_get(j, "same_tree")) ? "the entries that both have agree" : "IT IS NOT THE LOG THAT WAS SIGNED",
+               (unsigned long long)out_number(j, "database_entry"), (unsigned long long)out_number(j, "keys_unknown"),
+               (unsigned long long)out_number(j, "files_unknown"), (unsigned long long)out_number(j, "objects_gone"),
+               out_text(j, "confirm"), out_text(j, "confirm"));
+    }
+    json_decref(j);
+    return rc;
+}
+
+int cmd_admin_rollback_accept(struct cli *c)
+{
+    bool is_keep = c->opt[OPT_keep] != NULL;
+    if (is_keep == (c->opt[OPT_erase] != NULL) || !c->opt[OPT_confirm])
+        return cli_misused(c, "--confirm TEXT and one of --keep and --erase are needed; sequester admin rollback show explains");
+    return plain(c, "rollback-accept", json_pack("{s:s, s:s}", "confirm", c->opt[OPT_confirm], "choice", is_keep ? "keep" : "erase"),
+                 "accepted: the server goes on; look at it with sequester admin check");
+}
+
 int cmd_admin_unseal(struct cli *c)
 {
     struct secret passphrase = {NULL};

@@ -232,5 +232,54 @@ def erasing_that_fails_is_an_alarm():
         h.clean()
 
 
+def rollback_is_the_operators_word():
+    """An old registrar directory is put back: nothing is served or swept until the operator says how to go on."""
+    for choice in ("keep", "erase"):
+        with hub.Hub() as h:
+            h.panel()
+            ada = h.user("ada")
+            old = ada.run_job(ada.upload()["id"])["id"]
+            disk.settle(h)
+            h.stop()
+            where, copy = os.path.join(h.state, "registrar"), os.path.join(h.dir, "copy")
+            subprocess.run(["cp", "-a", where, copy], check=True)
+            h.start()
+            ada.upload()
+            disk.settle(h)
+            h.stop()
+            subprocess.run(["rm", "-rf", where], check=True)
+            subprocess.run(["cp", "-a", copy, where], check=True)
+            h.start(wait_up=False)
+            hub.wait_for("rollback", lambda: "what=rollback" in h.log(), 30)
+            hub.wait_for("the operator's socket", lambda: h.admin("status")[1].get("state") == "rollback", 10)
+            run = ["--run-dir", os.path.dirname(h.admin_path)]
+            p = subprocess.run([hub.CLI, "admin", "rollback", "show", *run], capture_output=True, text=True)
+            assert p.returncode == 0 and "accept --keep --confirm" in p.stdout, p
+            files = len(h.objects())
+            assert h.admin_ok("rollback-show")["files_unknown"] == 2
+            code, a = h.check()
+            assert code == 1 and "log_behind" in codes(a), a
+            p = subprocess.run([hub.CLI, "admin", "rollback", "accept", "--" + choice, "--confirm", "yes", *run], capture_output=True, text=True)
+            assert p.returncode == 1 and "I accept what was lost" in p.stderr, p
+            assert len(h.objects()) == files
+            p = subprocess.run([hub.CLI, "admin", "rollback", "accept", "--" + choice, "--confirm", "I accept what was lost", *run], capture_output=True, text=True)
+            assert p.returncode == 0, p
+            h.wait_up()
+            hub.wait_for("recovery", lambda: h.admin_ok("status")["state"] == "up", 30)
+            if choice == "keep":
+                h.stop()
+                h.start()
+                assert len(h.objects()) == files, "kept over a start too"
+                code, a = h.check()
+                assert code == 1 and codes(a) == ["file_without_row"] * 2 + ["slot_without_row"] * 2, a
+                code, a = h.check("--mend")
+                assert code == 0 and a["mended"] == 4, a
+            assert len(h.objects()) == files - 2
+            ada.claim(old)
+            assert len(ada.package(old)) > 1000
+            disk.settle(h)  # the log verifies, too
+            h.clean()
+
+
 if __name__ == "__main__":
-    hub.main([an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])
+    hub.main([rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])

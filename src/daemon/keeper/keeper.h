@@ -102,6 +102,7 @@ sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *p
 /* signing.c */
 void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_checkpoint(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_tree_reset(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_receipt_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_ES256_PUBLIC_BYTES],
                           uint8_t out_note[SQ_ED25519_PUBLIC_BYTES]) SQ_MUST_CHECK;

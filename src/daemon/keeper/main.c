@@ -196,6 +196,7 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_slot_extend, on_slot_extend);
     sq_node_on(n, SQ_MSG_slot_destroy, on_slot_destroy);
     sq_node_on(n, SQ_MSG_slot_list, on_slot_list);
+    sq_node_on(n, SQ_MSG_tree_reset, on_tree_reset);
     sq_node_on(n, SQ_MSG_grant, on_grant);
     sq_node_on(n, SQ_MSG_grant_end, on_grant_end);
     sq_node_on(n, SQ_MSG_one_time_password, on_one_time_password);

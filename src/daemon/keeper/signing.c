@@ -162,6 +162,24 @@ void on_checkpoint(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     answer_note(ask, err, &note);
 }
 
+/* Registrar asks for this on the operator's word alone; it names the tree that is given up, so that a late repetition does nothing. */
+void on_tree_reset(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    const struct sq_msg_tree_reset *q = &m->u.tree_reset;
+    uint64_t size;
+    uint8_t root[SQ_SHA256_BYTES];
+    pthread_mutex_lock(&k->signing);
+    sq_slab_tree(k->slab, &size, root);
+    sq_err err = size == q->from_size ? sq_slab_reset_tree(k->slab, q->size, q->root) : sq_fail(SQ_ECONFLICT);
+    pthread_mutex_unlock(&k->signing);
+    sq_log(SQ_LOG_tree_reset, SQ_LN("from", q->from_size), SQ_LN("to", q->size), SQ_LW("code", sq_err_name(err)));
+    if (err)
+        sq_ask_fail(ask, err);
+    else
+        sq_ask_ok(ask);
+}
+
 void on_receipt_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;

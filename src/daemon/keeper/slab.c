@@ -224,6 +224,17 @@ sq_err sq_slab_set_tree(struct sq_slab *slab, uint64_t size, const uint8_t root[
     return err;
 }
 
+sq_err sq_slab_reset_tree(struct sq_slab *slab, uint64_t size, const uint8_t root[SQ_SHA256_BYTES])
+{
+    pthread_mutex_lock(&slab->lock);
+    struct sq_slab_header next = slab->header;
+    next.tree_size = size;
+    memcpy(next.tree_root, root, SQ_SHA256_BYTES);
+    sq_err err = slab_write_header(slab, &next);
+    pthread_mutex_unlock(&slab->lock);
+    return err;
+}
+
 int64_t sq_slab_clock_s(struct sq_slab *slab)
 {
     pthread_mutex_lock(&slab->lock);

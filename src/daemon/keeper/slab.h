@@ -152,6 +152,8 @@ uint32_t sq_slab_n_damaged(struct sq_slab *slab);
 void sq_slab_tree(struct sq_slab *slab, uint64_t *out_size, uint8_t out_root[SQ_SHA256_BYTES]);
 /** Durable on return. SQ_EROLLBACK when @size is below the present one. */
 sq_err sq_slab_set_tree(struct sq_slab *slab, uint64_t size, const uint8_t root[SQ_SHA256_BYTES], int64_t clock_s) SQ_MUST_CHECK;
+/** sq_slab_reset_tree - the tree may also become smaller or another one: the operator's decision after a rollback. */
+sq_err sq_slab_reset_tree(struct sq_slab *slab, uint64_t size, const uint8_t root[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
 int64_t sq_slab_clock_s(struct sq_slab *slab);
 /** Remember that the clock stood at @clock_s; @is_confirmed also moves it backward. */
 sq_err sq_slab_set_clock(struct sq_slab *slab, int64_t clock_s, bool is_confirmed) SQ_MUST_CHECK;

@@ -334,6 +334,16 @@ static sq_err do_check(struct admin *a)
     return admin_check(a->r, a->args, &a->by, &a->answer);
 }
 
+static sq_err do_rollback_show(struct admin *a)
+{
+    return rollback_show(a->r, &a->answer);
+}
+
+static sq_err do_rollback_accept(struct admin *a)
+{
+    return rollback_accept(a->r, a->args, &a->by, &a->why);
+}
+
 /* ---- the socket ---- */
 
 static const struct {
@@ -354,6 +364,8 @@ static const struct {
     {"panel-add", do_panel_add, false},
     {"panel-remove", do_panel_remove, false},
     {"check", do_check, true},
+    {"rollback-show", do_rollback_show, true},
+    {"rollback-accept", do_rollback_accept, true},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)

@@ -439,6 +439,8 @@ static sq_err mend_all(struct check *c, const struct caller *by)
         if (!first)
             first = e;
     }
+    if (!first && rollback_keeps(c->r))
+        first = rollback_kept_goes(c->r);
     erase_wake(c->r);
     plan_wake(c->r);
     if (c->n_mended) {

@@ -63,15 +63,16 @@ static sq_err sweep(struct registrar *r)
 {
     struct survey s;
     uint64_t n_slot = 0, n_file = 0, n_damaged = 0;
+    bool is_keeping = rollback_keeps(r); /* the operator keeps what a restored database doesn't know */
     sq_err e = survey_take(r, &s);
     if (e)
         return e;
-    for (size_t i = 0; i < s.n_slot && !e; i++)
+    for (size_t i = 0; i < s.n_slot && !e && !is_keeping; i++)
         if (!is_row_needed(&s, s.slot[i].id)) {
             e = destroy_orphan_slot(r, s.slot[i].id);
             n_slot++;
         }
-    for (size_t i = 0; i < s.n_file && !e; i++)
+    for (size_t i = 0; i < s.n_file && !e && !is_keeping; i++)
         if (!is_row_needed(&s, s.file[i].id)) {
             e = erase_orphan_file(r, &s.file[i]);
             if (e == SQ_EERASE) {
@@ -234,8 +235,12 @@ void *recovery_main(void *arg)
             e = recover(r);
         if (!e && is_unsealed)
             break;
-        if (e == SQ_EROLLBACK)
-            return NULL;
+        if (e == SQ_EROLLBACK) { /* until the operator has decided: rollback.c */
+            while (__atomic_load_n(&r->is_rollback, __ATOMIC_SEQ_CST))
+                usleep(100000);
+            is_checked = true;
+            continue;
+        }
         if (!e && !was_sealed) {
             was_sealed = true;
             sq_log(SQ_LOG_key_service, SQ_LW("state", "sealed"));

@@ -273,6 +273,12 @@ void *recovery_main(void *r);
 void *admin_main(void *r);
 sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, uint8_t out_id[ID]) SQ_MUST_CHECK;
 sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *out) SQ_MUST_CHECK;
+/** rollback.c: what is missing and which choices there are; going on by the operator's word. */
+sq_err rollback_show(struct registrar *r, json_t **out) SQ_MUST_CHECK;
+sq_err rollback_accept(struct registrar *r, const json_t *args, const struct caller *by, struct sq_why *why) SQ_MUST_CHECK;
+bool rollback_keeps(struct registrar *r);
+/** The operator has looked at what was kept, and has it destroyed. */
+sq_err rollback_kept_goes(struct registrar *r) SQ_MUST_CHECK;
 /** check.c: findings of all passes as JSON; @args {"mend": true} mends what is safe. */
 sq_err admin_check(struct registrar *r, const json_t *args, const struct caller *by, json_t **out) SQ_MUST_CHECK;
 void on_refused(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

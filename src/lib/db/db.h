@@ -412,6 +412,9 @@ sq_err sq_db_outbox_count(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
 /** Highest number ever put, also after deletion; 0: none. The next entry gets one more. */
 sq_err sq_db_outbox_last(struct sq_db *db, uint64_t *out_no) SQ_MUST_CHECK;
 
+/** After a rollback: the next entry gets @no + 1, whatever was given before. SQ_ECONFLICT while entries wait. */
+sq_err sq_db_outbox_set_last(struct sq_db *db, uint64_t no) SQ_MUST_CHECK;
+
 /* ---- who touched what: where in the audit log a person's entries stand (deleted with the account) ------- */
 
 sq_err sq_db_audit_ref_put(struct sq_db *db, uint64_t no, const uint8_t subject_id[16], const uint8_t object_id[16]) SQ_MUST_CHECK;

@@ -131,3 +131,14 @@ sq_err sq_db_meta_delete(struct sq_db *db, const char *key)
 {
     return sq_db_run(db, "DELETE FROM meta WHERE key = ?1", ARGS(A_TEXT(key)), NULL);
 }
+
+sq_err sq_db_outbox_set_last(struct sq_db *db, uint64_t no)
+{
+    int64_t n = 0;
+    sq_err e = sq_db_outbox_count(db, &n);
+    if (!e && (n || no > INT64_MAX))
+        e = sq_fail(SQ_ECONFLICT);
+    if (!e)
+        e = sq_db_run(db, "DELETE FROM sqlite_sequence WHERE name = 'outbox'", NO_ARGS, NULL);
+    return e ? e : sq_db_run(db, "INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)", ARGS(A_NO(no)), NULL);
+}
