@@ -17,7 +17,8 @@ PATTERNS = {"time": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", "hex16": "^[0-9a-f]{16
             "job": r"^job-\d{8}-\d{6}-[0-9a-f]{16}$"}
 REASONS = {200: "OK", 400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Wrong method", 409: "Not in this state",
            410: "Erased", 413: "Too large", 415: "Wrong content type", 416: "Range outside the file", 421: "Not this host", 422: "The data can't be used",
-           429: "Too many requests", 500: "Something is wrong on our side", 503: "Try again later", 507: "No space"}
+           412: "Not the file that was asked for", 414: "Address too long", 417: "Unknown expectation",
+           429: "Too many requests", 431: "Headers too large", 505: "Not HTTP/1.1", 500: "Something is wrong on our side", 503: "Try again later", 507: "No space"}
 RATES = dict(re.findall(r"^\| (login|write|read|bulk) \| (\d+) \|$", api_tables.read("docs/api.md"), re.M))
 HEADERS = {
     "X-Request-Id": "Id of this request; the operator finds it in the log.", "Location": "Where to look at what was made.",

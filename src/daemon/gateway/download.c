@@ -3,7 +3,7 @@
  * A client that reads slowly fills our socket, then the pipe, and runner waits: nothing is held in memory.
  *
  * Conditions are looked at before anything is revealed: has_range 2 asks for size and tag alone, opens nothing and isn't a
- * reveal in the audit log. If-Range and If-None-Match compare with the strong ETag (RFC 9110 §13.1).
+ * reveal in the audit log. If-Match, If-None-Match and If-Range compare with the strong ETag (RFC 9110 §13.1).
  */
 #include "daemon/gateway/gateway.h"
 
@@ -62,11 +62,15 @@ static bool look_first(struct request *r, struct found *f, bool *has_range)
 {
     struct sq_http_request *http = r->http;
     bool is_head = !strcmp(http->method, "HEAD"); /* Range means nothing there */
-    if (!is_head && !http->if_none_match && !(*has_range && http->if_range))
+    if (!is_head && !http->if_match && !http->if_none_match && !(*has_range && http->if_range))
         return false;
     sq_err e = open_download(r, LOOK, 0, 0, f);
     if (e) {
         answer_error(r, e, NULL);
+        return true;
+    }
+    if (http->if_match && !sq_http_etag_matches(http->if_match, f->etag)) {
+        answer_error(r, SQ_EPRECONDITION, NULL);
         return true;
     }
     if (sq_http_etag_listed(http->if_none_match, f->etag)) {

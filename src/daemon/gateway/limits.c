@@ -26,6 +26,7 @@ static const unsigned per_minute[] = {
     [SQ_RATE_WRITE] = 120 * TIMES,
     [SQ_RATE_LOGIN] = 10 * TIMES,
     [SQ_RATE_BULK] = 60 * TIMES,
+    [SQ_RATE_CONNECT] = 1200 * TIMES,
 };
 
 #define N_SET 1024

@@ -68,6 +68,7 @@ static sq_err run(void)
         .max_connections = (unsigned)sq_node_setting_u64(gw.node, "max_connections"),
         .max_connections_per_ip = (unsigned)sq_node_setting_u64(gw.node, "max_connections_per_ip"),
         .head_s = 10,
+        .slice_s = GATEWAY_SLICE_S,
         .idle_s = 60,
         .events = gateway_events,
         .ctx = &gw,

@@ -24,18 +24,18 @@ struct sq_span request_params(const struct request *r, char out[SQ_ROUTE_MAX_PAR
 
 static void refuse(struct request *r, sq_err code, const char *detail)
 {
-    limits_refused(r->gw->limits, r->http->address);
+    limits_refused(r->gw->limits, r->http->source);
     answer_error(r, code, detail);
 }
 
 /* Who pays for this request: the address always, the token too. True when both buckets had one left. */
 static bool is_within_limits(struct request *r, enum sq_rate rate)
 {
-    unsigned wait_s = limits_take(r->gw->limits, rate, r->http->address, strlen(r->http->address));
+    unsigned wait_s = limits_take(r->gw->limits, rate, r->http->source, strlen(r->http->source));
     if (!wait_s && r->token.n)
         wait_s = limits_take(r->gw->limits, rate, r->token.p, r->token.n);
     if (wait_s) {
-        limits_refused(r->gw->limits, r->http->address);
+        limits_refused(r->gw->limits, r->http->source);
         answer_limited(r, wait_s);
     }
     return !wait_s;
@@ -48,7 +48,7 @@ static bool is_admitted(struct request *r)
     char allow[64] = "";
     sq_err e = http->head_error;
     if (e) {
-        refuse(r, e, "the head of the request is malformed, ambiguous or too large");
+        refuse(r, e, e == SQ_EREQUEST ? "the head of the request is malformed or ambiguous" : NULL);
         return false;
     }
     if (!sq_http_host_is_ours(http->host, r->gw->hosts)) {
@@ -65,7 +65,7 @@ static bool is_admitted(struct request *r)
     if (!is_within_limits(r, e ? SQ_RATE_READ : row->rate))
         return false;
     if (e == SQ_EMETHOD) {
-        limits_refused(r->gw->limits, http->address);
+        limits_refused(r->gw->limits, http->source);
         answer_method(r, allow);
         return false;
     }
@@ -83,6 +83,16 @@ static bool is_admitted(struct request *r)
         return false;
     }
     return true;
+}
+
+/* Before TLS costs us anything. */
+static bool on_connect(void *ctx, const char *source)
+{
+    struct gateway *gw = ctx;
+    if (!limits_take(gw->limits, SQ_RATE_CONNECT, source, strlen(source)))
+        return true;
+    limits_refused(gw->limits, source);
+    return false;
 }
 
 static void on_head(void *ctx, struct sq_http_request *http)
@@ -152,4 +162,4 @@ static void on_done(void *ctx, struct sq_http_request *http, bool is_complete)
     http->user = NULL;
 }
 
-const struct sq_http_events gateway_events = {on_head, on_body, on_end, on_done};
+const struct sq_http_events gateway_events = {on_connect, on_head, on_body, on_end, on_done};

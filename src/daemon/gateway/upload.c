@@ -17,7 +17,6 @@
 #include <stdlib.h>
 
 #define SLICE_BYTES (64u << 10)
-#define SLICE_S 60u /* each 64 KiB of a body must come within this time */
 
 enum file_state { NONE, OPENED, SEALED, CLOSED };
 
@@ -214,13 +213,13 @@ void upload_head(struct request *r)
     }
     r->upload->why = SQ_ECANCELLED; /* unless something else is found: the client went away */
     e = sq_multipart_new(boundary, &events, r, &r->upload->form);
-    sq_http_deadline(http, GATEWAY_CALL_MS / 1000 + SLICE_S);
+    sq_http_deadline(http, GATEWAY_CALL_MS / 1000 + GATEWAY_SLICE_S);
     if (!e)
         e = file_open(r, &r->upload->file[0], is_chunked ? 0 : http->content_length);
     if (e)
         fail(r, e);
     else
-        sq_http_deadline(http, SLICE_S);
+        sq_http_deadline(http, GATEWAY_SLICE_S);
 }
 
 void upload_body(struct request *r, const uint8_t *p, size_t n)
@@ -228,7 +227,7 @@ void upload_body(struct request *r, const uint8_t *p, size_t n)
     struct upload *u = r->upload;
     if (r->http->n_in >= u->next_slice) {
         u->next_slice = r->http->n_in + SLICE_BYTES;
-        sq_http_deadline(r->http, SLICE_S + GATEWAY_CALL_MS / 1000);
+        sq_http_deadline(r->http, GATEWAY_SLICE_S + 5); /* and what one wait for our own disk takes */
     }
     sq_err e = sq_multipart_feed(u->form, p, n);
     if (e == SQ_EREQUEST && !u->detail)

@@ -7,7 +7,6 @@
 #include "lib/core/clock.h"
 
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #define LOOK_MS 250
@@ -19,10 +18,8 @@ static void *watch(void *arg)
     while (!d->is_stopping) {
         int64_t now = sq_clock_steady_ms();
         for (struct conn *c = d->first; c; c = c->next)
-            if (now >= c->due_ms) {
-                shutdown(c->fd, SHUT_RDWR);
-                c->due_ms = INT64_MAX;
-            }
+            if (now >= c->due_ms)
+                place_push_out(c);
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += LOOK_MS * 1000000L;
@@ -57,15 +54,20 @@ void deadlines_stop(struct deadlines *d)
     sq_assert(!d->first);
 }
 
-struct conn *conn_new(struct deadlines *d, int fd, unsigned seconds)
+struct conn *conn_new(struct deadlines *d, int fd, const char *source, unsigned seconds, unsigned shed_seconds)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c)
         return NULL;
     c->owner = d;
     c->fd = fd;
-    c->due_ms = sq_clock_steady_ms() + (int64_t)seconds * 1000;
     pthread_mutex_lock(&d->lock);
+    if (!place_take(c, source)) {
+        pthread_mutex_unlock(&d->lock);
+        free(c);
+        return NULL;
+    }
+    c->due_ms = sq_clock_steady_ms() + (int64_t)(c->is_shed ? shed_seconds : seconds) * 1000;
     c->next = d->first;
     if (c->next)
         c->next->prev = c;
@@ -82,6 +84,24 @@ void conn_due(struct conn *c, unsigned seconds)
     pthread_mutex_unlock(&c->owner->lock);
 }
 
+void conn_phase(struct conn *c, enum phase phase)
+{
+    pthread_mutex_lock(&c->owner->lock);
+    if (c->phase != LEAVING) {
+        c->phase = phase;
+        c->since_ms = sq_clock_steady_ms();
+    }
+    pthread_mutex_unlock(&c->owner->lock);
+}
+
+bool conn_may(struct deadlines *d, const char *source)
+{
+    pthread_mutex_lock(&d->lock);
+    bool may = place_may_connect(d, source);
+    pthread_mutex_unlock(&d->lock);
+    return may;
+}
+
 void conn_free(struct conn *c)
 {
     if (!c)
@@ -93,6 +113,7 @@ void conn_free(struct conn *c)
         c->owner->first = c->next;
     if (c->next)
         c->next->prev = c->prev;
+    place_give_back(c);
     pthread_mutex_unlock(&c->owner->lock);
     free(c);
 }

@@ -1,4 +1,4 @@
-/* What http_server.c and http_deadline.c share. Never leaves this folder. */
+/* What http_server.c, http_deadline.c (time) and http_places.c (who may connect) share. Never leaves this folder. */
 #ifndef SQ_HTTP_HTTP_INTERNAL_H
 #define SQ_HTTP_HTTP_INTERNAL_H
 
@@ -6,8 +6,28 @@
 
 #include <pthread.h>
 
+#define SHED_MAX 16    /* connections beyond the limit that are let in to be told that there is no room */
+#define LEAVING_MAX 64 /* pushed out, their threads not ended yet */
+
+/* Who connects, as long as one of its connections is there. */
+struct source {
+    struct source *next;
+    char name[64];
+    unsigned n_conn, n_placed, n_shed; /* all; those that have a place; those that are told that there is none */
+};
+
+enum phase {
+    ASKS_NOTHING, /* handshake, head, between requests: may be pushed out */
+    BUSY,
+    LEAVING,      /* pushed out: isn't counted any more */
+};
+
 /* One connection in the watchdog's list, from accept to close. */
 struct conn {
+    struct source *source;
+    enum phase phase;
+    int64_t since_ms; /* of this phase */
+    bool is_shed;     /* it gets 503 */
     struct deadlines *owner;
     int fd;
     int64_t due_ms; /* steady clock */
@@ -19,13 +39,27 @@ struct deadlines {
     pthread_cond_t wake;
     pthread_t thread;
     struct conn *first;
-    bool is_stopping;
+    struct source *sources;
+    unsigned max_conn, max_source, n_placed, n_shed, n_leaving;
+    bool is_stopping, is_next_shed;
 };
 
 sq_err deadlines_start(struct deadlines *d) SQ_MUST_CHECK;
 void deadlines_stop(struct deadlines *d); /* after the last connection */
-struct conn *conn_new(struct deadlines *d, int fd, unsigned seconds); /* NULL when out of memory */
+struct conn *conn_new(struct deadlines *d, int fd, const char *source, unsigned seconds, unsigned shed_seconds); /* NULL when out of memory */
 void conn_free(struct conn *c);
 void conn_due(struct conn *c, unsigned seconds);
+void conn_phase(struct conn *c, enum phase phase);
+/** Before a connection is made: is there room for one of @source? */
+bool conn_may(struct deadlines *d, const char *source);
+
+/* http_places.c, under the lock */
+bool place_may_connect(struct deadlines *d, const char *name);
+bool place_take(struct conn *c, const char *name);
+void place_give_back(struct conn *c);
+void place_push_out(struct conn *c);
+/* who is counted: the address, of IPv6 its network */
+struct sockaddr;
+void http_source(const struct sockaddr *from, char address[64], char source[64]);
 
 #endif

@@ -148,24 +148,24 @@ bool sq_http_range(const char *header, uint64_t *out_first, uint64_t *out_last)
     return true;
 }
 
-bool sq_http_etag_listed(const char *if_none_match, const char *etag)
+static bool is_listed(const char *list, const char *etag, bool is_weak)
 {
-    if (!if_none_match)
+    if (!list)
         return false;
-    const char *p = if_none_match;
+    const char *p = list;
     if (*p == '*' && !p[1 + strspn(p + 1, " \t")])
         return true;
     size_t n = strlen(etag);
     while (*p) {
         p += strspn(p, ", \t");
-        if (p[0] == 'W' && p[1] == '/')
-            p += 2;
+        bool is_weak_tag = p[0] == 'W' && p[1] == '/';
+        p += is_weak_tag ? 2 : 0;
         if (*p != '"')
             return false;
         size_t len = strcspn(p + 1, "\"") + 2;
         if (!p[len - 1])
             return false;
-        if (len == n && !memcmp(p, etag, n))
+        if ((is_weak || !is_weak_tag) && len == n && !memcmp(p, etag, n))
             return true;
         p += len;
         p += strspn(p, " \t");
@@ -173,6 +173,16 @@ bool sq_http_etag_listed(const char *if_none_match, const char *etag)
             return false;
     }
     return false;
+}
+
+bool sq_http_etag_listed(const char *if_none_match, const char *etag)
+{
+    return is_listed(if_none_match, etag, true);
+}
+
+bool sq_http_etag_matches(const char *if_match, const char *etag)
+{
+    return is_listed(if_match, etag, false);
 }
 
 /* ---- names of files ---- */

@@ -39,6 +39,9 @@ bool sq_http_range(const char *header, uint64_t *out_first, uint64_t *out_last);
 /** Does the list @if_none_match name the strong tag @etag (with its quotes), or is it `*`? Weak comparison, RFC 9110 §13.1.2. */
 bool sq_http_etag_listed(const char *if_none_match, const char *etag);
 
+/** The same for If-Match: strong comparison, RFC 9110 §13.1.1. */
+bool sq_http_etag_matches(const char *if_match, const char *etag);
+
 /** A file's name from a form: last component, no control characters, valid UTF-8, at most 255 bytes, "upload" if nothing is left. */
 void sq_http_file_name(const char *name, char out[SQ_HTTP_FILE_NAME_MAX + 1]);
 

@@ -2,15 +2,17 @@
 
 #include "lib/http/http_json.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <gnutls/gnutls.h>
 #include <limits.h>
 #include <malloc.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /*
@@ -23,8 +25,8 @@ static const char priorities[] = "NONE:+VERS-TLS1.3:+AES-256-GCM:+CHACHA20-POLY1
 
 #define CONN_MEMORY_BYTES (96U << 10)
 #define STACK_BYTES (256U << 10)
-#define BODY_S 30             /* a body's default deadline; handlers of long ones move it */
-#define STREAM_S 120          /* a client must take the next 64 KiB of a stream within this time */
+#define SHED_HEAD_S 3         /* for a client that is only let in to be told that there is no room */
+#define UNSENT_MAX (256 << 10) /* bytes in the kernel that the client's window has no room for yet */
 #define SOURCE_MS 60000       /* and the stream's source must give its next bytes within this */
 #define STREAM_BLOCK (64U << 10)
 #define DRAIN_HEAD (UINT64_C(1) << 20)  /* of a body refused at its head: read so much, so that the client sees the answer */
@@ -70,6 +72,15 @@ static bool is_name(const char *key, size_t n)
     return n > 0;
 }
 
+/* A control character, a bare CR among them: another reader could take it for the end of the line. */
+static bool is_plain(const char *value)
+{
+    for (; *value; value++)
+        if (((unsigned char)*value < ' ' && *value != '\t') || *value == 0x7f)
+            return false;
+    return true;
+}
+
 /* A header that may stand once: two would let a proxy and us read different requests. */
 static void only_one(struct request *q, const char **slot, const char *value)
 {
@@ -93,7 +104,11 @@ static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char
     (void)kind;
     struct request *q = cls;
     struct sq_http_request *r = &q->r;
-    if (!value || n_value > SQ_HTTP_VALUE_MAX || strlen(value) != n_value || !is_name(key, n_key) || strlen(key) != n_key) {
+    if (value && n_value > SQ_HTTP_VALUE_MAX) {
+        r->head_error = SQ_EHEADLARGE;
+        return MHD_YES;
+    }
+    if (!value || strlen(value) != n_value || !is_name(key, n_key) || strlen(key) != n_key || !is_plain(value)) {
         r->head_error = SQ_EREQUEST;
         return MHD_YES;
     }
@@ -101,7 +116,7 @@ static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char
         const char *name, **slot;
     } known[] = {{"Host", &r->host},           {"Authorization", &r->authorization}, {"X-Auth-Token", &r->x_auth_token},
                  {"Content-Type", &r->content_type}, {"Range", &r->range},           {"If-Range", &r->if_range},
-                 {"If-None-Match", &r->if_none_match}, {"Expect", &r->expect}};
+                 {"If-Match", &r->if_match},   {"If-None-Match", &r->if_none_match}, {"Expect", &r->expect}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (!strcasecmp(key, known[i].name))
             only_one(q, known[i].slot, value);
@@ -115,39 +130,30 @@ static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char
     return MHD_YES;
 }
 
-static void read_head(struct request *q, const char *method)
+static void read_head(struct request *q, const char *method, const char *version)
 {
     struct sq_http_request *r = &q->r;
     r->method = method;
     int n = MHD_get_connection_values_n(q->mhd, MHD_HEADER_KIND, one_header, q);
-    if (n < 0 || n > SQ_HTTP_HEADERS_MAX || !r->host || (q->has_transfer_encoding && q->has_length))
+    bool is_1_0 = !strcmp(version, "HTTP/1.0");
+    if (n < 0 || !r->host || (q->has_transfer_encoding && (q->has_length || is_1_0)))
         r->head_error = SQ_EREQUEST;
+    else if (n > SQ_HTTP_HEADERS_MAX)
+        r->head_error = SQ_EHEADLARGE;
+    else if (!is_1_0 && strcmp(version, "HTTP/1.1"))
+        r->head_error = SQ_EVERSION;
     if (q->has_transfer_encoding)
         r->content_length = SQ_HTTP_CHUNKED;
-    if (r->expect && strcasecmp(r->expect, "100-continue"))
-        r->head_error = SQ_EREQUEST;
+    if (r->expect && strcasecmp(r->expect, "100-continue") && !r->head_error)
+        r->head_error = SQ_EEXPECT;
+    if (q->conn && q->conn->is_shed)
+        r->head_error = SQ_ECROWDED;
 }
 
-static void client_address(struct MHD_Connection *c, char out[64])
+static const struct sockaddr *client(struct MHD_Connection *c)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a;
-    memset(&a, 0, sizeof a);
-    if (info && info->client_addr)
-        memcpy(&a, info->client_addr, info->client_addr->sa_family == AF_INET6 ? sizeof a.v6 : sizeof a.v4);
-    const void *ip = &a.v4.sin_addr;
-    int family = AF_INET;
-    if (a.any.sa_family == AF_INET6) {
-        bool is_v4 = IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr);
-        ip = is_v4 ? a.v6.sin6_addr.s6_addr + 12 : a.v6.sin6_addr.s6_addr;
-        family = is_v4 ? AF_INET : AF_INET6;
-    }
-    if (!inet_ntop(family, ip, out, 64))
-        out[0] = 0;
+    return info ? info->client_addr : NULL;
 }
 
 /* The request line is here: the request begins, before anything of it is decoded. */
@@ -162,11 +168,11 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
     q->conn = info ? info->socket_context : NULL;
     if (q->conn)
         conn_due(q->conn, q->http->config.head_s);
-    client_address(c, q->r.address);
+    http_source(client(c), q->r.address, q->r.source);
     size_t n_path = strcspn(uri, "?");
     const char *query = uri[n_path] ? uri + n_path + 1 : "";
-    if (n_path > SQ_HTTP_PATH_MAX || !sq_http_query_is_plain(query)) {
-        q->r.head_error = SQ_EREQUEST;
+    if (n_path > SQ_HTTP_PATH_MAX || strlen(query) > SQ_HTTP_QUERY_MAX || !sq_http_query_is_plain(query)) {
+        q->r.head_error = n_path > SQ_HTTP_PATH_MAX || strlen(query) > SQ_HTTP_QUERY_MAX ? SQ_ETARGET : SQ_EREQUEST;
         return q;
     }
     memcpy(q->r.path, uri, n_path);
@@ -214,7 +220,7 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
     struct stream *s = cls;
     s->q->r.n_out = pos; /* what was handed out before has been sent */
     if (s->q->conn)
-        conn_due(s->q->conn, STREAM_S);
+        conn_due(s->q->conn, s->q->http->config.slice_s);
     struct pollfd p = {.fd = s->fd, .events = POLLIN};
     int ready;
     do
@@ -271,15 +277,17 @@ static enum MHD_Result queue(struct request *q)
     if (!q->response)
         return MHD_NO; /* out of memory */
     q->is_queued = true;
-    sq_http_deadline(&q->r, STREAM_S);
+    sq_http_deadline(&q->r, q->http->config.slice_s);
     return MHD_queue_response(q->mhd, q->r.status, q->response);
 }
 
-static enum MHD_Result on_head(struct request *q, const char *method)
+static enum MHD_Result on_head(struct request *q, const char *method, const char *version)
 {
     q->is_begun = true;
-    read_head(q, method);
-    sq_http_deadline(&q->r, BODY_S);
+    if (q->conn)
+        conn_phase(q->conn, BUSY);
+    read_head(q, method, version);
+    sq_http_deadline(&q->r, q->http->config.slice_s);
     q->http->config.events.on_head(q->http->config.ctx, &q->r);
     if (!q->response)
         return MHD_YES;
@@ -293,12 +301,12 @@ static enum MHD_Result on_head(struct request *q, const char *method)
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
                                  const char *data, size_t *n_data, void **con_cls)
 {
-    (void)cls, (void)c, (void)url, (void)version;
+    (void)cls, (void)c, (void)url;
     struct request *q = *con_cls;
     if (!q)
         return MHD_NO;
     if (!q->is_begun)
-        return on_head(q, method);
+        return on_head(q, method, version);
     const struct sq_http_events *events = &q->http->config.events;
     if (*n_data) {
         q->r.n_in += *n_data;
@@ -328,8 +336,10 @@ static void on_completed(void *cls, struct MHD_Connection *c, void **con_cls, en
         q->r.n_out = q->n_stream;
     if (q->is_begun)
         q->http->config.events.on_done(q->http->config.ctx, &q->r, is_complete);
-    if (q->conn)
+    if (q->conn) {
         conn_due(q->conn, q->http->config.idle_s + q->http->config.head_s);
+        conn_phase(q->conn, ASKS_NOTHING);
+    }
     if (q->response)
         MHD_destroy_response(q->response);
     sq_wipe(q, sizeof *q);
@@ -345,7 +355,24 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **context, e
         return;
     }
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-    *context = info ? conn_new(&http->deadlines, info->connect_fd, http->config.head_s) : NULL;
+    char address[64], source[64];
+    static const int unsent = UNSENT_MAX;
+    http_source(client(c), address, source);
+    *context = info ? conn_new(&http->deadlines, info->connect_fd, source, http->config.head_s, SHED_HEAD_S) : NULL;
+    if (info)
+        setsockopt(info->connect_fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    if (info && !*context)
+        shutdown(info->connect_fd, SHUT_RDWR); /* out of memory: a connection without a deadline isn't served */
+}
+
+/* On the listener's thread, before TLS costs us anything. */
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *from, socklen_t n)
+{
+    (void)n;
+    struct sq_http *http = cls;
+    char address[64], source[64];
+    http_source(from, address, source);
+    return http->config.events.on_connect(http->config.ctx, source) && conn_may(&http->deadlines, source) ? MHD_YES : MHD_NO;
 }
 
 /* Paths are matched as sent: an address of ours has nothing to decode. */
@@ -386,16 +413,18 @@ sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out)
     if (!http)
         return sq_fail(SQ_ENOMEM);
     http->config = *config;
+    http->deadlines.max_conn = config->max_connections;
+    http->deadlines.max_source = config->max_connections_per_ip;
     sq_err e = deadlines_start(&http->deadlines);
     if (e) {
         free(http);
         return e;
     }
     http->mhd = MHD_start_daemon(
-        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_TLS, 0, NULL, NULL,
+        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_TLS, 0, on_accept, http,
         on_access, http, MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_HTTPS_MEM_CERT, config->certificate_pem,
         MHD_OPTION_HTTPS_MEM_KEY, config->key_pem, MHD_OPTION_HTTPS_PRIORITIES, priorities, MHD_OPTION_CONNECTION_LIMIT,
-        config->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, config->max_connections_per_ip,
+        config->max_connections + SHED_MAX + LEAVING_MAX, /* ours come first: http_places.c */
         MHD_OPTION_CONNECTION_TIMEOUT, config->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY_BYTES,
         MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)(16U << 10), MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_uri,

@@ -26,7 +26,8 @@ struct sq_http_request {
     char path[SQ_HTTP_PATH_MAX + 1];   /* as sent, before `?`: nothing is decoded */
     char query[SQ_HTTP_QUERY_MAX + 1]; /* after `?`, or "" */
     char address[64];                  /* of the client: "192.0.2.7", "2001:db8::1" */
-    const char *host, *authorization, *x_auth_token, *content_type, *range, *if_range, *if_none_match, *expect;
+    char source[64];                   /* who is counted: the address, of IPv6 its network: "2001:db8::/64" */
+    const char *host, *authorization, *x_auth_token, *content_type, *range, *if_range, *if_match, *if_none_match, *expect;
     uint64_t content_length; /* 0: no body */
     sq_err head_error;       /* SQ_OK, or why this head is refused whatever it asks: see docs/api.md */
     uint64_t n_in, n_out;    /* bytes of bodies; n_out of a stream: at least so many were taken by the client's side */
@@ -35,11 +36,13 @@ struct sq_http_request {
 };
 
 /**
- * Called in this order on the connection's thread: on_head; on_body for each piece; on_end; on_done, always, last.
+ * on_connect, on the listener's thread: may @source connect now? False: the connection is cut before TLS begins.
+ * The others, in this order, on the connection's thread: on_head; on_body for each piece; on_end; on_done, always, last.
  * The first sq_http_answer ends it: what still comes of the body is dropped. on_end must have answered.
  * on_done's is_complete: the whole answer was sent.
  */
 struct sq_http_events {
+    bool (*on_connect)(void *ctx, const char *source);
     void (*on_head)(void *ctx, struct sq_http_request *r);
     void (*on_body)(void *ctx, struct sq_http_request *r, const uint8_t *p, size_t n);
     void (*on_end)(void *ctx, struct sq_http_request *r);
@@ -51,6 +54,7 @@ struct sq_http_config {
     const char *certificate_pem, *key_pem;  /* borrowed during start: wipe them after it */
     unsigned max_connections, max_connections_per_ip;
     unsigned head_s;  /* TLS handshake and headers must be there within this time */
+    unsigned slice_s; /* each 64 KiB of a body must come, or be taken, within this time */
     unsigned idle_s;  /* longest silence, also between requests */
     struct sq_http_events events;
     void *ctx;
@@ -63,7 +67,7 @@ sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out) 
 /** Cuts every connection (on_done runs) and waits for their threads. NULL allowed. */
 void sq_http_stop(struct sq_http *http);
 
-/** From a handler: the rest of this request gets @seconds from now. The default of a body is 30 s. */
+/** From a handler: the rest of this request gets @seconds from now. The default of a body is slice_s. */
 void sq_http_deadline(struct sq_http_request *r, unsigned seconds);
 
 struct sq_http_field {
