@@ -35,7 +35,7 @@ port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); pr
 export SEQUESTER_SESSION=$work/session.json
 hub=$work/hub
 
-step "1. A private server: own CA, own keys, seven processes with $([ "$(id -u)" = 0 ] && echo rights || echo a task) of their own"
+step "1. A private server: own CA, own keys, eight processes with $([ "$(id -u)" = 0 ] && echo rights || echo a task) of their own"
 run "$sequester" init "$hub" --listen "127.0.0.1:$port" --key-backend file
 "$bin/sequester-parent" --config "$hub/sequester.ini" >>"$work/log" 2>&1 </dev/null &
 parent=$!

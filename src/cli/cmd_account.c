@@ -137,3 +137,59 @@ int cmd_panels(struct cli *c)
     http_close(&h);
     return rc;
 }
+
+/* ---- the account's mail address ---- */
+
+static void show_mail(const json_t *j)
+{
+    char address[300];
+    size_t i;
+    const json_t *row;
+    out_clean(out_text(j, "mail"), address, sizeof address);
+    bool is_on = json_is_true(json_object_get(j, "notify")), can = json_is_true(json_object_get(j, "server_sends_mail"));
+    printf("mail      %s\nmails     %s%s\n", *address ? address : "none", is_on ? "on" : "off", can ? "" : " (this server sends no mail)");
+    json_array_foreach(json_object_get(j, "notices"), i, row)
+    {
+        const char *error = out_text(row, "last_error");
+        printf("  %s  %-14s %-9s %s%s%s\n", out_text(row, "created"), out_text(row, "kind"), out_text(row, "state"), out_text(row, "about"), *error ? ": " : "", error);
+    }
+}
+
+int cmd_account_mail(struct cli *c)
+{
+    struct http h;
+    json_t *j = NULL, *body = json_object();
+    bool is_on = c->opt[OPT_on] != NULL, is_off = c->opt[OPT_off] != NULL, is_gone = c->opt[OPT_remove] != NULL;
+    int rc = !body ? out_error(c, SQ_ENOMEM, "out of memory", NULL) : 0;
+    if (!rc && (is_on && is_off))
+        rc = cli_misused(c, "--on or --off, not both");
+    if (!rc && is_gone && c->n_arg)
+        rc = cli_misused(c, "an address or --remove, not both");
+    if (rc) {
+        json_decref(body);
+        return rc;
+    }
+    if (c->n_arg && json_object_set_new(body, "mail", json_string(c->arg[0])))
+        rc = out_error(c, SQ_EFIELD, "the address must be plain text", NULL);
+    if (is_gone)
+        json_object_set_new(body, "mail", json_null());
+    if (is_on || is_off)
+        json_object_set_new(body, "notify", json_boolean(is_on));
+    bool is_change = json_object_size(body) > 0;
+    if (!rc)
+        rc = http_open(c, true, &h);
+    else {
+        json_decref(body);
+        return rc;
+    }
+    if (!rc)
+        rc = http_call(&h, is_change ? SQ_ROUTE_me_mail_set : SQ_ROUTE_me_mail, NULL, NULL, is_change ? body : NULL, &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        show_mail(j);
+    json_decref(body);
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}

@@ -133,6 +133,46 @@ static void show_promises(const json_t *promises)
     }
 }
 
+static void show_courier(const json_t *courier)
+{
+    static const char *const channels[] = {"mail", "webhook", "syslog"};
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *j = json_object_get(courier, channels[i]);
+        const char *state = out_text(j, "state"), *error = out_text(j, "last_error"), *oldest = out_text(j, "oldest");
+        unsigned long long waiting = out_number(j, json_object_get(j, "behind") ? "behind" : "waiting"), given_up = out_number(j, "given_up");
+        printf("%-12s %s", channels[i], !strcmp(state, "off") ? "off: not configured" : state);
+        if (waiting)
+            printf(", %llu %s", waiting, json_object_get(j, "behind") ? "entries behind" : "waiting");
+        if (*oldest)
+            printf(", failing since %s", oldest);
+        if (given_up)
+            printf(", %llu given up", given_up);
+        if (*error)
+            printf("; last error: %s", error);
+        putchar('\n');
+    }
+}
+
+int cmd_admin_mail_test(struct cli *c)
+{
+    json_t *j;
+    if (!c->opt[OPT_to])
+        return cli_misused(c, "which address? --to ADDRESS");
+    int rc = admin_ask(c, "mail-test", json_pack("{s:s}", "to", c->opt[OPT_to]), NULL, &j);
+    bool is_sent = !rc && json_is_true(json_object_get(j, "sent"));
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        char answer[500];
+        out_clean(out_text(j, "answer"), answer, sizeof answer);
+        printf("%s: %s\n", is_sent ? "sent" : "not sent", out_text(j, "text"));
+        if (*answer)
+            printf("the server's side: %s\n", answer);
+    }
+    json_decref(j);
+    return rc ? rc : is_sent ? EXIT_DONE : EXIT_REFUSED;
+}
+
 int cmd_admin_status(struct cli *c)
 {
     json_t *j;
@@ -157,6 +197,7 @@ int cmd_admin_status(struct cli *c)
                    ? "real"
                    : "not known to be real: erasing rests on destroyed keys");
         show_promises(json_object_get(j, "promises"));
+        show_courier(json_object_get(j, "courier"));
     }
     json_decref(j);
     return rc;
@@ -276,6 +317,8 @@ int cmd_admin_user_add(struct cli *c)
     json_t *args = rc ? NULL
                       : json_pack("{s:s, s:s, s:s}", "name", c->arg[0], "role",
                                   c->opt[OPT_role] ? c->opt[OPT_role] : "user", "password", password.text);
+    if (args && c->opt[OPT_mail])
+        json_object_set_new(args, "mail", json_string(c->opt[OPT_mail]));
     secret_done(&password);
     if (!rc)
         rc = admin_ask(c, "user-add", args, NULL, &j);

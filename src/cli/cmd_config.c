@@ -69,6 +69,21 @@ static void check_file(struct checking *k, const char *key, bool is_private)
         find(k, 0, key, "may be read by others: chmod 600");
 }
 
+static void check_outbound(struct checking *k)
+{
+    bool has_mail = *value_of(k, "smtp_url"), has_hook = *value_of(k, "webhook_url");
+    if (has_mail && !*value_of(k, "mail_from"))
+        find(k, 0, "mail_from", "is needed with smtp_url");
+    if (*value_of(k, "smtp_user") || *value_of(k, "smtp_password_file"))
+        check_file(k, "smtp_password_file", true);
+    if (*value_of(k, "smtp_password_file") && !*value_of(k, "smtp_user"))
+        find(k, 0, "smtp_user", "is needed with smtp_password_file");
+    if (has_hook)
+        check_file(k, "webhook_secret_file", true);
+    if (has_mail || has_hook || *value_of(k, "syslog_url"))
+        check_file(k, "outbound_ca", false);
+}
+
 /* what one key alone can't show */
 static void check_whole(struct checking *k)
 {
@@ -90,6 +105,7 @@ static void check_whole(struct checking *k)
         find(k, 0, "listen", "must be address:port");
     if (strcmp(runtime, "auto") && strcmp(runtime, "crun") && strcmp(runtime, "runc"))
         find(k, 0, "runtime", "must be auto, crun or runc");
+    check_outbound(k);
     if (strlen(value_of(k, "run_dir")) > 95)
         find(k, 0, "run_dir", "is too long for a socket (95 bytes)");
 }
@@ -131,7 +147,7 @@ int cmd_config_check(struct cli *c)
 
 int cmd_config_explain(struct cli *c)
 {
-    static const char *const types[] = {"text", "path", "number", "yes or no"};
+    static const char *const types[] = {"text", "path", "number", "yes or no", "URL", "mail address"};
     size_t n;
     const struct sq_key_row *rows = sq_key_rows(&n);
     json_t *list = json_array();

@@ -80,6 +80,8 @@ def request_of(row, s, user):
         body = {"upload": s.upload, "panel": "1kgp3-chr22"}
     elif row["name"] == "job_claim":
         body = {"password": (user or s.owner).password}
+    elif row["name"] == "me_mail_set":
+        body = {"notify": True}
     elif row["name"] == "job_confirm":
         body = {"check": s.check}
     return row["path"].replace("{id}", ident), body, headers

@@ -16,9 +16,9 @@ import threading
 import hub
 import wire
 
-PROGRAMS = ["parent", "gateway", "registrar", "keeper", "storer", "runner", "jailer", "worker"]
+PROGRAMS = ["parent", "gateway", "registrar", "keeper", "storer", "runner", "jailer", "courier", "worker"]
 PEERS = {"gateway": ["registrar", "keeper", "runner"], "runner": ["registrar", "keeper", "jailer", "gateway"], "storer": ["registrar"],
-         "registrar": ["gateway", "keeper", "storer", "runner"]}
+         "registrar": ["gateway", "keeper", "storer", "runner", "courier"], "courier": ["registrar", "keeper"]}
 
 
 class Taken:

@@ -34,7 +34,7 @@ UNPHASED = os.path.join(DATA, "target.array.unphased.vcf.gz")
 PANEL = os.path.join(DATA, "ref.bcf")
 MAP = os.path.join(DATA, "chr22.b37.gmap.gz")
 PASSWORD = "correct-Horse-battery-42-%s"
-ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer"]
+ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer", "courier"]
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import contract  # noqa: E402
 import wire  # noqa: E402

@@ -110,24 +110,30 @@ void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     answer_fields(ask, each_item(ctx, q->owner_id, q->batch, seal_item, &out), &out);
 }
 
-/* Registrar alone can't read what a person supplied: it takes that person's own live token, checked here again. */
-void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+/* Checked here again, whatever registrar has checked. */
+sq_err keeper_is_owner(struct keeper *k, const uint8_t *owner_id, struct sq_span token)
 {
-    struct keeper *k = ctx;
-    const struct sq_msg_fields_open *q = &m->u.fields_open;
     uint8_t token_public[SQ_ES256_PUBLIC_BYTES], note_public[SQ_ED25519_PUBLIC_BYTES];
     struct sq_jwt_claims claims;
-    struct sq_buf out;
-    sq_buf_init(&out, BATCH_MAX_BYTES);
     sq_err err = keeper_clock_ok(k);
     if (!err)
         err = keeper_public_keys(k, token_public, note_public);
     if (!err)
-        err = sq_jwt_verify(token_public, k->origin, q->token, sq_clock_now_s(), &claims);
-    if (!err && memcmp(claims.sub, q->owner_id, SQ_ID_BYTES))
+        err = sq_jwt_verify(token_public, k->origin, token, sq_clock_now_s(), &claims);
+    if (!err && memcmp(claims.sub, owner_id, SQ_ID_BYTES))
         err = sq_fail(SQ_EDENIED);
+    return err;
+}
+
+/* Registrar alone can't read what a person supplied: it takes that person's own live token. */
+void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    const struct sq_msg_fields_open *q = &m->u.fields_open;
+    struct sq_buf out;
+    sq_buf_init(&out, BATCH_MAX_BYTES);
+    sq_err err = keeper_is_owner(ctx, q->owner_id, q->token);
     if (!err)
-        err = each_item(k, q->owner_id, q->batch, open_item, &out);
+        err = each_item(ctx, q->owner_id, q->batch, open_item, &out);
     answer_fields(ask, err, &out);
 }
 

@@ -96,6 +96,12 @@ void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_lookup(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* SQ_OK when @token is a live token of @owner_id. */
+sq_err keeper_is_owner(struct keeper *k, const uint8_t *owner_id, struct sq_span token) SQ_MUST_CHECK;
+/* mail_field.c */
+void on_mail_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_mail_show(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_mail_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 /* A key for one purpose, drawn from an owner's key. */
 sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *purpose, struct sq_key **out) SQ_MUST_CHECK;
 

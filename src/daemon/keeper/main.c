@@ -8,7 +8,7 @@
  * owner's or object's key; grants and one-time passwords, in memory only.
  *
  * What I give away: to gateway, fresh keys of new parts of objects that are open for it. To runner, what the live
- * grant of its task covers. To registrar, signatures, sealed fields, checks. To nobody: root, owner or object keys.
+ * grant of its task covers. To registrar, signatures, sealed fields, checks. To courier, mail addresses. To nobody: root, owner or object keys.
  *
  * What I can't do: open a file, make a socket, run a program, see a payload byte. confine.c has every call I may make.
  *
@@ -206,6 +206,9 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_fields_seal, on_fields_seal);
     sq_node_on(n, SQ_MSG_fields_open, on_fields_open);
     sq_node_on(n, SQ_MSG_lookup, on_lookup);
+    sq_node_on(n, SQ_MSG_mail_seal, on_mail_seal);
+    sq_node_on(n, SQ_MSG_mail_show, on_mail_show);
+    sq_node_on(n, SQ_MSG_mail_open, on_mail_open);
     sq_node_on(n, SQ_MSG_checkpoint, on_checkpoint);
     sq_node_on(n, SQ_MSG_receipt_sign, on_receipt_sign);
     sq_node_threads(n, SQ_ROLE_REGISTRAR, REGISTRAR_THREADS);

@@ -31,11 +31,12 @@
 static const enum sq_role links[][2] = {
     {SQ_ROLE_GATEWAY, SQ_ROLE_REGISTRAR}, {SQ_ROLE_GATEWAY, SQ_ROLE_KEEPER},  {SQ_ROLE_GATEWAY, SQ_ROLE_RUNNER},
     {SQ_ROLE_REGISTRAR, SQ_ROLE_KEEPER},  {SQ_ROLE_REGISTRAR, SQ_ROLE_STORER}, {SQ_ROLE_REGISTRAR, SQ_ROLE_RUNNER},
-    {SQ_ROLE_RUNNER, SQ_ROLE_KEEPER},     {SQ_ROLE_RUNNER, SQ_ROLE_JAILER},
+    {SQ_ROLE_RUNNER, SQ_ROLE_KEEPER},     {SQ_ROLE_RUNNER, SQ_ROLE_JAILER},    {SQ_ROLE_REGISTRAR, SQ_ROLE_COURIER},
+    {SQ_ROLE_COURIER, SQ_ROLE_KEEPER},
 };
 
 /* started in this order: jailer first, before anything is confined; gateway last, when somebody can answer */
-static const enum sq_role order[N_CHILD] = {SQ_ROLE_JAILER, SQ_ROLE_KEEPER, SQ_ROLE_STORER,
+static const enum sq_role order[N_CHILD] = {SQ_ROLE_JAILER, SQ_ROLE_KEEPER, SQ_ROLE_STORER, SQ_ROLE_COURIER,
                                             SQ_ROLE_RUNNER, SQ_ROLE_REGISTRAR, SQ_ROLE_GATEWAY};
 
 struct child *child_of(struct parent *p, enum sq_role role)
@@ -250,6 +251,36 @@ static sq_err open_hooks(struct parent *p)
 }
 #endif
 
+/* what courier needs to reach others and to be believed by them: nothing of it when nothing is configured */
+static sq_err open_outbound(struct parent *p)
+{
+    static const struct {
+        const char *key, *name, *with;
+        bool is_private;
+    } files[] = {{"outbound_ca", "ca", NULL, false}, {"smtp_password_file", "smtp_password", "smtp_user", true}, {"webhook_secret_file", "webhook_secret", "webhook_url", true}};
+    const struct config *c = &p->config;
+    bool has_mail = *config_get(c, "smtp_url"), has_any = has_mail || *config_get(c, "webhook_url") || *config_get(c, "syslog_url");
+    if (has_mail && !*config_get(c, "mail_from")) {
+        fprintf(stderr, "sequester: mail_from: is needed with smtp_url\n");
+        return sq_fail(SQ_ECONFIG);
+    }
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *path = config_get(c, files[i].key);
+        bool is_needed = files[i].with ? *config_get(c, files[i].with) : has_any;
+        int fd = -1;
+        if (is_needed && !*path) {
+            fprintf(stderr, "sequester: %s: is needed with %s\n", files[i].key, files[i].with ? files[i].with : "smtp_url, webhook_url or syslog_url");
+            return sq_fail(SQ_ECONFIG);
+        }
+        sq_err e = is_needed ? open_secret(files[i].key, path, files[i].is_private, &fd) : SQ_OK;
+        if (e)
+            return e;
+        if (is_needed)
+            hand(child_of(p, SQ_ROLE_COURIER), files[i].name, fd);
+    }
+    return SQ_OK;
+}
+
 sq_err children_prepare(struct parent *p, const char *bin_dir)
 {
     int listen_fd = -1, admin_fd = -1, cert = -1, key = -1, keyfile = -1, pin = -1;
@@ -266,6 +297,8 @@ sq_err children_prepare(struct parent *p, const char *bin_dir)
         e = open_secret("tls_certificate", config_get(&p->config, "tls_certificate"), false, &cert);
     if (!e)
         e = open_secret("tls_key", config_get(&p->config, "tls_key"), true, &key);
+    if (!e)
+        e = open_outbound(p);
     const char *backend = config_get(&p->config, "key_backend"), *key_file = config_get(&p->config, "key_file"),
                *pin_file = config_get(&p->config, "pkcs11_pin_file");
     if (!e && (*key_file || !strcmp(backend, "file"))) /* also to change from it */

@@ -42,7 +42,7 @@ struct child {
     uint64_t losses; /* what it found that this machine doesn't give */
 };
 
-#define N_CHILD 6
+#define N_CHILD 7
 
 struct parent {
     struct config config;

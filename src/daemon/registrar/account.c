@@ -1,6 +1,7 @@
 /* Accounts and what everyone may ask: sign in and out, who am I, the server, its panels, the audit log about me. */
 #include "daemon/registrar/registrar.h"
 
+#include "lib/core/address.h"
 #include "lib/identity/identity.h"
 
 #include <ctype.h>
@@ -73,11 +74,13 @@ static sq_err hash_password(struct registrar *r, const uint8_t owner[ID], struct
     return e;
 }
 
-sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, uint8_t out_id[ID])
+sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, const char *mail, struct sq_why *why, uint8_t out_id[ID])
 {
-    struct adding x = {.by = by, .row = {.role = role, .epoch = 1, .created_s = sq_clock_now_s()}};
+    struct adding x = {.by = by, .row = {.role = role, .epoch = 1, .created_s = sq_clock_now_s(), .is_notified = true}};
     struct sq_span text = sq_span_str(name);
     sq_err e = sq_password_strength((const char *)password.p, password.n, name);
+    if (!e && mail) /* before anything is made */
+        e = sq_mail_check(mail, why);
     if (!e)
         e = lookup(r, name, x.row.name_hmac);
     struct sq_db_user other;
@@ -95,6 +98,8 @@ sq_err user_add(struct registrar *r, const struct caller *by, const char *name, 
         e = keeper_do(r, &owner);
     if (!e)
         e = fields_seal(r, x.row.id, &text, 1, &x.row.name_sealed);
+    if (!e && mail)
+        e = mail_seal(r, x.row.id, mail, &x.row.mail_sealed, why);
     if (!e)
         e = hash_password(r, x.row.id, password, &x.row.password_sealed);
     if (!e)

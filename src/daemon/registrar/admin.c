@@ -4,6 +4,7 @@
  */
 #include "daemon/registrar/admin.h"
 
+#include "lib/core/address.h"
 #include "lib/core/file.h"
 #include "lib/core/promises.h"
 
@@ -95,7 +96,17 @@ static sq_err do_status(struct admin *a)
                           "erase_failed", (json_int_t)failing, "objects_damaged", (json_int_t)damaged, "store", "filesystem", filesystem, "free_bytes", (json_int_t)(store ? 0 : m.u.store_state_is.free_bytes),
                           "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
     json_object_set_new(a->answer, "promises", promises_json(sq_node_losses(r->node)));
+    json_object_set_new(a->answer, "courier", notices_status(r));
     sq_packet_free(pkt);
+    return e;
+}
+
+static sq_err do_mail_test(struct admin *a)
+{
+    const char *to = admin_arg(a, "to");
+    sq_err e = to ? sq_mail_check(to, &a->why) : sq_fail(SQ_EFIELD);
+    if (!e)
+        a->answer = notices_mail_test(a->r, to);
     return e;
 }
 
@@ -110,7 +121,8 @@ static sq_err do_user_add(struct admin *a)
     if (strlen(name) > 200)
         return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "name", "must have at most 200 bytes");
     uint8_t id[ID];
-    sq_err e = user_add(a->r, &a->by, name, no, sq_span_str(password), id);
+    const char *mail = json_string_value(json_object_get(a->args, "mail"));
+    sq_err e = user_add(a->r, &a->by, name, no, sq_span_str(password), mail, &a->why, id);
     if (!e)
         a->answer = json_pack("{s:o, s:s}", "id", view_id(id), "role", role);
     return e;
@@ -366,6 +378,7 @@ static const struct {
     {"check", do_check, true},
     {"rollback-show", do_rollback_show, true},
     {"rollback-accept", do_rollback_accept, true},
+    {"mail-test", do_mail_test, true},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)

@@ -9,7 +9,7 @@ static const int calls[] = {
     /* the database and the log, below its directory */
     SYS_openat, SYS_openat2, SYS_open, SYS_close, SYS_fstat, SYS_newfstatat, SYS_stat, SYS_lstat, SYS_statx, SYS_fstatfs, SYS_access,
     SYS_faccessat, SYS_faccessat2, SYS_readlink, SYS_readlinkat, SYS_getcwd, SYS_unlink, SYS_unlinkat, SYS_rename, SYS_renameat,
-    SYS_renameat2, SYS_mkdir, SYS_mkdirat, SYS_getdents64, SYS_fcntl, SYS_lseek, SYS_fchmod, SYS_fchown, SYS_geteuid, SYS_getuid,
+    SYS_renameat2, SYS_mkdir, SYS_mkdirat, SYS_memfd_create, SYS_getdents64, SYS_fcntl, SYS_lseek, SYS_fchmod, SYS_fchown, SYS_geteuid, SYS_getuid,
     SYS_read, SYS_write, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_pwritev, SYS_fsync, SYS_fdatasync, SYS_ftruncate, SYS_fallocate, SYS_flock, SYS_dup,
     /* messages, and the operator's socket that parent bound */
     SYS_sendmsg, SYS_recvmsg, SYS_shutdown, SYS_accept4, SYS_getsockopt, SYS_setsockopt, SYS_poll,

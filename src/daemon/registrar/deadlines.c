@@ -9,6 +9,11 @@
 
 #define TURN_MS 1000
 #define CHORES_TURNS 60
+#ifdef SQ_TEST_HOOKS
+#define REMIND_TURNS 1
+#else
+#define REMIND_TURNS 30
+#endif
 
 struct due {
     struct sq_db_job job[64];
@@ -97,7 +102,8 @@ static sq_err tx_chores(struct tx *tx, void *ctx)
 {
     int64_t n;
     (void)ctx;
-    return sq_db_token_delete_expired(tx->db, sq_clock_now_s() - SQ_DAY_S, &n);
+    sq_err e = sq_db_token_delete_expired(tx->db, sq_clock_now_s() - SQ_DAY_S, &n);
+    return e ? e : tx_notices_chores(tx);
 }
 
 void *deadlines_main(void *arg)
@@ -113,6 +119,8 @@ void *deadlines_main(void *arg)
         erase_wake(r); /* also what failed before */
         plan_wake(r);
         checkpoint_now(r);
+        if (n % REMIND_TURNS == 0)
+            notices_remind(r);
         if (n % CHORES_TURNS == 0) {
             sq_err e = commit(r, tx_chores, NULL);
             (void)e;

@@ -24,6 +24,10 @@ sq_err tx_job_state(struct tx *tx, const struct sq_db_job *job, int state, const
         e = sq_db_job_set_state(tx->db, job->id, state, sq_clock_now_ms());
     if (!e)
         sq_log(SQ_LOG_job_state, SQ_LID("job", id, ID), SQ_LW("state", sq_db_name(SQ_DB_job_state, state)));
+    if (!e && state == SQ_DB_job_state_done)
+        e = tx_notice(tx, SQ_DB_notice_kind_job_finished, job->owner_id, job->id, NULL);
+    if (!e && state == SQ_DB_job_state_erased)
+        e = tx_notice(tx, SQ_DB_notice_kind_job_erased, job->owner_id, job->id, NULL);
     if (e || state == SQ_DB_job_state_erased) /* `job_erased` says it, with the number of objects */
         return e;
     /* erasing a job never waits for space: its event is one of erasure, not the routine change of state */
@@ -83,6 +87,8 @@ sq_err tx_job_failed(struct tx *tx, const struct sq_db_job *job, const struct sq
         e = sq_db_job_failed(tx->db, job->id, why, sq_clock_now_ms());
     if (!e)
         e = sq_db_job_set_expires(tx->db, job->id, sq_clock_now_s() + tx->r->retention_s);
+    if (!e)
+        e = tx_notice(tx, SQ_DB_notice_kind_job_failed, job->owner_id, job->id, NULL);
     if (!e)
         sq_log(SQ_LOG_job_state, SQ_LID("job", id, ID), SQ_LW("state", "failed"));
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_state, .result = sq_err_from_no(why->err), .subject = job->owner_id, .object = id, .a = (uint64_t)job->state, .b = SQ_DB_job_state_failed});

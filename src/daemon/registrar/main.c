@@ -154,6 +154,9 @@ int main(void)
     thread_start(eraser_main, r);
     thread_start(deadlines_main, r);
     thread_start(admin_main, r);
+    thread_start(mail_main, r);
+    thread_start(webhook_main, r);
+    thread_start(syslog_main, r);
     sq_node_serve(r->node, "");
     if (has_recovered(r)) {
         e = record(r, &(struct event){.no = SQ_AUDIT_stopped});

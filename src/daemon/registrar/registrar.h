@@ -10,6 +10,7 @@
  *     plan_runner.c    what runner says of it
  *     deadlines.c  what must end, and ends
  *     recovery.c   what a crash left behind
+ *     notices.c    what users, webhook and syslog are told, and account_mail.c, where to
  *     commit.c     the one way to change anything: rows and events in one transaction, then the log, then the answer
  *     view.c       rows as JSON
  */
@@ -267,11 +268,27 @@ struct task_result { /* what task_ended said */
 /** For admin's imports: send @m (a task message) to runner and wait for its end. */
 sq_err task_run_and_wait(struct registrar *r, const uint8_t task[ID], const struct sq_msg *m, unsigned timeout_ms, struct task_result *out) SQ_MUST_CHECK;
 
+/* ---- notices.c, account_mail.c ---- */
+/** Inside a transaction: whoever is to be told of this change will be. One of @job_id and @upload_id; the other NULL. */
+sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *job_id, const uint8_t *upload_id) SQ_MUST_CHECK;
+/** Reminders of results that will be erased within 48 hours. */
+void notices_remind(struct registrar *r);
+sq_err tx_notices_chores(struct tx *tx) SQ_MUST_CHECK;
+void *mail_main(void *r);
+void *webhook_main(void *r);
+void *syslog_main(void *r);
+json_t *notices_status(struct registrar *r);
+/** One mail to @address now; what the server answered. */
+json_t *notices_mail_test(struct registrar *r, const char *address);
+json_t *notices_of_user(struct registrar *r, const uint8_t user[ID]);
+/** SQ_EFIELD with @why: not an address. */
+sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why) SQ_MUST_CHECK;
+
 /* ---- deadlines.c, recovery.c, admin.c, account.c ---- */
 void *deadlines_main(void *r);
 void *recovery_main(void *r);
 void *admin_main(void *r);
-sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, uint8_t out_id[ID]) SQ_MUST_CHECK;
+sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, const char *mail, struct sq_why *why, uint8_t out_id[ID]) SQ_MUST_CHECK; /* mail NULL: none */
 sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *out) SQ_MUST_CHECK;
 /** rollback.c: what is missing and which choices there are; going on by the operator's word. */
 sq_err rollback_show(struct registrar *r, json_t **out) SQ_MUST_CHECK;

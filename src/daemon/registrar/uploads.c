@@ -400,6 +400,11 @@ sq_err tx_upload_erase(struct tx *tx, const struct sq_db_upload *u, const struct
         e = tx_ingest_outputs(tx, u->id, by);
     if (!e)
         e = sq_db_upload_set_state(tx->db, u->id, SQ_DB_upload_state_erased);
+    int64_t n_job = 0;
+    if (!e)
+        e = sq_db_upload_n_job(tx->db, u->id, &n_job);
+    if (!e && !n_job && now.state != SQ_DB_upload_state_receiving) /* nobody used it: its owner is told; a job tells of its own upload */
+        e = tx_notice(tx, SQ_DB_notice_kind_upload_erased, u->owner_id, NULL, u->id);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_erased, .by = by, .subject = u->owner_id, .object = u->id});
 }
 

@@ -1,5 +1,7 @@
 #include "lib/core/config.h"
 
+#include "lib/core/address.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +54,32 @@ static sq_err check_number(const struct sq_key_row *row, const char *value, stru
     return SQ_OK;
 }
 
+/* Empty, or a URL of a scheme that stands in the key's text; without TLS only where nobody but this machine can listen. */
+static sq_err check_url(const struct sq_key_row *row, const char *value, struct sq_why *why)
+{
+    struct sq_url url;
+    struct sq_why bad = {.line = 0};
+    char scheme[24], plain[40];
+    if (!*value)
+        return SQ_OK;
+    if (sq_url_read(value, &url, &bad))
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "%s", bad.detail);
+    snprintf(scheme, sizeof scheme, "%s://", url.scheme);
+    snprintf(plain, sizeof plain, "%s (loopback)", scheme);
+    const char *at = strstr(row->text, scheme);
+    if (!at || (at > row->text && at[-1] != ' '))
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "has a scheme that is not of use here; see `sequester admin config explain`");
+    if (strstr(row->text, plain) && !url.is_loopback)
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "has no TLS: %s goes to 127.0.0.1 or [::1] alone", scheme);
+    return SQ_OK;
+}
+
+static sq_err check_mail(const struct sq_key_row *row, const char *value, struct sq_why *why)
+{
+    struct sq_why bad = {.line = 0};
+    return *value && sq_mail_check(value, &bad) ? sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "%s", bad.detail) : SQ_OK;
+}
+
 sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why)
 {
     if (strlen(value) >= SQ_CONFIG_MAX_VALUE)
@@ -69,6 +97,10 @@ sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_w
         return SQ_OK;
     case SQ_KEY_TEXT:
         return SQ_OK;
+    case SQ_KEY_URL:
+        return check_url(row, value, why);
+    case SQ_KEY_MAIL:
+        return check_mail(row, value, why);
     }
     return SQ_OK;
 }

@@ -11,7 +11,7 @@
 
 #define SQ_CONFIG_MAX_VALUE 1024
 
-enum sq_key_type { SQ_KEY_TEXT, SQ_KEY_PATH, SQ_KEY_NUMBER, SQ_KEY_YESNO };
+enum sq_key_type { SQ_KEY_TEXT, SQ_KEY_PATH, SQ_KEY_NUMBER, SQ_KEY_YESNO, SQ_KEY_URL, SQ_KEY_MAIL };
 
 struct sq_key_row {
     const char *name;
@@ -26,7 +26,8 @@ const struct sq_key_row *sq_key_row_of(const char *name);
 void sq_key_fallback(const struct sq_key_row *row, bool is_root, char out[static SQ_CONFIG_MAX_VALUE]);
 /** sq_key_is_for - does @row name role @role in its `who` list? */
 bool sq_key_is_for(const struct sq_key_row *row, const char *role);
-/** sq_key_check - SQ_OK or SQ_ECONFIG with a sentence in @why->detail. A NUMBER's range stands in its text, "min..max". */
+/** sq_key_check - SQ_OK or SQ_ECONFIG with a sentence in @why->detail. A NUMBER's range stands in its text, "min..max";
+ *  so do the schemes of a URL, "smtps://", behind which a plain one has "(loopback)". */
 sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why) SQ_MUST_CHECK;
 
 #endif

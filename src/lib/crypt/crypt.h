@@ -49,6 +49,8 @@ sq_err sq_sha256_end(struct sq_sha256 *h, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_
 void sq_sha256_free(struct sq_sha256 *h);
 sq_err sq_sha256_of(const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
 sq_err sq_hmac_sha256(const struct sq_key *key, const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
+/** With a key that others made, of any length (webhooks). */
+sq_err sq_hmac_sha256_with(const void *key, size_t n_key, const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
 
 /* running HMAC-SHA1, for AE-2 only (the WinZip format fixes it) */
 struct sq_hmac_sha1;

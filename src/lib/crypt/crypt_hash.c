@@ -65,9 +65,14 @@ static sq_err mac_new(const char *digest, const void *key, size_t n_key, EVP_MAC
 
 sq_err sq_hmac_sha256(const struct sq_key *key, const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES])
 {
+    return sq_hmac_sha256_with(sq_key_bytes(key), SQ_KEY_BYTES, p, n, out);
+}
+
+sq_err sq_hmac_sha256_with(const void *key, size_t n_key, const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES])
+{
     EVP_MAC_CTX *mac = NULL;
     size_t n_out = 0;
-    sq_err err = mac_new("SHA256", sq_key_bytes(key), SQ_KEY_BYTES, &mac);
+    sq_err err = mac_new("SHA256", key, n_key, &mac);
     if (err)
         return err;
     if ((n && EVP_MAC_update(mac, p, n) != 1) || EVP_MAC_final(mac, out, &n_out, SQ_SHA256_BYTES) != 1)

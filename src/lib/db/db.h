@@ -39,7 +39,8 @@ enum sq_db_value {
 #undef SQ_MOVE
 
 /** The tables of states.def, for names and moves. */
-enum sq_db_table { SQ_DB_role, SQ_DB_object_kind, SQ_DB_object_state, SQ_DB_upload_state, SQ_DB_job_state, SQ_DB_claim_state, SQ_DB_task_state };
+enum sq_db_table { SQ_DB_role, SQ_DB_object_kind, SQ_DB_object_state, SQ_DB_upload_state, SQ_DB_job_state, SQ_DB_claim_state, SQ_DB_task_state,
+                   SQ_DB_notice_channel, SQ_DB_notice_kind, SQ_DB_notice_state };
 
 /** Name of value @no ("queued"), or NULL. Static. */
 const char *sq_db_name(enum sq_db_table table, int no);
@@ -127,6 +128,8 @@ struct sq_db_user {
     bool is_disabled;
     int64_t failures; /* failed logins in a row */
     int64_t last_failure_s;
+    struct sq_db_sealed mail_sealed; /* n = 0: no address */
+    bool is_notified;                /* wants mails */
 };
 typedef sq_err (*sq_db_on_user)(void *ctx, const struct sq_db_user *row);
 
@@ -138,6 +141,7 @@ sq_err sq_db_user_list(struct sq_db *db, const uint8_t *after, int limit, sq_db_
 sq_err sq_db_user_count(struct sq_db *db, int role, int64_t *out_n) SQ_MUST_CHECK; /* role 0: all */
 sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password) SQ_MUST_CHECK;
 sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled) SQ_MUST_CHECK;
+sq_err sq_db_user_set_mail(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *mail, bool is_notified) SQ_MUST_CHECK; /* n = 0: no address */
 sq_err sq_db_user_next_epoch(struct sq_db *db, const uint8_t id[16], int64_t *out_epoch) SQ_MUST_CHECK;
 sq_err sq_db_user_failed(struct sq_db *db, const uint8_t id[16], int64_t now_s, int64_t *out_failures) SQ_MUST_CHECK;
 sq_err sq_db_user_succeeded(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* failures = 0 */
@@ -399,6 +403,39 @@ sq_err sq_db_result_file_put(struct sq_db *db, const struct sq_db_result_file *r
 sq_err sq_db_result_files(struct sq_db *db, const char *job_id, sq_db_on_result_file on, void *ctx) SQ_MUST_CHECK; /* by name */
 sq_err sq_db_result_file_count(struct sq_db *db, const char *job_id, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_result_files_delete(struct sq_db *db, const char *job_id) SQ_MUST_CHECK;
+
+/* ---- notices: what is still to be told, by mail or webhook ----------------------------------------------- */
+
+struct sq_db_notice {
+    int64_t no; /* 0 to insert: given by the database */
+    uint8_t id[SQ_DB_ID_BYTES]; /* random; the same for each try */
+    int channel, kind, state;   /* SQ_DB_notice_... */
+    uint8_t user_id[SQ_DB_ID_BYTES];
+    char job_id[SQ_DB_JOB_ID_BYTES];   /* empty: of an upload */
+    uint8_t upload_id[SQ_DB_ID_BYTES]; /* zero: of a job */
+    int64_t tries, next_s;      /* not tried before next_s */
+    int64_t created_s, ended_s;
+    uint32_t last_end, last_code; /* lib/mail/ends.def; the server's number */
+};
+typedef sq_err (*sq_db_on_notice)(void *ctx, const struct sq_db_notice *row);
+sq_err sq_db_notice_insert(struct sq_db *db, const struct sq_db_notice *row) SQ_MUST_CHECK;
+/** The waiting one of @channel that is due first. SQ_ENOTFOUND: none by @now_s. */
+sq_err sq_db_notice_next(struct sq_db *db, int channel, int64_t now_s, struct sq_db_notice *out) SQ_MUST_CHECK;
+/** After a try: a new state with the time, or still waiting, not before @next_s. SQ_ECONFLICT: it didn't wait any more. */
+sq_err sq_db_notice_tried(struct sq_db *db, int64_t no, int state, int64_t tries, int64_t next_s, uint32_t end, uint32_t code, int64_t now_s) SQ_MUST_CHECK;
+sq_err sq_db_notice_of_user(struct sq_db *db, const uint8_t user_id[16], int limit, sq_db_on_notice on, void *ctx) SQ_MUST_CHECK; /* newest first */
+
+struct sq_db_notice_sum {
+    int64_t n_waiting, n_given_up;
+    int64_t oldest_s;         /* of those that wait and have failed before; 0: none */
+    int64_t last_end, last_code; /* of the newest failure among those that wait, else among those given up; 0: none */
+};
+sq_err sq_db_notice_sum(struct sq_db *db, int channel, struct sq_db_notice_sum *out) SQ_MUST_CHECK;
+sq_err sq_db_notice_delete_ended(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;
+/** Done jobs, not confirmed, that are erased within @ahead_s, were finished earlier than that, and have no reminder yet. */
+sq_err sq_db_jobs_to_remind(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_job on, void *ctx) SQ_MUST_CHECK;
+/** How many jobs name @upload_id. */
+sq_err sq_db_upload_n_job(struct sq_db *db, const uint8_t upload_id[16], int64_t *out_n) SQ_MUST_CHECK;
 
 /* ---- outbox: audit entries that are committed here but perhaps not yet in the log ----------------------- */
 

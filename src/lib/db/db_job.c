@@ -104,6 +104,14 @@ sq_err sq_db_job_next_queued(struct sq_db *db, struct sq_db_job *out)
     return sq_db_get(db, &jobs, "WHERE state = 1 ORDER BY id LIMIT 1", NO_ARGS, out);
 }
 
+sq_err sq_db_jobs_to_remind(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_job on, void *ctx)
+{
+    return each_job(db, "WHERE state = 5 AND claim_state <> 3 AND expires_s > ?1 AND expires_s <= ?1 + ?2 AND finished_s < expires_s - ?2"
+                        " AND NOT EXISTS (SELECT 1 FROM notice WHERE notice.job_id = job.id AND kind = 3) ORDER BY id LIMIT ?3",
+                    ARGS(A_NO(now_s), A_NO(ahead_s), A_NO(sq_db_limit(limit))), on, ctx);
+}
+_Static_assert(SQ_DB_job_state_done == 5 && SQ_DB_claim_state_confirmed == 3 && SQ_DB_notice_kind_reminder == 3, "in SQL");
+
 /* ---- states ---- */
 
 static sq_err set_state(struct sq_db *db, const char *id, int state, int64_t now_ms)

@@ -13,6 +13,8 @@ static const struct sq_column user_columns[] = {
     SQ_COLUMN_AS(sq_db_user, is_disabled, "disabled", BOOL),
     SQ_COLUMN(sq_db_user, failures, I64),
     SQ_COLUMN(sq_db_user, last_failure_s, I64_OR_NULL),
+    SQ_COLUMN(sq_db_user, mail_sealed, SEALED),
+    SQ_COLUMN_AS(sq_db_user, is_notified, "notify", BOOL),
 };
 static const struct sq_db_rows_of users = SQ_ROWS_OF("user", user_columns, sq_db_user);
 SQ_DB_DEFINE_EACH(user, &users, sq_db_user, sq_db_on_user)
@@ -49,6 +51,14 @@ sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const str
         return sq_fail(SQ_ERANGE);
     return sq_db_run_one(db, "UPDATE user SET password_sealed = ?2 WHERE id = ?1",
                          ARGS(A_ID(id), A_BYTES(password->n ? password->p : NULL, password->n)));
+}
+
+sq_err sq_db_user_set_mail(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *mail, bool is_notified)
+{
+    if (mail->n > sizeof mail->p)
+        return sq_fail(SQ_ERANGE);
+    return sq_db_run_one(db, "UPDATE user SET mail_sealed = ?2, notify = ?3 WHERE id = ?1",
+                         ARGS(A_ID(id), A_BYTES(mail->n ? mail->p : NULL, mail->n), A_NO(is_notified)));
 }
 
 sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled)

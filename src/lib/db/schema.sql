@@ -12,7 +12,9 @@ CREATE TABLE user (
     created_s INTEGER NOT NULL,
     disabled INTEGER NOT NULL CHECK (disabled IN (0, 1)),
     failures INTEGER NOT NULL,
-    last_failure_s INTEGER
+    last_failure_s INTEGER,
+    mail_sealed BLOB,
+    notify INTEGER NOT NULL CHECK (notify IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE token (
@@ -197,3 +199,24 @@ CREATE TABLE meta (
     key TEXT PRIMARY KEY NOT NULL,
     value BLOB NOT NULL CHECK (length(value) <= 4096)
 ) STRICT, WITHOUT ROWID;
+
+-- what is to be told to a user or to the webhook, put in with the change that it tells of
+CREATE TABLE notice (
+    no INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    channel INTEGER NOT NULL CHECK (channel IN (1, 2)),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 5),
+    state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 4),
+    user_id BLOB NOT NULL CHECK (length(user_id) = 16),
+    job_id TEXT,
+    upload_id BLOB CHECK (length(upload_id) = 16),
+    tries INTEGER NOT NULL,
+    next_s INTEGER NOT NULL,
+    created_s INTEGER NOT NULL,
+    ended_s INTEGER,
+    last_end INTEGER NOT NULL,
+    last_code INTEGER NOT NULL
+) STRICT;
+CREATE INDEX notice_next ON notice (state, channel, next_s);
+CREATE INDEX notice_job ON notice (job_id, kind);
+CREATE INDEX notice_user ON notice (user_id);

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tap
 
 BUILD = os.path.abspath(sys.argv[1])
-DAEMONS = ["parent", "gateway", "registrar", "keeper", "storer", "runner", "jailer"]
+DAEMONS = ["parent", "gateway", "registrar", "keeper", "storer", "runner", "jailer", "courier"]
 
 
 def exe(name):
@@ -52,7 +52,7 @@ with tap.case("worker holds no keys: nothing of crypt, vault, http, db") as bad:
 with tap.case("only registrar links SQLite, only gateway links TLS and HTTP") as bad:
     for name in DAEMONS:
         libs = needed(name)
-        for lib, owner in (("libsqlite3", "registrar"), ("libmicrohttpd", "gateway"), ("libgnutls", "gateway")):
+        for lib, owner in (("libsqlite3", "registrar"), ("libmicrohttpd", "gateway"), ("libgnutls", "gateway"), ("libcurl-gnutls", "courier")):
             if (lib in libs) != (name == owner):
                 bad.append("sequester-%s %s %s" % (name, "links" if lib in libs else "doesn't link", lib))
 
