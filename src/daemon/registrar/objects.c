@@ -258,10 +258,6 @@ sq_err object_read(struct registrar *r, const struct sq_db_object *object, int *
         e = SQ_ETRUNCATED; /* its row is live, its file is gone */
     if (!e && m.u.file_is.n_bytes != object->sealed_bytes)
         e = sq_fail(m.u.file_is.n_bytes < object->sealed_bytes ? SQ_ETRUNCATED : SQ_ETAMPERED);
-    if (e == SQ_ETRUNCATED || e == SQ_ETAMPERED) {
-        sq_err marked = mark_damaged(r, object->id, e == SQ_ETRUNCATED ? "shorter_or_gone" : "longer");
-        (void)marked; /* it is refused in any case */
-    }
     if (!e) {
         sq_packet_keep_fd(pkt, m.u.file_is.file);
         *out_fd = m.u.file_is.file;
