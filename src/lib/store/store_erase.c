@@ -218,7 +218,9 @@ sq_err sq_store_overwrite(const struct sq_store *s, int fd, struct sq_erased *ou
     if (e && (is_real || e == SQ_ENOMEM))
         return sq_fail(SQ_EERASE);
     extents_of(fd, &after);
-    how.is_moved = before.is_known && (!after.is_known || before.n != after.n || before.hash != after.hash);
+    struct stat now; /* a file that grew meanwhile, be it within its last block, has bytes that no pass covered */
+    bool is_as_long = fstat(fd, &now) == 0 && now.st_size == st.st_size;
+    how.is_moved = before.is_known && (!after.is_known || before.n != after.n || before.hash != after.hash || !is_as_long);
     if (is_real && !how.is_moved && after.is_plain)
         how.method = SQ_ERASE_overwritten_verified;
     else if (how.is_moved && how.n_pass == SQ_ERASE_PASSES)
