@@ -239,11 +239,30 @@ sq_err queue_fill(struct impute_queue *q, double cm, double *out_cm)
             return SQ_OK;
         }
         sq_err e = is_target ? push_typed(q) : push_site(q);
+        if (!e)
+            e = worker_beat(q->w);
         if (e)
             return e;
     }
     *out_cm = INFINITY;
     return SQ_OK;
+}
+
+sq_err queue_skip(struct impute_queue *q, double cm)
+{
+    sq_err e = SQ_OK;
+    while (!e && q->has_panel && sq_gmap_cm(&q->map, q->panel_next.site.pos_bp) < cm) {
+        e = read_panel(q);
+        if (!e)
+            e = worker_beat(q->w);
+    }
+    while (!e && q->has_target && sq_gmap_cm(&q->map, q->target_next.pos_bp) < cm) {
+        q->n_typed_dropped++;
+        e = read_target(q);
+        if (!e)
+            e = worker_beat(q->w);
+    }
+    return e;
 }
 
 void queue_drop(struct impute_queue *q, double site_cm, double typed_cm)

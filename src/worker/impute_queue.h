@@ -55,6 +55,8 @@ sq_err queue_open(struct worker *w, struct impute_queue *q) SQ_MUST_CHECK;
 void queue_close(struct impute_queue *q);
 /** queue_fill - read on until everything up to @cm is there, or QUEUE_MAX_BYTES are. *out_cm: complete up to here (infinite at the end). */
 sq_err queue_fill(struct impute_queue *q, double cm, double *out_cm) SQ_MUST_CHECK;
+/** queue_skip - pass over everything before @cm, as if it had been read and dropped. */
+sq_err queue_skip(struct impute_queue *q, double cm) SQ_MUST_CHECK;
 /** queue_drop - forget sites before @site_cm and typed records before @typed_cm. */
 void queue_drop(struct impute_queue *q, double site_cm, double typed_cm);
 

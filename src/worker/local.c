@@ -252,10 +252,9 @@ static int impute(struct local *l)
 {
     struct sq_why why = {0};
     int genotypes = memory("genotypes"), ids = memory("ids"), kept = memory("kept"), report = memory("report"),
-        body = body_file(l->out), index = memory("index"), meta = memory("meta"), header = memory("header"),
+        body = body_file(l->out), index = memory("index"), header = memory("header"),
         final_index = memory("final_index");
-    if (genotypes < 0 || ids < 0 || kept < 0 || report < 0 || body < 0 || index < 0 || meta < 0 || header < 0 ||
-        final_index < 0)
+    if (genotypes < 0 || ids < 0 || kept < 0 || report < 0 || body < 0 || index < 0 || header < 0 || final_index < 0)
         return say_error(l->out, sq_fail(SQ_ESYS), NULL);
     int64_t start = sq_clock_steady_ms();
     sq_err e = run_stage(l, "ingest", (const int[]){l->fd_target, genotypes, ids}, 0, &why);
@@ -275,7 +274,7 @@ static int impute(struct local *l)
         fprintf(stderr, "qc       %llu kept, of which %llu in the panel; %llu left out\n",
                 (unsigned long long)l->counts.n_kept, (unsigned long long)l->counts.n_in_panel,
                 (unsigned long long)l->counts.n_excluded);
-    e = run_stage(l, "impute", (const int[]){kept, l->fd_panel, l->fd_map, body, index, meta},
+    e = run_stage(l, "impute", (const int[]){kept, l->fd_panel, l->fd_map, body, index},
                   l->map ? 0 : SQ_WORK_NO_MAP, &why);
     if (e)
         return say_error(e == SQ_EMAP ? l->map : e == SQ_EPANEL ? l->panel
@@ -284,7 +283,7 @@ static int impute(struct local *l)
     if (!l->is_quiet)
         fprintf(stderr, "impute   %llu panel sites from %llu haplotypes%s\n", (unsigned long long)l->counts.n_site,
                 (unsigned long long)l->counts.n_haplotype, l->map ? "" : "; no map: 1 cM/Mb assumed");
-    e = run_stage(l, "finish", (const int[]){ids, index, meta, header, final_index}, 0, &why);
+    e = run_stage(l, "finish", (const int[]){ids, index, header, final_index}, 0, &why);
     const char *where = l->out;
     if (!e)
         e = write_results(l, header, body, final_index, &where);

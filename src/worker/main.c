@@ -22,6 +22,7 @@
 #include "worker/stage_probe.h"
 #endif
 
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -41,11 +42,18 @@ static const struct {
 sq_err worker_progress(struct worker *w, uint64_t done, uint64_t total)
 {
     int64_t now = sq_clock_steady_ms();
+    w->progress_done = done;
+    w->progress_total = total;
     if (now - w->progress_ms < SQ_WORKER_PROGRESS_MS)
         return SQ_OK;
     w->progress_ms = now;
     return sq_wire_send(w->control, SQ_ROLE_WORKER, SQ_ROLE_RUNNER,
                         &sq_msg_of(work_progress, .done = done < total || !total ? done : total, .total = total));
+}
+
+sq_err worker_beat(struct worker *w)
+{
+    return worker_progress(w, w->progress_done, w->progress_total);
 }
 
 void worker_count_chrom(struct worker *w, const char *chrom)
@@ -70,6 +78,8 @@ static sq_err take_order(struct worker *w, struct sq_packet *packet)
     w->max_samples = m.u.work_order.max_samples;
     w->max_variants = m.u.work_order.max_variants;
     w->flags = m.u.work_order.flags;
+    w->from_bp = m.u.work_order.from_bp;
+    w->to_bp = m.u.work_order.to_bp;
     for (size_t i = 0; i < row->n_port; i++)
         w->port[i] = SQ_STAGE_FIRST_PORT_FD + (int)i;
     sq_packet_done(packet);
@@ -134,6 +144,7 @@ static unsigned thread_count(void)
 
 int main(int argc, char **argv)
 {
+    mallopt(M_ARENA_MAX, 1); /* glibc shrinks the heap of another thread only after a look into /proc, which confine.c answers with death */
     signal(SIGPIPE, SIG_IGN); /* a port closed by the other side is an error code, not a death */
     if (argc > 1 && !strcmp(argv[1], "--local"))
         return local_main(argc - 1, argv + 1);

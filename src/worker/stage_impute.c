@@ -1,9 +1,13 @@
 /*
  * impute: window by window, dosages of every target haplotype at every panel site, written as the body of a VCF.
  *
- * The genetic map is cut into cells of CELL_CM. A window's core is a run of cells, at most CORE_CM long, ended
- * earlier only when its table of dosages would exceed TABLE_MAX_BYTES; FLANK_CM of typed sites on either side stand by
- * so that the middle doesn't notice the edges. One cell that doesn't fit alone is SQ_ELIMIT.
+ * The genetic map is cut into windows of CORE_CM, counted from 0 cM; FLANK_CM of typed sites on either side stand by so
+ * that the middle doesn't notice the edges. A window whose table of dosages would exceed TABLE_MAX_BYTES is done in
+ * several cores, each a run of cells of CELL_CM; one cell that doesn't fit alone is SQ_ELIMIT.
+ *
+ * A chunk is the windows whose first line lies in its stretch of positions. Nothing in a window depends on another one (the
+ * recombination scale is fitted for each core, blocks of the body end with the window), so the bodies of all chunks joined
+ * are, byte for byte, the body of the whole.
  */
 #include "lib/core/file.h"
 #include "lib/formats/bgzf_out.h"
@@ -25,19 +29,22 @@ struct impute {
     struct worker *w;
     struct impute_queue queue;
     struct sq_hmm_params params;
-    bool ne_is_fitted;
     struct sq_bgzf_out *body;
     struct sq_tbi *index;
     struct sq_buf line;
+    uint64_t n_site, n_typed;   /* written, of the panel and of the target alone */
+    double first_line, end_line; /* the chunk: windows that begin in [first_line, end_line); infinite: no end */
+    double done_before, done_width; /* progress: the share of the work before the present window, and its own */
+    uint64_t packed_at_start;       /* of the panel, when the chunk began */
     /* the present window */
-    double core_from, core_to;
+    double window_to;          /* its last line */
+    double core_from, core_to; /* within it */
     struct sq_window window;
     uint64_t *bits;
     double *typed_cm;
     uint8_t *alleles;
     struct sq_panel_site *sites;
-    uint16_t *table;       /* [n_site][n_target] */
-    uint64_t bytes_before; /* of the panel, when the window began */
+    uint16_t *table; /* [n_site][n_target] */
 };
 
 /* ---- one window's arrays ---------------------------------------------------------------------------------------- */
@@ -101,13 +108,31 @@ static void put_dosage(void *ctx, uint32_t site, uint32_t first, uint32_t n, con
         row[i] = sq_dosage_milli(dosage[i]);
 }
 
-/* Reading the panel is a quarter of a window's work, as progress goes. */
+#define PROGRESS_TOTAL 1000000U
+
+static uint64_t packed_now(const struct impute *m)
+{
+    return sq_genotypes_n_packed(panel_reader_genotypes(m->queue.panel));
+}
+
 static sq_err report_progress(void *ctx, uint32_t n_done, uint32_t n_all)
 {
     struct impute *m = ctx;
-    uint64_t now = sq_genotypes_n_packed(panel_reader_genotypes(m->queue.panel)), fresh = now - m->bytes_before;
-    uint64_t done = 4 * m->bytes_before + fresh + (n_all ? 3 * fresh * n_done / n_all : 0);
-    return worker_progress(m->w, done, 4 * m->queue.panel_bytes);
+    double share = m->done_before + m->done_width * (n_all ? (double)n_done / (double)n_all : 0);
+    return worker_progress(m->w, share > 0 && share < 1 ? (uint64_t)(share * PROGRESS_TOTAL) : share > 0 ? PROGRESS_TOTAL : 0, PROGRESS_TOTAL);
+}
+
+/* How far the chunk is: in cM where its end is a line, else by what has been read of the panel. */
+static void measure_progress(struct impute *m)
+{
+    if (!isinf(m->end_line) && !isinf(m->first_line)) {
+        m->done_before = (m->core_from - m->first_line) / (m->end_line - m->first_line);
+        m->done_width = (m->core_to - m->core_from) / (m->end_line - m->first_line);
+        return;
+    }
+    double all = (double)m->queue.panel_bytes - (double)m->packed_at_start;
+    m->done_before += m->done_width;
+    m->done_width = all > 0 ? (double)(packed_now(m) - m->packed_at_start) / all - m->done_before : 0;
 }
 
 /* ---- records ------------------------------------------------------------------------------------------------------ */
@@ -181,6 +206,7 @@ static sq_err put_site(struct impute *m, uint32_t i)
                 milli[h] = (uint16_t)(typed[h] * SQ_DOSAGE_FULL);
     }
     struct sq_quality quality = sq_quality_of(milli, q->n_target);
+    m->n_site++;
     char info[96];
     snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;R2=%.5f;%s", quality.af, quality.maf, quality.r2,
              typed ? "TYPED" : "IMPUTED");
@@ -195,6 +221,7 @@ static sq_err put_typed_only(struct impute *m, const struct typed_entry *t)
         n_alt += t->allele[h] == 1;
     }
     double af = n ? (double)n_alt / (double)n : 0;
+    m->n_typed++;
     char info[96];
     snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;TYPED_ONLY", af, af < 0.5 ? af : 1 - af);
     return put_record(m, t->pos_bp, t->text, t->n_id, t->n_text, info, t->allele, NULL);
@@ -216,21 +243,21 @@ static sq_err write_core(struct impute *m)
         if (!e && !is_end)
             e = put_site(m, i);
         if (!e)
-            e = report_progress(m, 1, 1);
+            e = worker_beat(m->w);
     }
     return e;
 }
 
 /* ---- windows ------------------------------------------------------------------------------------------------------ */
 
-/* The end of the core: the last grid line whose table fits and whose flank has been read. */
+/* The end of the core: the last line of a cell whose table fits and whose flank has been read; the window's end, as a rule. */
 static sq_err choose_core(struct impute *m, double complete_cm)
 {
     const struct impute_queue *q = &m->queue;
     size_t n_fit = TABLE_MAX_BYTES / (q->n_target * sizeof(uint16_t));
     double end = m->core_from;
     uint32_t n_site = 0;
-    for (double line = m->core_from + CELL_CM; line <= m->core_from + CORE_CM + CELL_CM / 2; line += CELL_CM) {
+    for (double line = m->core_from + CELL_CM; line <= m->window_to; line += CELL_CM) {
         if (line + FLANK_CM > complete_cm)
             break;
         while (n_site < q->n_site && q->site[n_site].site.cm < line)
@@ -250,54 +277,106 @@ static sq_err choose_core(struct impute *m, double complete_cm)
 static sq_err window_run(struct impute *m)
 {
     sq_err e = window_gather(m);
-    if (!e && !m->ne_is_fitted && m->window.n_typed >= SQ_HMM_FIT_MIN_TYPED) {
-        e = sq_hmm_fit_ne(&m->window, &m->params, &m->params.ne);
-        m->ne_is_fitted = true;
-    }
+    struct sq_hmm_params params = m->params;
     struct sq_impute_sink sink = {.ctx = m, .put = put_dosage, .progress = report_progress};
-    if (!e && m->window.n_site)
-        e = sq_impute_window(&m->window, &m->params, &sink);
+    if (!e && m->window.n_site) {
+        e = sq_hmm_fit_ne(&m->window, &m->params, &sink, &params.ne);
+        if (!e)
+            e = sq_impute_window(&m->window, &params, &sink);
+    }
     if (e == SQ_ELIMIT && !m->w->why.detail[0])
         e = sq_why_set(&m->w->why, e, 0, 0, "window",
                        "%u panel haplotypes and %u typed sites need more memory than a window has", m->window.n_hap,
                        m->window.n_typed);
     if (!e)
         e = write_core(m);
+    if (!e && m->core_to >= m->window_to)
+        e = sq_bgzf_out_cut(m->body);
     window_done(m);
     return e;
 }
 
-static double grid_line_before(double cm)
+/* ---- the grid ------------------------------------------------------------------------------------------------------ */
+
+/* The line at or before @cm: whole multiples of CORE_CM are exact, so every chunk finds the same ones. */
+static double line_before(double cm)
 {
-    return floor(cm / CELL_CM) * CELL_CM;
+    double line = floor(cm / CORE_CM) * CORE_CM;
+    while (line > cm)
+        line -= CORE_CM;
+    while (line + CORE_CM <= cm)
+        line += CORE_CM;
+    return line;
+}
+
+/* The first line that lies at or behind position @bp. */
+static double line_at(const struct sq_gmap *map, uint64_t bp)
+{
+    return line_before(sq_gmap_cm(map, (int64_t)(bp < INT64_MAX ? bp : INT64_MAX) - 1)) + CORE_CM;
+}
+
+/* What lies before the chunk is passed over; from its first window on everything is as if it had been the whole. */
+static sq_err go_to_chunk(struct impute *m)
+{
+    const struct worker *w = m->w;
+    m->first_line = w->from_bp ? line_at(&m->queue.map, w->from_bp) : -INFINITY;
+    m->end_line = w->to_bp ? line_at(&m->queue.map, w->to_bp) : INFINITY;
+    m->core_to = m->window_to = m->first_line;
+    if (!w->from_bp && w->to_bp) /* for progress alone */
+        m->first_line = line_before(sq_gmap_cm(&m->queue.map, m->queue.panel_next.site.pos_bp));
+    sq_err e = w->from_bp ? queue_skip(&m->queue, m->core_to - FLANK_CM) : SQ_OK;
+    double complete = -INFINITY, before = INFINITY;
+    while (!e && w->from_bp && complete < m->core_to && (complete > before || isinf(before))) { /* the flank: its typed sites stay */
+        before = complete;
+        e = queue_fill(&m->queue, m->core_to, &complete);
+        queue_drop(&m->queue, m->core_to, m->core_to - FLANK_CM);
+    }
+    m->packed_at_start = packed_now(m);
+    return e;
+}
+
+/* The cM of what is to be written next; infinite when nothing is left. */
+static double next_cm(const struct impute *m)
+{
+    const struct impute_queue *q = &m->queue;
+    double next = INFINITY;
+    if (q->n_site)
+        next = q->site[0].site.cm;
+    else if (q->has_panel)
+        next = sq_gmap_cm(&q->map, q->panel_next.site.pos_bp);
+    for (uint32_t i = 0; i < q->n_typed; i++)
+        if (q->typed[i].cm >= m->core_to && q->typed[i].cm < next) {
+            next = q->typed[i].cm;
+            break;
+        }
+    if (q->has_target && sq_gmap_cm(&q->map, q->target_next.pos_bp) < next)
+        next = sq_gmap_cm(&q->map, q->target_next.pos_bp);
+    return next;
 }
 
 static sq_err all_windows(struct impute *m)
 {
     struct impute_queue *q = &m->queue;
     for (;;) {
-        /* the next thing to be written decides where the core begins; empty stretches are leapt over */
-        double next = INFINITY;
-        if (q->n_site)
-            next = q->site[0].site.cm;
-        else if (q->has_panel)
-            next = sq_gmap_cm(&q->map, q->panel_next.site.pos_bp);
-        for (uint32_t i = 0; i < q->n_typed; i++)
-            if (q->typed[i].cm >= m->core_to && q->typed[i].cm < next) {
-                next = q->typed[i].cm;
-                break;
-            }
-        if (q->has_target && sq_gmap_cm(&q->map, q->target_next.pos_bp) < next)
-            next = sq_gmap_cm(&q->map, q->target_next.pos_bp);
-        if (isinf(next))
+        /* the next thing to be written decides which window comes next; empty ones are leapt over */
+        double next = next_cm(m), complete;
+        double line = isinf(next) ? next : line_before(next);
+        if (line >= m->end_line || isinf(line))
             return SQ_OK;
-        double from = grid_line_before(next), complete;
-        m->core_from = from > m->core_to ? from : m->core_to;
+        if (line < m->core_to) {
+            m->core_from = m->core_to; /* a window in several cores */
+        } else {
+            sq_err e = sq_bgzf_out_cut(m->body);
+            if (e)
+                return e;
+            m->core_from = line;
+        }
+        m->window_to = line + CORE_CM;
         queue_drop(q, m->core_from, m->core_from - FLANK_CM);
-        m->bytes_before = sq_genotypes_n_packed(panel_reader_genotypes(q->panel));
-        sq_err e = queue_fill(q, m->core_from + CORE_CM + FLANK_CM + CELL_CM, &complete);
+        sq_err e = queue_fill(q, m->window_to + FLANK_CM, &complete);
         if (!e)
             e = choose_core(m, complete);
+        measure_progress(m);
         if (!e)
             e = window_run(m);
         if (e)
@@ -306,24 +385,22 @@ static sq_err all_windows(struct impute *m)
     }
 }
 
-/* ---- the three outputs ---------------------------------------------------------------------------------------------- */
+/* ---- the two outputs ---------------------------------------------------------------------------------------------- */
 
-static sq_err write_meta(const struct impute *m)
+static sq_err add_meta(const struct impute *m, struct sq_buf *t)
 {
     const struct impute_queue *q = &m->queue;
     uint64_t length = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
-    struct sq_buf t;
-    sq_buf_init(&t, 0);
     sq_err e = sq_buf_addf(
-        &t,
+        t,
         "##fileformat=VCFv4.2\n##FILTER=<ID=PASS,Description=\"All filters passed\">\n##source=sequester %s\n##contig=<ID=%s",
         SQ_VERSION, sq_genotypes_chrom(q->target));
     if (!e)
-        e = length ? sq_buf_addf(&t, ",length=%llu>\n", (unsigned long long)length) : sq_buf_addf(&t, ">\n");
+        e = length ? sq_buf_addf(t, ",length=%llu>\n", (unsigned long long)length) : sq_buf_addf(t, ">\n");
     if (!e)
         e = sq_buf_addf(
-            &t,
-            "##sequester_panel_haplotypes=%u\n##sequester_recombination_scale=%g\n"
+            t,
+            "##sequester_panel_haplotypes=%u\n"
             "##INFO=<ID=AF,Number=1,Type=Float,Description=\"Frequency of the alternative allele in these samples\">\n"
             "##INFO=<ID=MAF,Number=1,Type=Float,Description=\"Frequency of the rarer allele in these samples\">\n"
             "##INFO=<ID=R2,Number=1,Type=Float,Description=\"Estimated imputation accuracy: variance of the dosages over the expected one\">\n"
@@ -334,34 +411,41 @@ static sq_err write_meta(const struct impute *m)
             "##FORMAT=<ID=DS,Number=1,Type=Float,Description=\"Dosage of the alternative allele\">\n"
             "##FORMAT=<ID=HDS,Number=.,Type=Float,Description=\"Dosage of the alternative allele, each haplotype\">\n"
             "##FORMAT=<ID=GP,Number=G,Type=Float,Description=\"Probability of each genotype\">\n",
-            q->n_hap, m->params.ne);
-    if (!e)
-        e = sq_write_all(m->w->port[5], t.p, t.n);
-    sq_buf_done(&t);
+            q->n_hap);
     return e;
 }
 
-static sq_err write_index(const struct impute *m)
+/* head, header lines, index: docs/formats/stages.md */
+static sq_err write_index(const struct impute *m, uint64_t body_bytes)
 {
     uint8_t head[RESULT_INDEX_HEAD_BYTES];
+    struct sq_buf meta, tbi;
+    sq_buf_init(&meta, 0);
+    sq_buf_init(&tbi, 0);
+    sq_err e = add_meta(m, &meta);
+    if (!e)
+        e = sq_tbi_write_part(m->index, &tbi);
     memcpy(head, RESULT_INDEX_MAGIC, 8);
     sq_put_le64(head + 8, m->queue.n_sample);
-    struct sq_buf out;
-    sq_buf_init(&out, 0);
-    sq_err e = sq_buf_add(&out, head, sizeof head);
+    sq_put_le64(head + 16, body_bytes);
+    sq_put_le64(head + 24, meta.n);
+    sq_put_le64(head + 32, tbi.n);
     if (!e)
-        e = sq_tbi_write(m->index, &out);
+        e = sq_write_all(m->w->port[4], head, sizeof head);
     if (!e)
-        e = sq_write_all(m->w->port[4], out.p, out.n);
-    sq_buf_done(&out);
+        e = sq_write_all(m->w->port[4], meta.p, meta.n);
+    if (!e)
+        e = sq_write_all(m->w->port[4], tbi.p, tbi.n);
+    sq_buf_done(&meta);
+    sq_buf_done(&tbi);
     return e;
 }
 
 sq_err stage_impute(struct worker *w)
 {
     struct impute m = {.w = w,
-                       .core_to = -INFINITY,
                        .params = {.ne = SQ_HMM_NE, .mismatch = SQ_HMM_MISMATCH, .n_thread = w->n_thread}};
+    uint64_t body_bytes = 0;
     sq_buf_init(&m.line, 0);
     sq_err e = queue_open(w, &m.queue);
     if (!e)
@@ -369,20 +453,20 @@ sq_err stage_impute(struct worker *w)
     if (!e)
         e = sq_tbi_new(sq_genotypes_chrom(m.queue.target), &m.index);
     if (!e)
+        e = go_to_chunk(&m);
+    if (!e)
         e = all_windows(&m);
-    if (!e) {
-        e = sq_bgzf_out_close(m.body, true, NULL);
+    if (!e) { /* the end block is the last chunk's */
+        e = sq_bgzf_out_close(m.body, !w->to_bp, &body_bytes);
         m.body = NULL;
     }
     if (!e)
-        e = write_index(&m);
-    if (!e)
-        e = write_meta(&m);
+        e = write_index(&m, body_bytes);
     if (!e) {
         w->counts.n_sample = m.queue.n_sample;
         w->counts.n_haplotype = m.queue.n_hap;
-        w->counts.n_variant = sq_genotypes_n_record(m.queue.target);
-        w->counts.n_site = sq_genotypes_n_record(panel_reader_genotypes(m.queue.panel));
+        w->counts.n_variant = m.n_site + m.n_typed;
+        w->counts.n_site = m.n_site;
         worker_count_chrom(w, sq_genotypes_chrom(m.queue.target));
     }
     sq_bgzf_out_drop(m.body);

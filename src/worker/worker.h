@@ -23,8 +23,10 @@ struct worker {
     enum sq_stage stage;
     uint64_t max_samples, max_variants;
     uint32_t flags;
+    uint64_t from_bp, to_bp; /* impute: the chunk; 0: from the start, to the end */
     unsigned n_thread;
     int64_t progress_ms; /* when the last progress was sent */
+    uint64_t progress_done, progress_total;
     bool has_counts;
     struct sq_msg_work_counts counts; /* filled by the stage; chrom points to counts_chrom */
     char counts_chrom[SQ_CHROM_MAX];
@@ -36,6 +38,8 @@ int worker_serve(unsigned n_thread);
 
 /** worker_progress - at most four messages a second. @total 0: not known. */
 sq_err worker_progress(struct worker *w, uint64_t done, uint64_t total) SQ_MUST_CHECK;
+/** worker_beat - nothing new, but alive: the last progress again. Whatever may take more than a few seconds calls one of the two. */
+sq_err worker_beat(struct worker *w) SQ_MUST_CHECK;
 /** worker_count_chrom - put @chrom into the counts. */
 void worker_count_chrom(struct worker *w, const char *chrom);
 

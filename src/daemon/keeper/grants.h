@@ -15,7 +15,8 @@
 #define KEEPER_MAX_OPEN 4096          /* objects for which sealing keys have been given */
 #define KEEPER_MAX_PARTS (1u << 17)   /* part numbers of one object: 2 TiB */
 #define KEEPER_MAX_ENTRIES 256        /* entries of one package */
-#define KEEPER_GRANT_IDS 16
+#define KEEPER_MAX_READS 72
+#define KEEPER_MAX_WRITES 16
 #define KEEPER_GRANT_MAX_S (7 * INT64_C(86400))
 #define KEEPER_CLOSING_PART UINT32_MAX
 
@@ -24,7 +25,7 @@ struct keeper_grant {
     uint8_t task[SQ_ID_BYTES], owner[SQ_ID_BYTES];
     uint32_t fence;
     int64_t expires_s;
-    uint8_t reads[KEEPER_GRANT_IDS][SQ_ID_BYTES], writes[KEEPER_GRANT_IDS][SQ_ID_BYTES];
+    uint8_t reads[KEEPER_MAX_READS][SQ_ID_BYTES], writes[KEEPER_MAX_WRITES][SQ_ID_BYTES];
     uint32_t n_read, n_write;
     char *password; /* locked memory, SQ_OTP_BYTES; NULL: none */
     bool entry_given[KEEPER_MAX_ENTRIES];

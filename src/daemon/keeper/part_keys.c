@@ -153,7 +153,7 @@ void on_grant(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     const struct sq_msg_grant *q = &m->u.grant;
     struct keeper_grant g = {.fence = q->fence, .n_read = q->reads.n, .n_write = q->writes.n};
     sq_err err = keeper_clock_ok(k);
-    if (!err && (q->reads.n > KEEPER_GRANT_IDS || q->writes.n > KEEPER_GRANT_IDS || q->expires_s > (uint64_t)INT64_MAX / 2))
+    if (!err && (q->reads.n > KEEPER_MAX_READS || q->writes.n > KEEPER_MAX_WRITES || q->expires_s > (uint64_t)INT64_MAX / 2))
         err = sq_fail(SQ_ERANGE);
     if (!err) {
         g.expires_s = (int64_t)q->expires_s;

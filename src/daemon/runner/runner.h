@@ -19,7 +19,7 @@
 #include <pthread.h>
 
 #define SQ_RUNNER_MAX_TASKS 64
-#define SQ_RUNNER_MAX_FILES 16
+#define SQ_RUNNER_MAX_FILES 72
 #define SQ_RUNNER_COPY_BYTES 65536
 #define SQ_RUNNER_PIPE_BYTES (1 << 20)
 #define SQ_RUNNER_KEY_WAIT_MS 20000
@@ -49,8 +49,10 @@ struct sq_task {
     /* the request, copied and checked by its handler */
     const struct sq_stage_row *stage;
     uint8_t size_class;
+    uint64_t from_bp, to_bp; /* of a chunk */
     size_t n_file;
     struct sq_task_file file[SQ_RUNNER_MAX_FILES];
+    uint8_t port_of[SQ_RUNNER_MAX_FILES]; /* of a stage: which port file[i] stands behind, ascending */
     int source_fd;
     char panel[65], population[33], check[65];
     void *plan; /* of a package, malloc: runner_package.c */
@@ -61,6 +63,7 @@ struct sq_task {
     struct sq_vault_opener *stream_opener;
 
     int stop_fd, gone_fd; /* eventfds; once written they stay readable */
+    _Atomic int64_t signed_ms; /* when registrar last heard of it; steady clock */
 
     /* guarded by runner->lock */
     bool is_cancelled, is_superseded;
@@ -111,6 +114,8 @@ sq_err sq_task_begin_take(struct sq_task *t, sq_err (*work)(struct sq_task *t)) 
 /** The first failure of a task counts; all its threads stop. @why may be NULL. Any thread. */
 void sq_task_fail(struct sq_task *t, sq_err e, const struct sq_why *why);
 bool sq_task_is_stopped(const struct sq_task *t);
+/** Tell registrar that this task moves, at most every two seconds: called wherever something really has moved, never by a clock. */
+void sq_task_sign(struct sq_task *t);
 void sq_task_add_sum(struct sq_task *t, const struct sq_vault_sum *sum);
 struct timespec sq_task_deadline(unsigned wait_ms);
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 
 #define PROGRESS_EVERY_MS 500
 #define MESSAGES_AT_ONCE 1000 /* a burst; beyond it the rate counts */
@@ -33,6 +34,7 @@ static sq_err on_progress(struct sq_task *t, const struct sq_msg_work_progress *
     if (now_ms - *last_ms < PROGRESS_EVERY_MS)
         return SQ_OK;
     *last_ms = now_ms;
+    atomic_store(&t->signed_ms, now_ms);
     struct sq_msg m = sq_msg_of(task_progress, .fence = t->fence, .done = p->done, .total = p->total);
     memcpy(m.u.task_progress.task_id, t->id, SQ_ID_BYTES);
     sq_err e = sq_node_tell(t->runner->node, SQ_ROLE_REGISTRAR, &m);
@@ -122,7 +124,7 @@ sq_err sq_control_talk(struct sq_task *t, int sock, struct sq_why *why)
         return sq_fail(SQ_ENOMEM);
     struct sq_msg order = sq_msg_of(work_order, .stage = (uint8_t)t->stage->stage, .panel = sq_span_str(t->panel),
                                     .population = sq_span_str(t->population), .max_samples = t->max_samples,
-                                    .max_variants = t->max_variants, .flags = t->flags);
+                                    .max_variants = t->max_variants, .flags = t->flags, .from_bp = t->from_bp, .to_bp = t->to_bp);
     sq_err e = wait_message(t, sock); /* its hello; ours and the order fit into the socket's buffer, so they never block */
     if (!e)
         e = sq_wire_hello(sock, SQ_ROLE_RUNNER, SQ_ROLE_WORKER);

@@ -126,6 +126,7 @@ static sq_err fill(struct sq_task *t, struct sq_vault_opener *opener, uint64_t n
         e = sq_task_is_stopped(t) ? SQ_ECANCELLED : sq_task_read(opener, at, copy, want);
         if (!e)
             e = sq_write_all(fd, copy, want);
+        sq_task_sign(t);
         at += want;
     }
     if (!e && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
@@ -194,6 +195,7 @@ sq_err sq_memory_get(struct sq_memory *memory, struct sq_task *t, const struct s
     struct entry *en;
     pthread_mutex_lock(&memory->lock);
     while ((en = find_locked(memory, f->object_id)) && en->fd < 0 && !sq_task_is_stopped(t)) {
+        sq_task_sign(t); /* who fills it signs for itself */
         struct timespec until = sq_task_deadline(1000);
         pthread_cond_timedwait(&memory->wake, &memory->lock, &until);
     }

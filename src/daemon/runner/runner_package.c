@@ -176,6 +176,7 @@ static sq_err write_piece(struct package *p, struct sq_vault_opener *opener)
         if (!e)
             e = entry_write(p, p->copy, want);
         at += want;
+        sq_task_sign(p->task);
     }
     return e;
 }

@@ -24,9 +24,9 @@
 
 struct port {
     struct sq_task *task;
-    const struct port *first; /* of the stage */
     const struct sq_port *row;
-    const struct sq_task_file *file;
+    const struct sq_task_file *file; /* [n_file]; more than one only behind a JOINED port */
+    size_t n_file;
     struct sq_task_keys keys;
     struct sq_vault_opener *opener;
     struct sq_vault_sealer *sealer;
@@ -44,6 +44,7 @@ static sq_err port_open(struct port *p)
     sq_err e = is_in ? sq_task_opener(&p->keys, t, p->file, &p->opener) : sq_task_sealer(&p->keys, t, p->file, &p->sealer);
     if (e)
         return e;
+    sq_task_sign(t);
     if (p->row->kind == SQ_PORT_MEMORY) {
         e = sq_memory_get(t->runner->memory, t, p->file, p->opener, &p->theirs);
         p->holds_memory = !e;
@@ -67,10 +68,26 @@ static uint64_t most_bytes(const struct port *p)
     uint64_t n = 0;
     if (p->row->kind == SQ_PORT_REPORT)
         return SQ_STAGE_REPORT_MAX_BYTES;
-    for (const struct port *q = p->first; q < p->first + p->task->stage->n_port; q++)
-        if (q->opener)
-            n += sq_vault_opener_plain_bytes(q->opener);
+    for (size_t i = 0; i < p->task->n_file; i++) /* 0 for an output */
+        n += p->task->file[i].sealed_bytes < UINT64_MAX / 2 / SQ_RUNNER_MAX_FILES ? p->task->file[i].sealed_bytes : 0;
     return OUTPUT_FREE_BYTES + (n < UINT64_MAX / 2 / OUTPUT_RATIO ? n * OUTPUT_RATIO : UINT64_MAX / 2);
+}
+
+/* The plaintexts behind a port one after another; the first is open. What they are, only the worker knows. */
+static sq_err pump_in(struct port *p)
+{
+    bool is_gone = false; /* a worker that has read enough may stop: no error */
+    sq_err e = SQ_OK;
+    for (size_t i = 0; i < p->n_file && !e && !is_gone; i++) {
+        if (i) {
+            sq_vault_opener_free(p->opener);
+            p->opener = NULL;
+            e = sq_task_opener(&p->keys, p->task, &p->file[i], &p->opener);
+        }
+        if (!e)
+            e = sq_pump_open(p->task, p->opener, 0, sq_vault_opener_plain_bytes(p->opener), p->ours, &is_gone);
+    }
+    return e;
 }
 
 static void *port_main(void *arg)
@@ -78,8 +95,7 @@ static void *port_main(void *arg)
     struct port *p = arg;
     sq_err e;
     if (p->row->direction == SQ_PORT_IN) {
-        bool is_gone = false; /* a worker that has read enough may stop: no error */
-        e = sq_pump_open(p->task, p->opener, 0, sq_vault_opener_plain_bytes(p->opener), p->ours, &is_gone);
+        e = pump_in(p);
     } else {
         e = sq_pump_seal(p->task, p->ours, p->sealer, most_bytes(p));
         if (e == SQ_EPROTO && p->row->kind != SQ_PORT_REPORT)
@@ -294,7 +310,11 @@ static sq_err run(struct sq_task *t)
     int control[2] = {-1, -1};
     memset(port, 0, sizeof port);
     for (size_t i = 0; i < t->stage->n_port; i++)
-        port[i] = (struct port){.task = t, .first = port, .row = &t->stage->port[i], .file = &t->file[i], .ours = -1, .theirs = -1};
+        port[i] = (struct port){.task = t, .row = &t->stage->port[i], .ours = -1, .theirs = -1};
+    for (size_t i = t->n_file; i-- > 0;) {
+        port[t->port_of[i]].file = &t->file[i];
+        port[t->port_of[i]].n_file++;
+    }
     sq_err e = run_ports(t, port, control);
     for (size_t i = 0; i < t->stage->n_port; i++)
         port_done(&port[i]);
@@ -305,12 +325,21 @@ static sq_err run(struct sq_task *t)
 
 static sq_err take_request(struct sq_task *t, struct sq_ask *ask, const struct sq_msg_task_run *a)
 {
-    bool is_input[SQ_STAGE_MAX_PORTS];
+    bool is_input[SQ_RUNNER_MAX_FILES];
     t->stage = sq_stage_row_of(a->stage);
-    if (!t->stage || a->objects.n != t->stage->n_port)
+    if (!t->stage || a->objects.n != a->ports.n || a->ports.n > SQ_RUNNER_MAX_FILES)
         return sq_fail(SQ_EPROTO);
-    for (size_t i = 0; i < t->stage->n_port; i++)
-        is_input[i] = t->stage->port[i].direction == SQ_PORT_IN;
+    size_t port = 0; /* every port once, in order; a JOINED one any number of times more */
+    for (size_t i = 0; i < a->ports.n; i++) {
+        if (i && !(a->ports.p[i] == port && t->stage->port[port].kind == SQ_PORT_JOINED))
+            port++;
+        if (a->ports.p[i] != port || port >= t->stage->n_port)
+            return sq_fail(SQ_EPROTO);
+        t->port_of[i] = (uint8_t)port;
+        is_input[i] = t->stage->port[port].direction == SQ_PORT_IN;
+    }
+    if (!a->ports.n || port + 1 != t->stage->n_port)
+        return sq_fail(SQ_EPROTO);
     sq_err e = sq_span_copy(a->panel, t->panel, sizeof t->panel);
     if (!e)
         e = sq_span_copy(a->population, t->population, sizeof t->population);
@@ -318,6 +347,8 @@ static sq_err take_request(struct sq_task *t, struct sq_ask *ask, const struct s
     t->max_samples = a->max_samples;
     t->max_variants = a->max_variants;
     t->flags = a->flags;
+    t->from_bp = a->from_bp;
+    t->to_bp = a->to_bp;
     return e ? e : sq_task_take_files(t, ask, a->objects, a->sealed_bytes, &a->files, is_input);
 }
 

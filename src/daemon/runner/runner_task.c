@@ -10,12 +10,14 @@
 #include "lib/core/file.h"
 #include "lib/core/log.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
+#define SIGN_EVERY_MS 2000
 #define END_WAIT_MS 10000
 #define END_RETRY_MS 1000
 #define STACK_BYTES (512U << 10)
@@ -114,6 +116,17 @@ void sq_task_fail(struct sq_task *t, sq_err e, const struct sq_why *why)
     pthread_mutex_lock(&t->runner->lock);
     fail_locked(t, e, why);
     pthread_mutex_unlock(&t->runner->lock);
+}
+
+void sq_task_sign(struct sq_task *t)
+{
+    int64_t now_ms = sq_clock_steady_ms(), last_ms = atomic_load(&t->signed_ms);
+    if (now_ms - last_ms < SIGN_EVERY_MS || !atomic_compare_exchange_strong(&t->signed_ms, &last_ms, now_ms))
+        return;
+    struct sq_msg m = sq_msg_of(task_progress, .fence = t->fence);
+    memcpy(m.u.task_progress.task_id, t->id, SQ_ID_BYTES);
+    sq_err e = sq_node_tell(t->runner->node, SQ_ROLE_REGISTRAR, &m);
+    (void)e; /* a registrar that is away asks anew when it is back */
 }
 
 void sq_task_add_sum(struct sq_task *t, const struct sq_vault_sum *sum)
@@ -347,11 +360,16 @@ void on_task_cancel(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct sq_runner *r = ctx;
     pthread_mutex_lock(&r->lock);
-    struct sq_task *t = find_locked(r, m->u.task_cancel.task_id, NULL);
-    if (t)
+    bool is_found = false;
+    for (size_t i = 0; i < SQ_RUNNER_MAX_TASKS; i++) {
+        struct sq_task *t = r->task[i];
+        if (!t || memcmp(t->id, m->u.task_cancel.task_id, SQ_ID_BYTES) || (m->u.task_cancel.fence && t->fence > m->u.task_cancel.fence))
+            continue; /* or it has been given out anew since */
         cancel_locked(t); /* its own thread kills the sandbox and tells the end */
+        is_found = true;
+    }
     pthread_mutex_unlock(&r->lock);
-    if (t)
+    if (is_found)
         sq_ask_ok(ask);
     else
         sq_ask_fail(ask, SQ_ENOTFOUND);

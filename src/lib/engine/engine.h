@@ -84,12 +84,14 @@ sq_err sq_impute_window(const struct sq_window *window, const struct sq_hmm_para
 
 /**
  * sq_hmm_fit_ne - the recombination scale of a fixed grid (1e4 .. 1e6) that makes the typed markers of the first
- * target haplotypes of @window likeliest. Deterministic. *out_ne is params->ne when the window can't tell (fewer than
- * SQ_HMM_FIT_MIN_TYPED typed sites). Same errors as sq_impute_window.
+ * target haplotypes of @window likeliest: uphill from 1e5. Depends on the window alone, not on the number of
+ * threads. *out_ne is params->ne when the window can't tell (fewer than SQ_HMM_FIT_MIN_TYPED typed sites). Of @sink, which
+ * may be NULL, only `progress` is called, with no target done. Same errors as sq_impute_window.
  */
 #define SQ_HMM_FIT_MIN_TYPED 20U
-#define SQ_HMM_FIT_TARGETS 64U
-sq_err sq_hmm_fit_ne(const struct sq_window *window, const struct sq_hmm_params *params, double *out_ne) SQ_MUST_CHECK;
+#define SQ_HMM_FIT_TARGETS 32U
+sq_err sq_hmm_fit_ne(const struct sq_window *window, const struct sq_hmm_params *params, const struct sq_impute_sink *sink,
+                     double *out_ne) SQ_MUST_CHECK;
 
 /** Integer sums over the haplotype dosages (thousandths) of one site: exact, so independent of any order. */
 struct sq_quality {

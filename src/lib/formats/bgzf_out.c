@@ -68,6 +68,11 @@ sq_err sq_bgzf_out_put(struct sq_bgzf_out *b, const void *p, size_t n)
     return SQ_OK;
 }
 
+sq_err sq_bgzf_out_cut(struct sq_bgzf_out *b)
+{
+    return flush(b);
+}
+
 uint64_t sq_bgzf_out_tell(const struct sq_bgzf_out *b)
 {
     return b->n_packed << 16 | b->n;

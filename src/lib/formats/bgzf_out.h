@@ -14,6 +14,8 @@
 struct sq_bgzf_out;
 sq_err sq_bgzf_out_open(int fd, struct sq_bgzf_out **out) SQ_MUST_CHECK;
 sq_err sq_bgzf_out_put(struct sq_bgzf_out *b, const void *p, size_t n) SQ_MUST_CHECK;
+/** sq_bgzf_out_cut - end the present block: what comes next starts one. */
+sq_err sq_bgzf_out_cut(struct sq_bgzf_out *b) SQ_MUST_CHECK;
 /** sq_bgzf_out_tell - virtual offset of the next byte: packed offset of its block << 16 | place in the block. */
 uint64_t sq_bgzf_out_tell(const struct sq_bgzf_out *b);
 /** sq_bgzf_out_close - flush, with the 28 bytes of the end block if asked for; frees in any case. *out_n_packed may be NULL. */

@@ -58,24 +58,31 @@ static uint32_t bin_of(int64_t beg, int64_t end)
     return 0;
 }
 
+static sq_err bin_add(struct bin *b, uint64_t from, uint64_t to)
+{
+    if (b->n && b->chunk[b->n - 1].to >> 16 == from >> 16) {
+        b->chunk[b->n - 1].to = to; /* same block: one chunk */
+        return SQ_OK;
+    }
+    if (b->n == b->cap) {
+        uint32_t cap = b->cap ? b->cap * 2 : 4;
+        struct chunk *p = realloc(b->chunk, cap * sizeof *p);
+        if (!p)
+            return sq_fail(SQ_ENOMEM);
+        b->chunk = p;
+        b->cap = cap;
+    }
+    b->chunk[b->n++] = (struct chunk){from, to};
+    return SQ_OK;
+}
+
 sq_err sq_tbi_add(struct sq_tbi *t, int64_t beg0, int64_t end0, uint64_t from, uint64_t to)
 {
     if (beg0 < t->last_beg || end0 <= beg0 || end0 > (1LL << 29))
         return sq_fail(SQ_ERANGE);
-    struct bin *b = &t->bin[bin_of(beg0, end0)];
-    if (b->n && b->chunk[b->n - 1].to >> 16 == from >> 16) {
-        b->chunk[b->n - 1].to = to; /* same block: one chunk */
-    } else {
-        if (b->n == b->cap) {
-            uint32_t cap = b->cap ? b->cap * 2 : 4;
-            struct chunk *p = realloc(b->chunk, cap * sizeof *p);
-            if (!p)
-                return sq_fail(SQ_ENOMEM);
-            b->chunk = p;
-            b->cap = cap;
-        }
-        b->chunk[b->n++] = (struct chunk){from, to};
-    }
+    sq_err e = bin_add(&t->bin[bin_of(beg0, end0)], from, to);
+    if (e)
+        return e;
     for (int64_t i = beg0 >> LINEAR_SHIFT; i <= (end0 - 1) >> LINEAR_SHIFT; i++) {
         if (!t->linear_set[i])
             t->linear[i] = from;
@@ -103,6 +110,8 @@ static sq_err put64(struct sq_buf *out, uint64_t v)
     sq_put_le64(b, v);
     return sq_buf_add(out, b, sizeof b);
 }
+
+#define UNSET UINT64_MAX /* in a part's linear index: no record touches this window */
 
 static sq_err put_bins(const struct sq_tbi *t, struct sq_buf *out)
 {
@@ -133,7 +142,7 @@ static sq_err put_bins(const struct sq_tbi *t, struct sq_buf *out)
     return e;
 }
 
-sq_err sq_tbi_write(const struct sq_tbi *t, struct sq_buf *out)
+static sq_err write_index(const struct sq_tbi *t, bool is_part, struct sq_buf *out)
 {
     const uint32_t n_name = (uint32_t)strlen(t->chrom) + 1;
     /* n_ref, format 2 (VCF), columns of name, begin and end, comment sign, lines to skip, length of the names */
@@ -151,15 +160,25 @@ sq_err sq_tbi_write(const struct sq_tbi *t, struct sq_buf *out)
     for (uint32_t i = 0; i < t->n_linear && !e; i++) {
         if (t->linear_set[i])
             offset = t->linear[i];
-        e = put64(out, offset);
+        e = put64(out, is_part && !t->linear_set[i] ? UNSET : offset);
     }
     return e ? e : put64(out, 0); /* records without a coordinate */
 }
 
-/* ---- shifting ------------------------------------------------------------------------------------------------------ */
+sq_err sq_tbi_write(const struct sq_tbi *t, struct sq_buf *out)
+{
+    return write_index(t, false, out);
+}
+
+sq_err sq_tbi_write_part(const struct sq_tbi *t, struct sq_buf *out)
+{
+    return write_index(t, true, out);
+}
+
+/* ---- joining ------------------------------------------------------------------------------------------------------- */
 
 struct walk {
-    uint8_t *p;
+    const uint8_t *p;
     size_t n, at;
     uint64_t by;
 };
@@ -173,58 +192,115 @@ static bool get32(struct walk *w, uint32_t *out)
     return true;
 }
 
-static bool shift_offset(struct walk *w)
+static bool get_offset(struct walk *w, uint64_t *out)
 {
     if (w->n - w->at < 8)
         return false;
     uint64_t v = sq_get_le64(w->p + w->at);
     if (v >> 16 > (UINT64_MAX >> 16) - w->by)
         return false;
-    sq_put_le64(w->p + w->at, v + (w->by << 16));
+    *out = v + (w->by << 16);
     w->at += 8;
     return true;
 }
 
-static bool shift_bin(struct walk *w)
+/* The fixed head and the name; @w stands behind them. */
+static bool get_head(struct walk *w, struct sq_span *out_chrom)
 {
-    uint32_t bin, n_chunk;
-    if (!get32(w, &bin) || !get32(w, &n_chunk) || n_chunk > w->n / 16)
+    static const uint32_t want[] = {1, 2, 1, 2, 0, '#', 0};
+    if (w->n < 4 || memcmp(w->p, "TBI\1", 4))
         return false;
-    uint32_t n_offset = bin == PSEUDO_BIN ? 2 : 2 * n_chunk;
-    if (bin == PSEUDO_BIN && n_chunk != 2)
+    w->at = 4;
+    uint32_t v;
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+        if (!get32(w, &v) || v != want[i])
+            return false;
+    if (!get32(w, &v) || v < 2 || v > w->n - w->at || memchr(w->p + w->at, 0, v) != w->p + w->at + v - 1)
         return false;
-    for (uint32_t i = 0; i < n_offset; i++)
-        if (!shift_offset(w))
-            return false;
-    if (bin == PSEUDO_BIN) {
-        if (w->n - w->at < 16)
-            return false;
-        w->at += 16;
-    }
+    *out_chrom = sq_span_of(w->p + w->at, v - 1);
+    w->at += v;
     return true;
 }
 
-sq_err sq_tbi_shift(uint8_t *p, size_t n, uint64_t by)
+/* What `bcftools index --nrecords` reads: the first and the last offset, the number of records. */
+static bool join_pseudo(struct sq_tbi *t, struct walk *w, uint32_t n_chunk)
 {
-    struct walk w = {.p = p, .n = n, .at = 4, .by = by};
-    uint32_t n_ref, unused, n_name, n_bin, n_linear;
-    if (n < 4 || memcmp(p, "TBI\1", 4) || by >> 48 || !get32(&w, &n_ref) || n_ref != 1)
+    uint64_t first, last;
+    if (n_chunk != 2 || !get_offset(w, &first) || !get_offset(w, &last) || w->n - w->at < 16)
+        return false;
+    uint64_t n_record = sq_get_le64(w->p + w->at);
+    w->at += 16;
+    if (n_record > UINT64_MAX - t->n_record)
+        return false;
+    if (n_record && !t->n_record)
+        t->first = first;
+    if (n_record)
+        t->last = last;
+    t->n_record += n_record;
+    return true;
+}
+
+static sq_err join_bins(struct sq_tbi *t, struct walk *w)
+{
+    uint32_t n_bin, bin, n_chunk, n_pseudo = 0;
+    if (!get32(w, &n_bin) || n_bin > N_BIN + 1)
         return sq_fail(SQ_EFORMAT);
-    for (int i = 0; i < 6; i++)
-        if (!get32(&w, &unused))
+    for (uint32_t i = 0; i < n_bin; i++) {
+        if (!get32(w, &bin) || !get32(w, &n_chunk) || n_chunk > w->n / 16 || (bin >= N_BIN && (bin != PSEUDO_BIN || n_pseudo++)))
             return sq_fail(SQ_EFORMAT);
-    if (!get32(&w, &n_name) || n_name > n - w.at)
+        if (bin == PSEUDO_BIN) {
+            if (!join_pseudo(t, w, n_chunk))
+                return sq_fail(SQ_EFORMAT);
+            continue;
+        }
+        for (uint32_t k = 0; k < n_chunk; k++) {
+            uint64_t from, to;
+            if (!get_offset(w, &from) || !get_offset(w, &to))
+                return sq_fail(SQ_EFORMAT);
+            sq_err e = bin_add(&t->bin[bin], from, to);
+            if (e)
+                return e;
+        }
+    }
+    return SQ_OK;
+}
+
+sq_err sq_tbi_join(struct sq_tbi *t, const uint8_t *p, size_t n, uint64_t by)
+{
+    struct walk w = {.p = p, .n = n, .by = by};
+    struct sq_span chrom;
+    uint64_t offset;
+    uint32_t n_linear;
+    if (by >> 48 || !get_head(&w, &chrom) || chrom.n != strlen(t->chrom) || memcmp(chrom.p, t->chrom, chrom.n))
         return sq_fail(SQ_EFORMAT);
-    w.at += n_name;
-    if (!get32(&w, &n_bin) || n_bin > N_BIN + 1)
-        return sq_fail(SQ_EFORMAT);
-    for (uint32_t i = 0; i < n_bin; i++)
-        if (!shift_bin(&w))
-            return sq_fail(SQ_EFORMAT);
+    sq_err e = join_bins(t, &w);
+    if (e)
+        return e;
     if (!get32(&w, &n_linear) || n_linear > N_LINEAR)
         return sq_fail(SQ_EFORMAT);
-    for (uint32_t i = 0; i < n_linear; i++)
-        if (!shift_offset(&w))
+    for (uint32_t i = 0; i < n_linear; i++) {
+        if (w.n - w.at >= 8 && sq_get_le64(w.p + w.at) == UNSET) {
+            w.at += 8;
+            continue;
+        }
+        if (!get_offset(&w, &offset))
             return sq_fail(SQ_EFORMAT);
+        if (t->linear_set[i])
+            continue; /* a record that began before this part points further back */
+        t->linear[i] = offset;
+        t->linear_set[i] = true;
+        if (i + 1 > t->n_linear)
+            t->n_linear = i + 1;
+    }
     return n - w.at == 8 ? SQ_OK : sq_fail(SQ_EFORMAT);
+}
+
+sq_err sq_tbi_new_like(const uint8_t *p, size_t n, struct sq_tbi **out)
+{
+    struct walk w = {.p = p, .n = n};
+    struct sq_span chrom;
+    char name[32];
+    if (!get_head(&w, &chrom) || sq_span_copy(chrom, name, sizeof name))
+        return sq_fail(SQ_EFORMAT);
+    return sq_tbi_new(name, out);
 }

@@ -12,6 +12,8 @@
 #define SQ_STAGE_CONTROL_FD 3
 #define SQ_STAGE_FIRST_PORT_FD 4
 #define SQ_STAGE_REPORT_MAX_BYTES (1U << 20)
+#define SQ_MAX_CHUNKS 64                                        /* of one job */
+#define SQ_TASK_MAX_OBJECTS (SQ_STAGE_MAX_PORTS + SQ_MAX_CHUNKS) /* one a port; one a chunk behind a JOINED port */
 
 enum sq_stage {
 #define PORT(name, direction, kind)
@@ -22,7 +24,7 @@ enum sq_stage {
 };
 
 enum sq_port_direction { SQ_PORT_IN = 1, SQ_PORT_OUT };
-enum sq_port_kind { SQ_PORT_PIPE = 1, SQ_PORT_MEMORY, SQ_PORT_REPORT };
+enum sq_port_kind { SQ_PORT_PIPE = 1, SQ_PORT_MEMORY, SQ_PORT_REPORT, SQ_PORT_JOINED };
 
 struct sq_port {
     const char *name;

@@ -15,7 +15,7 @@
 #include "lib/core/buf.h"
 
 #define SQ_WIRE_MAX_BYTES 65536
-#define SQ_WIRE_MAX_FDS 16
+#define SQ_WIRE_MAX_FDS 72
 #define SQ_ID_BYTES 16
 
 enum sq_role {

@@ -263,7 +263,7 @@ static void fit_picks_the_likeliest_of_the_grid(void **state)
         }
     struct sq_hmm_params p = {.ne = 123, .mismatch = 1e-4, .n_thread = 1};
     double got = 0, best = -INFINITY, want = 0;
-    assert_int_equal(sq_hmm_fit_ne(&m->w, &p, &got), SQ_OK);
+    assert_int_equal(sq_hmm_fit_ne(&m->w, &p, NULL, &got), SQ_OK);
     const double grid[] = {1e4, 1.7e4, 3e4, 5.5e4, 1e5, 1.7e5, 3e5, 5.5e5, 1e6};
     for (size_t i = 0; i < sizeof grid / sizeof grid[0]; i++) {
         p.ne = grid[i];
@@ -278,7 +278,7 @@ static void fit_picks_the_likeliest_of_the_grid(void **state)
     assert_true(got >= want && got <= want);
     m->w.n_typed = SQ_HMM_FIT_MIN_TYPED - 1;
     p.ne = 123;
-    assert_int_equal(sq_hmm_fit_ne(&m->w, &p, &got), SQ_OK);
+    assert_int_equal(sq_hmm_fit_ne(&m->w, &p, NULL, &got), SQ_OK);
     assert_true(got >= 123 && got <= 123);
     unmake(m);
 }

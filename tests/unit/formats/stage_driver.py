@@ -82,7 +82,7 @@ def pump_out(fd, into, name):
     into[name] = b"".join(parts)
 
 
-def run(worker, stage, inputs, max_samples=0, max_variants=0, flags=0, while_running=None):
+def run(worker, stage, inputs, max_samples=0, max_variants=0, flags=0, while_running=None, from_bp=0, to_bp=0):
     """@inputs: bytes by port name. A missing OUT is collected in the result's `out`."""
     no, ports = STAGES[stage]
     result, theirs, threads = Result(), [], []
@@ -115,7 +115,8 @@ def run(worker, stage, inputs, max_samples=0, max_variants=0, flags=0, while_run
     link = wire.Link(TABLE, ours, "runner", "worker")
     try:
         link.hello()
-        link.send("work_order", stage=no, panel="panel", population="", max_samples=max_samples, max_variants=max_variants, flags=flags)
+        link.send("work_order", stage=no, panel="panel", population="", max_samples=max_samples, max_variants=max_variants, flags=flags,
+                  from_bp=from_bp, to_bp=to_bp)
         if while_running:
             while_running(child)
         while True:
@@ -149,8 +150,7 @@ def pipeline(worker, upload, panel, gmap, flags=0):
     if by.get("qc") and by["qc"].error == "OK":
         by["impute"] = run(worker, "impute", {"kept": by["qc"].out["kept"], "panel": panel, "map": gmap}, flags=flags)
     if by.get("impute") and by["impute"].error == "OK":
-        by["finish"] = run(worker, "finish", {"ids": by["ingest"].out["ids"], "index": by["impute"].out["index"],
-                                              "meta": by["impute"].out["meta"]})
+        by["finish"] = run(worker, "finish", {"ids": by["ingest"].out["ids"], "index": by["impute"].out["index"]})
     last = list(by.values())[-1]
     if last.error != "OK" or "finish" not in by:
         raise AssertionError("%s failed: %s %r" % (list(by)[-1], last.error, last.why))

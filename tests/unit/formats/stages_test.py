@@ -311,7 +311,7 @@ def check_small_result():
     r = ingest(ids_qc_keeps)
     impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": PANEL, "map": FLAT_MAP})
     equal(impute.error, "OK", "impute")
-    finish = driver.run(WORKER, "finish", {"ids": r.out["ids"], "index": impute.out["index"], "meta": impute.out["meta"]})
+    finish = driver.run(WORKER, "finish", {"ids": r.out["ids"], "index": impute.out["index"]})
     equal(finish.error, "OK", "finish")
     out = path("small.vcf.gz", finish.out["header"] + impute.out["body"])
     path("small.vcf.gz.tbi", finish.out["final_index"])
@@ -399,17 +399,78 @@ def check_windows():
     body, _, by = driver.pipeline(WORKER, up, ref, b"pos chr cM\n1 22 0\n100000000 22 100\n")
     rows = [x.split("\t") for x in clean("bcftools", "view", "-H", path("windows.vcf.gz", body)).decode().splitlines()]
     equal([int(x[1]) for x in rows], [1000] + pos + [70_000_000], "positions")
-    ne = float(re.search(rb"recombination_scale=(\S+)", by["impute"].out["meta"])[1])
     cm = [(p - 1) * 1e-6 * 100 / 99.999999 for p in pos]
-    worst = 0.0
-    for t, alleles in enumerate(targets):
-        want = dense_dosages(panel, typed, alleles, cm, ne)
-        for i, x in enumerate(rows[1:-1]):
-            if i not in alleles:
-                worst = max(worst, abs(want[i] - float(x[9 + t // 2].split(":")[2].split(",")[t % 2])))
+    off = {}  # worst difference in each window, with each recombination scale: every window fits its own
+    for ne in (1e4, 1.7e4, 3e4, 5.5e4, 1e5, 1.7e5, 3e5, 5.5e5, 1e6):
+        for t, alleles in enumerate(targets):
+            want = dense_dosages(panel, typed, alleles, cm, ne)
+            for i, x in enumerate(rows[1:-1]):
+                if i not in alleles:
+                    key = int(cm[i] // 10), ne
+                    off[key] = max(off.get(key, 0.0), abs(want[i] - float(x[9 + t // 2].split(":")[2].split(",")[t % 2])))
+    worst = max(min(v for k, v in off.items() if k[0] == w) for w in {k[0] for k in off})
     print("# worst difference from one dense piece: %.4f" % worst)
     if worst > 0.002:
         raise AssertionError("windows differ from one piece by %.4f" % worst)
+
+
+def whole_and_chunks(kept, ids, panel, gmap, cuts, flags=0):
+    """One piece, and the chunks between @cuts joined: files and indexes must be the same bytes. Returns the chunks' results and the file."""
+    one = driver.run(WORKER, "impute", {"kept": kept, "panel": panel, "map": gmap}, flags=flags)
+    equal(one.error, "OK", "one piece")
+    edges = [0, *cuts, 0]
+    parts = [driver.run(WORKER, "impute", {"kept": kept, "panel": panel, "map": gmap}, flags=flags, from_bp=a, to_bp=b) for a, b in zip(edges, edges[1:])]
+    for a, b, p in zip(edges, edges[1:], parts):
+        equal(p.error, "OK", "chunk %d-%d: %r" % (a, b, p.why))
+    equal(b"".join(p.out["body"] for p in parts) == one.out["body"], True, "joined bodies, cut at %r" % (cuts,))
+    equal(sum(p.counts.n_site for p in parts), one.counts.n_site, "sites")
+    equal(sum(p.counts.n_variant for p in parts), one.counts.n_variant, "records")
+    ends = [driver.run(WORKER, "finish", {"ids": ids, "index": index}) for index in (one.out["index"], b"".join(p.out["index"] for p in parts))]
+    for e in ends:
+        equal(e.error, "OK", "finish: %r" % (e.why,))
+    equal(ends[0].out["header"], ends[1].out["header"], "headers")
+    equal(ends[0].out["final_index"] == ends[1].out["final_index"], True, "indexes")
+    out = path("joined.vcf.gz", ends[1].out["header"] + b"".join(p.out["body"] for p in parts))
+    path("joined.vcf.gz.tbi", ends[1].out["final_index"])
+    return parts, out
+
+
+def check_chunks():
+    """Chunks joined are the one piece, byte for byte: lines within an indel and within one position, windows without a record or a
+    typed site, records of the target alone, chunks without a window, a panel that begins in mid-chunk."""
+    dice = random.Random(4)
+    n_sample, n_target, line = 10, 3, 10_000_000  # without a map windows begin at k * 10 Mb
+    spread = sorted(dice.sample(range(23_000_000, 41_000_000), 240) + dice.sample(range(62_000_000, 66_000_000), 40) + dice.sample(range(71_000_000, 95_000_000), 200))
+    sites = [(p, "A", "C") for p in spread if abs(p % line - line / 2) < line / 2 - 10]
+    sites += [(3 * line - 3, "ACGTACGTACGT" * 9000, "A"), (3 * line, "G", "T"), (3 * line, "G", "C"), (3 * line + 1, "G", "GT"),
+              (4 * line - 1, "T", "A"), (4 * line, "T", "A"), (4 * line, "T", "C"), (8 * line, "C", "CA"), (8 * line, "C", "G")]
+    sites.sort(key=lambda s: s[0])
+    panel = [[dice.random() < dice.choice([0.05, 0.3, 0.7]) for _ in range(2 * n_sample)] for _ in sites]
+
+    def calls(alleles):
+        return ["%d|%d" % (alleles[2 * i], alleles[2 * i + 1]) for i in range(len(alleles) // 2)]
+    ref = vcf(*[row(p, a, b, *calls(x)) for (p, a, b), x in zip(sites, panel)], names=["p%d" % i for i in range(n_sample)])
+    rows, now = [], [dice.randrange(2 * n_sample) for _ in range(2 * n_target)]
+    for (p, a, b), x in zip(sites, panel):
+        now = [dice.randrange(2 * n_sample) if dice.random() < 0.03 else h for h in now]
+        if dice.random() < 0.5 and not 62_000_000 < p < 66_000_000 or p % line == 0:  # 60..70 Mb has no typed site
+            rows.append((p, row(p, a, b, *calls([x[h] for h in now]))))
+    for p in (1000, 9_999_999, 10_000_000, 29_999_999, 45_000_000, 55_000_000, 120_000_000):
+        rows.append((p, row(p, "GA", "G", *["0|1"] * n_target)))
+    up = ingest(vcf(*[text for _, text in sorted(rows, key=lambda x: x[0])], names=["t%d" % i for i in range(n_target)]))
+    for mb in (20, 10, 5, 7, 250):
+        cuts = [k * mb * 1_000_000 for k in range(23 // mb + 1, 96 // mb + 1)]
+        parts, out = whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, b"", cuts, flags=driver.NO_MAP)
+    parts, out = whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, b"", [3 * line, 4 * line, 8 * line], flags=driver.NO_MAP)
+    equal([p.counts.n_site > 0 for p in parts], [True] * 4, "each chunk has sites")
+    theirs = path("theirs.vcf.gz", open(out, "rb").read())
+    clean("bcftools", "index", "-t", theirs)
+    equal(clean("bcftools", "index", "--stats", out), clean("bcftools", "index", "--stats", theirs), "statistics of the index")
+    for a in [1, 1000, 29_999_990, 30_000_000, 30_050_000, 30_107_990, 40_000_000, 45_000_000, 61_000_000, 80_000_000, 119_999_999] + dice.sample(range(1, 121_000_000), 20):
+        region = "22:%d-%d" % (a, a + dice.choice([0, 20, 100_000, 9_000_000]))
+        equal(clean("bcftools", "view", "-H", "-r", region, out), clean("bcftools", "view", "-H", "-r", region, theirs), region)
+    gmap = b"pos chr cM\n1 22 0\n50000000 22 10\n50000001 22 35\n100000000 22 60\n"  # a jump of 25 cM between two positions
+    whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, gmap, [10_000_000, 40_000_000, 50_000_000, 50_000_001, 90_000_000])
 
 
 def check_real_data():
@@ -419,13 +480,13 @@ def check_real_data():
     names = tool("bcftools", "query", "-l", os.path.join(DATA, "chr22-1kgp3-b37", "target.array.phased.vcf.gz")).split()
     name_like = rb"(HG|NA)\d{5}"
     equal([n for n in names if not re.fullmatch(name_like, n)], [], "how the names look")
-    for stage, port in (("ingest", "genotypes"), ("qc", "kept"), ("qc", "report"), ("impute", "body"), ("impute", "index"), ("impute", "meta")):
+    for stage, port in (("ingest", "genotypes"), ("qc", "kept"), ("qc", "report"), ("impute", "body"), ("impute", "index")):
         raw = by[stage].out[port]
         raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
         if re.search(name_like, raw):
             raise AssertionError("a sample name in %s of %s" % (port, stage))
     c = by["impute"].counts
-    equal((c.n_sample, c.n_haplotype, c.n_site, c.n_variant), (200, 3600, 28463, 145), "counts")
+    equal((c.n_sample, c.n_haplotype, c.n_site, c.n_variant), (200, 3600, 28463, 28463), "counts")
     if not by["impute"].progress or any(done > total or not total for done, total in by["impute"].progress):
         raise AssertionError("progress: %r" % by["impute"].progress)
     ours = path("ours.vcf.gz", vcf_gz)
@@ -453,12 +514,23 @@ def check_real_data():
 def check_finish_trusts_nobody():
     r = ingest(GOOD)
     impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": PANEL, "map": FLAT_MAP})
-    good = {"ids": r.out["ids"], "index": impute.out["index"], "meta": impute.out["meta"]}
+    good = {"ids": r.out["ids"], "index": impute.out["index"]}
     equal(driver.run(WORKER, "finish", good).error, "OK", "good")
-    index, meta, ids = good["index"], good["meta"], good["ids"]
-    bad = [("index", b""), ("index", b"sqindex1"), ("index", index[:-1]), ("index", index + b"x"), ("index", index[:8] + struct.pack("<Q", 3) + index[16:]),
-           ("index", index[:20] + struct.pack("<I", 7) + index[24:]), ("meta", b""), ("meta", meta + b"#CHROM\tevil\n"), ("meta", meta[:-1]),
-           ("meta", meta.replace(b"##source", b"##so\trce")), ("ids", b""), ("ids", ids + b"c\n"), ("ids", ids[:-2]), ("ids", ids.replace(b"b", b"b\tc")),
+    index, ids = good["index"], good["ids"]
+    n_sample, body, n_meta, n_tbi = struct.unpack("<4Q", index[8:40])
+    meta, tbi = index[40:40 + n_meta], index[40 + n_meta:]
+    equal((n_sample, body, n_tbi), (2, len(impute.out["body"]), len(tbi)), "head of the index")
+
+    def made(meta=meta, tbi=tbi, n=n_sample, body=body):
+        return index[:8] + struct.pack("<4Q", n, body, len(meta), len(tbi)) + meta + tbi
+    equal(made(), index, "the index taken apart and put together")
+    equal(driver.run(WORKER, "finish", dict(good, index=index + index)).error, "OK", "two parts")
+    bad = [("index", b""), ("index", b"sqindex2"), ("index", index[:-1]), ("index", index + b"x"), ("index", made(n=3)), ("index", made(meta=b"")),
+           ("index", made(meta=meta + b"#CHROM\tevil\n")), ("index", made(meta=meta[:-1])), ("index", made(meta=meta.replace(b"##source", b"##so\trce"))),
+           ("index", made(body=1 << 60)), ("index", made(tbi=tbi[:4] + b"\7" + tbi[5:])),
+           ("index", index + made(n=3)), ("index", index + made(meta=meta + b"##x=1\n")), ("index", index + made(tbi=tbi.replace(b"22\0", b"23\0"))),
+           ("index", made(tbi=tbi[:-1])), ("index", made(tbi=tbi + b"\0")), ("index", index[:30]), ("index", made(tbi=b"")),
+           ("ids", b""), ("ids", ids + b"c\n"), ("ids", ids[:-2]), ("ids", ids.replace(b"b", b"b\tc")),
            ("ids", ids.replace(b"b", b"")), ("ids", ids.replace(b"1 2", b"1 9999999999"))]
     for port, data in bad:
         equal(driver.run(WORKER, "finish", dict(good, **{port: data})).error, "EPROTO", "%s %r" % (port, data[:30]))

@@ -133,19 +133,27 @@ static void index_shifts_and_refuses(void **state)
     assert_int_equal(sq_tbi_add(t, 39999, 40000, 7ULL << 16, 8ULL << 16), SQ_ERANGE); /* backwards */
     assert_int_equal(sq_tbi_add(t, (1LL << 29) - 1, (1LL << 29) + 1, 0, 1), SQ_ERANGE);
     struct sq_buf a, b;
+    struct sq_tbi *joined = NULL;
     sq_buf_init(&a, 0);
     sq_buf_init(&b, 0);
     assert_int_equal(sq_tbi_write(t, &a), SQ_OK);
-    assert_int_equal(sq_tbi_write(t, &b), SQ_OK);
-    assert_int_equal(sq_tbi_shift(b.p, b.n, 1000), SQ_OK);
-    assert_memory_not_equal(a.p, b.p, a.n);
-    assert_int_equal(sq_tbi_shift(b.p, b.n, UINT64_MAX), SQ_EFORMAT);
+    assert_int_equal(sq_tbi_new_like(a.p, a.n, &joined), SQ_OK);
+    assert_int_equal(sq_tbi_join(joined, a.p, a.n, 0), SQ_OK);
+    assert_int_equal(sq_tbi_write(joined, &b), SQ_OK);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.p, b.p, a.n);
+    assert_int_equal(sq_tbi_join(joined, a.p, a.n, 1000), SQ_OK);
+    b.n = 0;
+    assert_int_equal(sq_tbi_write(joined, &b), SQ_OK);
+    assert_true(b.n > a.n);
+    assert_int_equal(sq_tbi_join(joined, a.p, a.n, UINT64_MAX), SQ_EFORMAT);
     for (size_t n = 0; n < a.n; n++) { /* every cut is noticed, and nothing behind the cut is touched */
         uint8_t *cut = malloc(n + 1);
         memcpy(cut, a.p, n);
-        assert_int_equal(sq_tbi_shift(cut, n, 1), SQ_EFORMAT);
+        assert_int_equal(sq_tbi_join(joined, cut, n, 1), SQ_EFORMAT);
         free(cut);
     }
+    sq_tbi_free(joined);
     sq_buf_done(&a);
     sq_buf_done(&b);
     sq_tbi_free(t);

@@ -205,6 +205,7 @@ class Hub:
         self.task_id = task_id or os.urandom(16)
         fields = dict(task_id=self.task_id, fence=fence, stage=stage, size_class=0, objects=[o[0] for o in objects],
                       sealed_bytes=b"".join(struct.pack(">Q", o[1]) for o in objects), files=[o[2] for o in objects],
+                      ports=bytes(range(len(objects))), from_bp=0, to_bp=0,
                       panel="1kgp", population="EUR", max_samples=10, max_variants=20, flags=5)
         fields.update(more)
         answer = self.registrar.ask("task_run", **fields)

@@ -107,13 +107,13 @@ def test_memory_is_shared_and_sealed(hub):
     seen, both = [], threading.Barrier(2)
 
     def work(control, ports, order, sandbox):
-        kept, panel, genetic_map, body, index, meta = ports
+        kept, panel, genetic_map, body, index = ports
         read_all(kept)
         both.wait(20)
         data = read_all(panel)
         seals = fcntl.fcntl(panel, 1034)
         seen.append((data, seals, fcntl.fcntl(panel, fcntl.F_GETFL) & os.O_ACCMODE, os.pread(genetic_map, 99, 0), os.fstat(panel).st_ino))
-        for fd in (body, index, meta):
+        for fd in (body, index):
             write_all(fd, b"x")
         control.send("work_done")
         return 0, 0
@@ -122,11 +122,11 @@ def test_memory_is_shared_and_sealed(hub):
     panel, genetic_map = hub.sealed(plain), hub.sealed(b"map")
     for _ in range(2):
         shared = [(o[0], o[1], os.dup(o[2])) for o in (panel, genetic_map)]
-        hub.run_task(IMPUTE, [hub.sealed(b"kept"), *shared, hub.empty(), hub.empty(), hub.empty()])
+        hub.run_task(IMPUTE, [hub.sealed(b"kept"), *shared, hub.empty(), hub.empty()])
     for _ in range(2):
         m = hub.end()
         code_is(m, "OK")
-        assert len(sums(m)) == 3
+        assert len(sums(m)) == 2
     for data, seals, mode, map_bytes, inode in seen:
         assert data == plain and map_bytes == b"map"
         assert seals & 0xf == 0xf, "seal, shrink, grow, write"
@@ -135,7 +135,7 @@ def test_memory_is_shared_and_sealed(hub):
     assert hub.n_open[panel[0]] == 2, "two parts, each opened once"
     # the bytes are there, but a task without a grant doesn't get them
     hub.keeper_error = ERR["EDENIED"]
-    hub.run_task(IMPUTE, [hub.sealed(b"kept"), (panel[0], panel[1], os.dup(panel[2])), hub.sealed(b"m"), hub.empty(), hub.empty(), hub.empty()])
+    hub.run_task(IMPUTE, [hub.sealed(b"kept"), (panel[0], panel[1], os.dup(panel[2])), hub.sealed(b"m"), hub.empty(), hub.empty()])
     code_is(hub.end(), "EDENIED")
 
 
@@ -223,10 +223,10 @@ def test_cancel(hub):
     hub.work = hang
     ingest(hub)
     time.sleep(0.3)
-    assert hub.registrar.ask("task_cancel", task_id=hub.task_id).name == "ok"
+    assert hub.registrar.ask("task_cancel", task_id=hub.task_id, fence=0).name == "ok"
     code_is(hub.end(), "ECANCELLED")
     assert hub.n_kill == 1
-    assert hub.registrar.ask("task_cancel", task_id=os.urandom(16)) == ERR["ENOTFOUND"]
+    assert hub.registrar.ask("task_cancel", task_id=os.urandom(16), fence=0) == ERR["ENOTFOUND"]
 
 
 def test_fences(hub):
@@ -446,7 +446,7 @@ def test_many_tasks(hub):
     print("# rss with 64 tasks: %d KiB" % rss_kib)
     assert rss_kib < 64 << 10
     for t in tasks:
-        assert hub.registrar.ask("task_cancel", task_id=t).name == "ok"
+        assert hub.registrar.ask("task_cancel", task_id=t, fence=0).name == "ok"
     for _ in tasks:
         code_is(hub.end(), "ECANCELLED")
     time.sleep(0.5)
