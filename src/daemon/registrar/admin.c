@@ -243,7 +243,7 @@ static sq_err inspect(struct admin *a, struct panel_adding *x)
             e = object_read(r, &x->object[i], &fd[i]);
         sq_put_be64(sealed + 8 * i, x->object[i].sealed_bytes);
     }
-    struct sq_msg m = sq_msg_of(task_run, .fence = 1, .stage = SQ_STAGE_panel, .objects = {&ids[0][0], 2}, .sealed_bytes = sq_span_of(sealed, 16),
+    struct sq_msg m = sq_msg_of(task_run, .fence = 1, .stage = SQ_STAGE_panel, .objects = {&ids[0][0], 2}, .ports = sq_span_of("\0\1", 2), .sealed_bytes = sq_span_of(sealed, 16),
                                 .files = {.fd = {fd[0], fd[1]}, .n = 2}, .panel = sq_span_str(x->row.id), .max_samples = r->max_samples, .max_variants = r->max_variants);
     memcpy(m.u.task_run.task_id, task, ID);
     if (!e)

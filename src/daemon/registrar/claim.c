@@ -10,13 +10,14 @@
 #include <unistd.h>
 
 #define MAX_FILES 8
-#define MAX_OBJECTS 15
+#define MAX_OBJECTS 71 /* as task_package */
 #define PACKAGE_GRANT_S 3600
 #define CHECK_BYTES 16
 
-struct files { /* of the result */
+struct files { /* of the result, and what they are joined from */
     struct sq_db_result_file row[MAX_FILES];
-    size_t n;
+    struct sq_db_result_part part[MAX_OBJECTS];
+    size_t n, n_part;
 };
 
 struct claim {
@@ -42,10 +43,24 @@ static sq_err take_file(void *ctx, const struct sq_db_result_file *row)
     return SQ_OK;
 }
 
+static sq_err take_part(void *ctx, const struct sq_db_result_part *row)
+{
+    struct files *f = ctx;
+    if (f->n_part == MAX_OBJECTS)
+        return sq_fail(SQ_ELIMIT);
+    f->part[f->n_part++] = *row;
+    return SQ_OK;
+}
+
+static sq_err files_of(struct sq_db *db, const char *job_id, struct files *f)
+{
+    f->n = f->n_part = 0;
+    sq_err e = sq_db_result_files(db, job_id, take_file, f);
+    return e ? e : sq_db_result_parts(db, job_id, take_part, f);
+}
+
 static sq_err plan_object(struct claim *c, struct sq_db *db, const uint8_t id[ID])
 {
-    if (is_zero(id))
-        return SQ_OK;
     if (c->n_object == MAX_OBJECTS)
         return sq_fail(SQ_ELIMIT);
     sq_err e = sq_db_object_get(db, id, &c->row[c->n_object]);
@@ -62,13 +77,19 @@ static sq_err plan_object(struct claim *c, struct sq_db *db, const uint8_t id[ID
 static sq_err make_plan(struct registrar *r, struct claim *c)
 {
     struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_result_files(db, c->job.id, take_file, &c->files);
-    for (size_t i = 0; i < c->files.n && !e; i++) {
-        e = sq_buf_addf(&c->plan, "entry %s\n", c->files.row[i].name);
-        if (!e)
-            e = plan_object(c, db, c->files.row[i].header_object_id);
-        if (!e)
-            e = plan_object(c, db, c->files.row[i].body_object_id);
+    struct files *f = &c->files;
+    sq_err e = files_of(db, c->job.id, f);
+    for (size_t i = 0; i < f->n && !e; i++) {
+        uint64_t n_bytes = 0;
+        e = sq_buf_addf(&c->plan, "entry %s\n", f->row[i].name);
+        for (size_t k = 0; k < f->n_part && !e; k++) {
+            if (strcmp(f->part[k].name, f->row[i].name))
+                continue;
+            e = plan_object(c, db, f->part[k].object_id);
+            n_bytes += e ? 0 : c->row[c->n_object - 1].plain_bytes;
+        }
+        if (!e && n_bytes != f->row[i].plain_bytes)
+            e = sq_fail(SQ_ETRUNCATED); /* a part is missing */
     }
     db_unlock(r);
     return !e && !c->files.n ? sq_fail(SQ_ENOTFOUND) : e;
@@ -294,12 +315,10 @@ static sq_err tx_confirm(struct tx *tx, void *ctx)
     if (!e)
         e = sq_db_job_set_claim(tx->db, c->job.id, SQ_DB_claim_state_confirmed);
     if (!e)
-        e = sq_db_result_files(tx->db, c->job.id, take_file, &c->files);
-    for (size_t i = 0; i < c->files.n && !e; i++) {
-        e = tx_object_erase(tx, c->files.row[i].header_object_id, c->by);
-        if (!e && memcmp(c->files.row[i].body_object_id, now.report_object_id, ID)) /* the report holds counts only: it stays to be seen */
-            e = tx_object_erase(tx, c->files.row[i].body_object_id, c->by);
-    }
+        e = files_of(tx->db, c->job.id, &c->files);
+    for (size_t i = 0; i < c->files.n_part && !e; i++)
+        if (memcmp(c->files.part[i].object_id, now.report_object_id, ID)) /* the report holds counts only: it stays to be seen */
+            e = tx_object_erase(tx, c->files.part[i].object_id, c->by);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_claim_confirmed, .by = c->by, .subject = c->job.owner_id, .object = id});
 }
 

@@ -116,6 +116,7 @@ void *deadlines_main(void *arg)
         if (!has_recovered(r))
             continue;
         turn(r, d);
+        watch_turn(r);
         erase_wake(r); /* also what failed before */
         plan_wake(r);
         checkpoint_now(r);
@@ -125,6 +126,7 @@ void *deadlines_main(void *arg)
             sq_err e = commit(r, tx_chores, NULL);
             (void)e;
             streams_stale(r);
+            streams_forget(r);
             struct sq_db *db = db_lock(r); /* what was deleted is then in no file, the write-ahead log included */
             e = sq_db_fold(db);
             db_unlock(r);

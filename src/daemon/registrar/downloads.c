@@ -256,6 +256,19 @@ void streams_stale(struct registrar *r)
     free(s);
 }
 
+static sq_err tx_forget(struct tx *tx, void *ctx)
+{
+    (void)ctx;
+    int64_t n;
+    return sq_db_task_delete_ended(tx->db, WORK_STREAM, sq_clock_now_ms() - (int64_t)SQ_DAY_S * 1000, &n);
+}
+
+void streams_forget(struct registrar *r)
+{
+    sq_err e = commit(r, tx_forget, NULL);
+    (void)e; /* in a minute again */
+}
+
 void streams_stop(struct registrar *r, const uint8_t user[ID])
 {
     struct streams *s = running_streams(r);

@@ -40,7 +40,7 @@ struct erasing {
     const struct caller *by;
     struct {
         uint8_t id[ID];
-    } object[128];
+    } object[MAX_JOB_OBJECTS];
     size_t n;
 };
 
@@ -48,7 +48,7 @@ static sq_err take_object(void *ctx, const struct sq_db_object *row)
 {
     struct erasing *x = ctx;
     bool is_ours = row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map;
-    if (is_ours && row->state != SQ_DB_object_state_erased && x->n < 128)
+    if (is_ours && row->state != SQ_DB_object_state_erased && x->n < MAX_JOB_OBJECTS)
         memcpy(x->object[x->n++].id, row->id, ID);
     return SQ_OK;
 }
@@ -398,7 +398,7 @@ sq_err api_job_delete(struct api *a)
 /* ---- receipts: one signed note an object ---- */
 
 struct receipts {
-    uint8_t id[128][ID];
+    uint8_t id[MAX_JOB_OBJECTS][ID];
     size_t n;
     unsigned n_missing;
 };
@@ -406,7 +406,7 @@ struct receipts {
 static sq_err take_receipt(void *ctx, const struct sq_db_object *row)
 {
     struct receipts *x = ctx;
-    if (row->has_receipt && x->n < 128)
+    if (row->has_receipt && x->n < MAX_JOB_OBJECTS)
         memcpy(x->id[x->n++], row->id, ID);
     else if (row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map)
         x->n_missing++;
@@ -425,7 +425,7 @@ sq_err api_job_receipt(struct api *a)
     struct sq_db *db = db_lock(a->r);
     e = sq_db_job_objects(db, job.id, take_receipt, &x);
     /* the raw upload is the job's too, though no stage of it names it */
-    if (!e && !is_zero(job.upload_id) && !sq_db_upload_get(db, job.upload_id, &u) && x.n < 128)
+    if (!e && !is_zero(job.upload_id) && !sq_db_upload_get(db, job.upload_id, &u) && x.n < MAX_JOB_OBJECTS)
         memcpy(x.id[x.n++], u.object_id, ID);
     for (size_t i = 0; i < x.n && !e; i++) {
         struct sq_buf text;

@@ -93,6 +93,8 @@ static void read_settings(struct registrar *r)
     r->max_variants = sq_node_setting_u64(r->node, "max_variants");
     r->jobs_per_user = sq_node_setting_u64(r->node, "jobs_per_user");
     r->sandboxes = sq_node_setting_u64(r->node, "sandboxes");
+    r->chunk_bp = sq_node_setting_u64(r->node, "chunk_mb") * 1000000;
+    r->watchdog_ms = (int64_t)sq_node_setting_u64(r->node, "watchdog_s") * 1000;
     r->admin_fd = sq_node_take(r->node, "admin");
 }
 
@@ -130,6 +132,7 @@ int main(void)
     pthread_mutex_init(&r->queue_lock, NULL);
     pthread_mutex_init(&r->plan_lock, NULL);
     pthread_mutex_init(&r->key_lock, NULL);
+    watch_init(r);
     pthread_cond_init(&r->queue_wake, NULL);
     pthread_cond_init(&r->plan_wake, NULL);
     pthread_cond_init(&r->wait_wake, NULL);

@@ -4,18 +4,17 @@
  * fence are dropped. A crash is tried once more, then the job fails with a reason; what the data is to blame for fails at once.
  *
  *     upload:  ingest
- *     job:     qc -> impute -> finish -> done      (mode qc: qc -> done)
+ *     job:     qc -> impute, once a chunk -> finish -> done      (mode qc: qc -> done)
+ *
+ * This file starts work; plan_over.c is its end, plan_watch.c what happens to it in between, plan_runner.c what runner says.
  */
-#include "daemon/registrar/registrar.h"
+#include "daemon/registrar/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define GRANT_S (3 * 3600)
-#define MAX_TRIES 2        /* of what crashed */
-#define FULL_WAIT_MS 5000 /* until work is begun again that found the disk full */
-#define MAX_TRIES_DOWN 5   /* of what lost one of our own processes */
 #define RETRY_MS 300
 
 void plan_wake(struct registrar *r)
@@ -26,9 +25,9 @@ void plan_wake(struct registrar *r)
     pthread_mutex_unlock(&r->plan_lock);
 }
 
-sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, uint8_t out_id[ID])
+static sq_err task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, int64_t chunk_no, struct sq_chunk chunk, uint8_t out_id[ID])
 {
-    struct sq_db_task t = {.stage = stage, .state = SQ_DB_task_state_ready, .created_ms = sq_clock_now_ms()};
+    struct sq_db_task t = {.stage = stage, .state = SQ_DB_task_state_ready, .created_ms = sq_clock_now_ms(), .chunk = chunk_no, .from_bp = chunk.from_bp, .to_bp = chunk.to_bp};
     snprintf(t.job_id, sizeof t.job_id, "%s", job_id);
     if (upload_id)
         memcpy(t.upload_id, upload_id, ID);
@@ -40,19 +39,24 @@ sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, 
     return e;
 }
 
-/* ---- what a task works on ---- */
+sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, uint8_t out_id[ID])
+{
+    return task_add(tx, job_id, upload_id, stage, 0, (struct sq_chunk){0, 0}, out_id);
+}
 
-struct work {
-    struct sq_db_task task;
-    struct sq_db_upload upload;
-    struct sq_db_job job;     /* empty id: of an upload alone */
+sq_err tx_chunks_add(struct tx *tx, const struct sq_db_job *job)
+{
     struct sq_db_panel panel;
-    const struct sq_stage_row *stage;
-    uint8_t owner[ID];
-    uint8_t object[SQ_STAGE_MAX_PORTS][ID];
-    uint64_t sealed_bytes[SQ_STAGE_MAX_PORTS];
-    int fd[SQ_STAGE_MAX_PORTS];
-};
+    struct sq_chunk chunk[SQ_MAX_CHUNKS];
+    uint8_t task[ID];
+    sq_err e = sq_db_panel_get(tx->db, job->panel_id, &panel);
+    size_t n = e ? 0 : sq_chunks_plan(panel.first_bp, panel.last_bp, tx->r->chunk_bp, chunk);
+    for (size_t i = 0; i < n && !e; i++)
+        e = task_add(tx, job->id, NULL, SQ_STAGE_impute, (int64_t)i, chunk[i], task);
+    return e;
+}
+
+/* ---- what a task works on ---- */
 
 /* the newest object of @kind that a done task of this job wrote */
 struct find {
@@ -94,11 +98,13 @@ static sq_err input_of(struct sq_db *db, const struct work *w, const struct sq_p
     return is_zero(out) ? sq_fail(SQ_EGONE) : SQ_OK;
 }
 
-static sq_err load_work(struct registrar *r, const struct sq_db_task *task, struct work *w)
+sq_err work_load(struct registrar *r, const struct sq_db_task *task, struct work *w)
 {
     *w = (struct work){.task = *task, .stage = sq_stage_row_of((unsigned)task->stage)};
     for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
         w->fd[i] = -1;
+    for (size_t i = 0; i < SQ_MAX_CHUNKS; i++)
+        w->joined_fd[i] = -1;
     sq_assert(w->stage);
     struct sq_db *db = db_lock(r);
     sq_err e = SQ_OK;
@@ -120,11 +126,41 @@ static sq_err load_work(struct registrar *r, const struct sq_db_task *task, stru
 
 /* ---- start ---- */
 
+/* what each chunk wrote to the port of this name, in order */
+static sq_err open_joined(struct registrar *r, struct work *w, const char *name)
+{
+    struct chunks *c = calloc(1, sizeof *c);
+    struct sq_db_object row;
+    struct sq_db *db = db_lock(r);
+    sq_err e = c ? chunks_of(db, w->job.id, c) : sq_fail(SQ_ENOMEM);
+    db_unlock(r);
+    for (size_t i = 0; !e && i < c->n; i++) {
+        db = db_lock(r);
+        e = chunk_object(db, &c->row[i], name, &row);
+        db_unlock(r);
+        if (!e)
+            e = object_read(r, &row, &w->joined_fd[i]);
+        if (e)
+            break;
+        memcpy(w->joined[i], row.id, ID);
+        w->joined_bytes[i] = row.sealed_bytes;
+        w->n_joined++;
+    }
+    free(c);
+    return e || w->n_joined ? e : sq_fail(SQ_EGONE);
+}
+
 static sq_err open_inputs(struct registrar *r, struct work *w)
 {
     for (size_t i = 0; i < w->stage->n_port; i++) {
         if (w->stage->port[i].direction != SQ_PORT_IN)
             continue;
+        if (w->stage->port[i].kind == SQ_PORT_JOINED) {
+            sq_err e = open_joined(r, w, w->stage->port[i].name);
+            if (e)
+                return e;
+            continue;
+        }
         struct sq_db_object row;
         struct sq_db *db = db_lock(r);
         sq_err e = input_of(db, w, &w->stage->port[i], w->object[i]);
@@ -164,6 +200,8 @@ static sq_err tx_ports(struct tx *tx, void *ctx)
     if (!e && (now.fence != w->task.fence || now.state != SQ_DB_task_state_running))
         e = sq_fail(SQ_ECONFLICT); /* cancelled, or lost and ready again, while its files were being opened */
     for (size_t i = 0; i < w->stage->n_port && !e; i++) {
+        if (w->stage->port[i].kind == SQ_PORT_JOINED)
+            continue; /* the chunks' rows name them */
         struct sq_db_task_object row = {.port = (int)i};
         memcpy(row.task_id, w->task.id, ID);
         memcpy(row.object_id, w->object[i], ID);
@@ -171,28 +209,44 @@ static sq_err tx_ports(struct tx *tx, void *ctx)
     }
     if (e)
         return e;
-    return tx_event(tx, &(struct event){.no = SQ_AUDIT_task_granted, .subject = w->owner, .object = w->task.id, .a = (uint64_t)w->task.fence, .b = w->stage->n_port});
+    return tx_event(tx, &(struct event){.no = SQ_AUDIT_task_granted, .subject = w->owner, .object = w->task.id, .a = (uint64_t)w->task.fence, .b = w->stage->n_port + (w->n_joined ? w->n_joined - 1 : 0)});
+}
+
+/* every object with the port it stands behind, flat, as runner wants it */
+struct flat {
+    uint8_t object[SQ_TASK_MAX_OBJECTS][ID], reads[SQ_TASK_MAX_OBJECTS][ID], writes[SQ_STAGE_MAX_PORTS][ID];
+    uint8_t port[SQ_TASK_MAX_OBJECTS], sealed[8 * SQ_TASK_MAX_OBJECTS];
+    int fd[SQ_TASK_MAX_OBJECTS];
+    size_t n, n_read, n_write;
+};
+
+static void flat_add(struct flat *f, size_t port, bool is_in, const uint8_t object[ID], uint64_t sealed_bytes, int fd)
+{
+    memcpy(f->object[f->n], object, ID);
+    memcpy(is_in ? f->reads[f->n_read++] : f->writes[f->n_write++], object, ID);
+    sq_put_be64(f->sealed + 8 * f->n, sealed_bytes);
+    f->port[f->n] = (uint8_t)port;
+    f->fd[f->n++] = fd;
 }
 
 static sq_err send_task(struct registrar *r, struct work *w)
 {
-    uint8_t reads[SQ_STAGE_MAX_PORTS][ID], writes[SQ_STAGE_MAX_PORTS][ID], sealed[8 * SQ_STAGE_MAX_PORTS];
-    size_t n_read = 0, n_write = 0;
-    struct sq_msg m = sq_msg_of(task_run, .fence = (uint32_t)w->task.fence, .stage = (uint8_t)w->task.stage,
-                                .objects = {&w->object[0][0], (uint32_t)w->stage->n_port}, .panel = sq_span_str(w->panel.id),
-                                .population = sq_span_str(w->job.population), .max_samples = r->max_samples, .max_variants = r->max_variants);
-    memcpy(m.u.task_run.task_id, w->task.id, ID);
+    struct flat f = {.n = 0};
     for (size_t i = 0; i < w->stage->n_port; i++) {
-        if (w->stage->port[i].direction == SQ_PORT_IN)
-            memcpy(reads[n_read++], w->object[i], ID);
-        else
-            memcpy(writes[n_write++], w->object[i], ID);
-        sq_put_be64(sealed + 8 * i, w->sealed_bytes[i]);
-        m.u.task_run.files.fd[i] = w->fd[i];
+        bool is_in = w->stage->port[i].direction == SQ_PORT_IN, is_joined = w->stage->port[i].kind == SQ_PORT_JOINED;
+        for (size_t k = 0; is_joined && k < w->n_joined; k++)
+            flat_add(&f, i, true, w->joined[k], w->joined_bytes[k], w->joined_fd[k]);
+        if (!is_joined)
+            flat_add(&f, i, is_in, w->object[i], w->sealed_bytes[i], w->fd[i]);
     }
-    m.u.task_run.files.n = (uint32_t)w->stage->n_port;
-    m.u.task_run.sealed_bytes = sq_span_of(sealed, 8 * w->stage->n_port);
-    sq_err e = grant(r, w->task.id, w->task.fence, w->owner, GRANT_S, (const uint8_t(*)[ID])reads, n_read, (const uint8_t(*)[ID])writes, n_write);
+    struct sq_msg m = sq_msg_of(task_run, .fence = (uint32_t)w->task.fence, .stage = (uint8_t)w->task.stage, .objects = {&f.object[0][0], (uint32_t)f.n},
+                                .ports = sq_span_of(f.port, f.n), .sealed_bytes = sq_span_of(f.sealed, 8 * f.n), .panel = sq_span_str(w->panel.id),
+                                .population = sq_span_str(w->job.population), .max_samples = r->max_samples, .max_variants = r->max_variants,
+                                .from_bp = w->task.from_bp, .to_bp = w->task.to_bp);
+    memcpy(m.u.task_run.task_id, w->task.id, ID);
+    memcpy(m.u.task_run.files.fd, f.fd, f.n * sizeof(int));
+    m.u.task_run.files.n = (uint32_t)f.n;
+    sq_err e = grant(r, w->task.id, w->task.fence, w->owner, GRANT_S, (const uint8_t(*)[ID])f.reads, f.n_read, (const uint8_t(*)[ID])f.writes, f.n_write);
     return e ? e : sq_node_do(r->node, SQ_ROLE_RUNNER, &m, CALL_MS);
 }
 
@@ -244,12 +298,14 @@ static bool start_one(struct registrar *r)
     memset(&w, 0, sizeof w);
     for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
         w.fd[i] = -1;
+    for (size_t i = 0; i < SQ_MAX_CHUNKS; i++)
+        w.joined_fd[i] = -1;
     struct starting s = {.most = r->sandboxes};
     sq_err e = commit(r, tx_next, &s);
     if (!s.is_begun)
         return false;
     if (!e) /* else it is begun, though not in the log yet: undone below */
-        e = load_work(r, &s.task, &w);
+        e = work_load(r, &s.task, &w);
     if (!e)
         e = sq_fault("task.1");
     if (!e)
@@ -265,7 +321,11 @@ static bool start_one(struct registrar *r)
     for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
         if (w.fd[i] >= 0)
             close(w.fd[i]);
+    for (size_t i = 0; i < SQ_MAX_CHUNKS; i++)
+        if (w.joined_fd[i] >= 0)
+            close(w.joined_fd[i]);
     if (!e) {
+        watch_begin(r, &s.task);
         sq_log(SQ_LOG_task_started, SQ_LID("task", s.task.id, ID), SQ_LW("stage", w.stage->name), SQ_LN("fence", s.task.fence));
         return true;
     }
@@ -403,361 +463,4 @@ static bool start_queued_job(struct registrar *r)
     memcpy(b.job.id, oldest, sizeof oldest);
     e = commit(r, tx_begin_job, &b);
     return !e && b.is_begun;
-}
-
-/* ---- end ---- */
-
-struct over {
-    struct work w;
-    struct task_result *t;
-    bool is_again;
-    int report; /* port of a failed stage's report, settled already; -1: none */
-};
-
-static sq_err outputs_of(void *ctx, const struct sq_db_task_object *row)
-{
-    struct work *w = ctx;
-    if (row->port >= 0 && row->port < SQ_STAGE_MAX_PORTS)
-        memcpy(w->object[row->port], row->object_id, ID);
-    return SQ_OK;
-}
-
-static bool may_try_again(const struct sq_db_task *task, sq_err code)
-{
-    switch (code) {
-    case SQ_EDOWN: case SQ_ETIMEOUT: case SQ_ESEALED: case SQ_EGRANT: case SQ_ENOTFOUND: case SQ_EBUSY: case SQ_ELOG:
-        return task->tries < MAX_TRIES_DOWN;
-    case SQ_ECLOCK: case SQ_EFULL: case SQ_ENOMEM:
-        return true; /* the operator's to mend: the work waits, and its deadline goes on */
-    case SQ_ECRASHED: case SQ_EPROTO: case SQ_ESANDBOX: case SQ_EIO: case SQ_EINTERNAL: case SQ_ESYS:
-        return task->tries < MAX_TRIES;
-    default:
-        return false; /* the data's fault, or cancelled */
-    }
-}
-
-static void db_why(const struct task_result *t, struct sq_db_why *out)
-{
-    *out = (struct sq_db_why){.err = (uint32_t)t->code, .line = t->why.line, .column = t->why.column};
-    memcpy(out->field, t->why.field, sizeof out->field);
-    memcpy(out->detail, t->why.detail, sizeof out->detail);
-}
-
-static sq_err tx_outputs_live(struct tx *tx, struct over *o)
-{
-    size_t k = 0;
-    for (size_t i = 0; i < o->w.stage->n_port; i++) {
-        if (o->w.stage->port[i].direction != SQ_PORT_OUT)
-            continue;
-        sq_err e = tx_object_live(tx, o->w.object[i], o->w.owner, &o->t->sum[k++]);
-        if (e)
-            return e;
-    }
-    return SQ_OK;
-}
-
-static sq_err tx_outputs_gone(struct tx *tx, struct over *o)
-{
-    for (size_t i = 0; i < o->w.stage->n_port; i++) {
-        bool is_gone = o->w.stage->port[i].direction == SQ_PORT_OUT && (int)i != o->report;
-        sq_err e = is_gone ? tx_object_erase(tx, o->w.object[i], NULL) : SQ_OK;
-        if (e)
-            return e;
-    }
-    if (o->report < 0)
-        return SQ_OK;
-    /* why the data was refused: the owner needs it most when the job fails */
-    memcpy(o->w.job.report_object_id, o->w.object[o->report], ID);
-    sq_err e = tx_object_live(tx, o->w.job.report_object_id, o->w.owner, &o->t->sum[0]);
-    return e ? e : sq_db_job_set_report(tx->db, o->w.job.id, o->w.job.report_object_id);
-}
-
-static const uint8_t *port_object(const struct over *o, const char *name)
-{
-    for (size_t i = 0; i < o->w.stage->n_port; i++)
-        if (!strcmp(o->w.stage->port[i].name, name))
-            return o->w.object[i];
-    return no_id;
-}
-
-static sq_err tx_ingested(struct tx *tx, struct over *o)
-{
-    static const char *const format[] = {"", "vcf", "vcf.gz", "bcf"};
-    const struct task_result *t = o->t;
-    const struct sq_db_upload *u = &o->w.upload;
-    sq_err e = sq_db_upload_set_objects(tx->db, u->id, port_object(o, "ids"), port_object(o, "genotypes"));
-    if (!e)
-        e = sq_db_upload_ready(tx->db, u->id, format[t->format < 4 ? t->format : 0], t->chrom, t->n_sample, t->n_variant);
-    if (!e) /* the raw upload is not needed any more */
-        e = tx_object_erase(tx, u->object_id, NULL);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_ingest_done, .subject = u->owner_id, .object = u->id, .a = t->n_sample, .b = t->n_variant});
-}
-
-static sq_err tx_job_done(struct tx *tx, struct over *o)
-{
-    struct sq_db_job *job = &o->w.job;
-    int64_t expires = sq_clock_now_s() + tx->r->retention_s;
-    sq_err e = sq_db_job_set_expires(tx->db, job->id, expires);
-    return e ? e : tx_job_state(tx, job, SQ_DB_job_state_done, NULL);
-}
-
-static sq_err tx_checked(struct tx *tx, struct over *o)
-{
-    struct sq_db_job *job = &o->w.job;
-    const struct task_result *t = o->t;
-    sq_err e = sq_db_job_set_report(tx->db, job->id, port_object(o, "report"));
-    if (!e)
-        e = sq_db_job_set_counts(tx->db, job->id, o->w.upload.samples, o->w.upload.variants, t->n_kept, t->n_in_panel, 0);
-    if (e)
-        return e;
-    uint8_t task[ID];
-    if (strcmp(job->mode, "qc"))
-        e = tx_task_add(tx, job->id, NULL, SQ_STAGE_impute, task);
-    if (!e)
-        e = tx_job_state(tx, job, strcmp(job->mode, "qc") ? SQ_DB_job_state_running : SQ_DB_job_state_sealing, NULL);
-    if (e || strcmp(job->mode, "qc"))
-        return e;
-    e = tx_object_erase(tx, port_object(o, "kept"), NULL); /* quality control only: the report is the result */
-    if (!e)
-        e = tx_upload_erase(tx, &o->w.upload, NULL);
-    if (!e)
-        e = sq_db_job_get(tx->db, job->id, job);
-    return e ? e : tx_job_done(tx, o);
-}
-
-/* imputed: sealing begins, so the normalised stream goes; the ids stay until the header is written */
-static sq_err tx_imputed(struct tx *tx, struct over *o)
-{
-    struct sq_db_job *job = &o->w.job;
-    uint8_t task[ID];
-    if (o->t->n_site > INT64_MAX / 2 || job->variants_overlap > job->variants_kept)
-        return sq_fail(SQ_EPROTO); /* the sandbox counts, and may lie */
-    sq_err e = tx_object_erase(tx, o->w.upload.genotypes_object_id, NULL);
-    if (!e)
-        e = tx_object_erase(tx, port_object(o, "kept"), NULL);
-    if (!e)
-        e = sq_db_job_set_counts(tx->db, job->id, job->samples, job->variants_in, job->variants_kept, job->variants_overlap,
-                                 o->t->n_site + job->variants_kept - job->variants_overlap);
-    if (!e)
-        e = tx_task_add(tx, job->id, NULL, SQ_STAGE_finish, task);
-    return e ? e : tx_job_state(tx, job, SQ_DB_job_state_sealing, NULL);
-}
-
-static sq_err put_file(struct tx *tx, const struct sq_db_job *job, const char *suffix, const uint8_t *header, const uint8_t *body)
-{
-    struct sq_db_result_file f;
-    struct sq_db_object h = {.plain_bytes = 0}, b;
-    memset(&f, 0, sizeof f);
-    snprintf(f.job_id, sizeof f.job_id, "%s", job->id);
-    struct sq_db_panel panel;
-    sq_err e = sq_db_panel_get(tx->db, job->panel_id, &panel);
-    if (e)
-        return e;
-    snprintf(f.name, sizeof f.name, "chr%s.%s", panel.chrom, suffix);
-    memcpy(f.header_object_id, header, ID);
-    memcpy(f.body_object_id, body, ID);
-    if (!is_zero(header))
-        e = sq_db_object_get(tx->db, header, &h);
-    if (!e)
-        e = sq_db_object_get(tx->db, body, &b);
-    if (e)
-        return e;
-    f.plain_bytes = h.plain_bytes + b.plain_bytes;
-    return sq_db_result_file_put(tx->db, &f);
-}
-
-static sq_err tx_finished(struct tx *tx, struct over *o)
-{
-    struct sq_db_job *job = &o->w.job;
-    struct find body = {.kind = SQ_DB_object_kind_body};
-    sq_err e = sq_db_job_objects(tx->db, job->id, find_kind, &body);
-    if (!e)
-        e = put_file(tx, job, "dose.vcf.gz", port_object(o, "header"), body.id);
-    if (!e)
-        e = put_file(tx, job, "dose.vcf.gz.tbi", no_id, port_object(o, "final_index"));
-    if (!e)
-        e = put_file(tx, job, "quality-report.txt", no_id, job->report_object_id);
-    if (!e)
-        e = tx_object_erase(tx, port_object(o, "index"), NULL);
-    if (!e)
-        e = tx_object_erase(tx, port_object(o, "meta"), NULL);
-    if (!e)
-        e = tx_upload_erase(tx, &o->w.upload, NULL);
-    return e ? e : tx_job_done(tx, o);
-}
-
-static sq_err tx_stage_done(struct tx *tx, struct over *o)
-{
-    switch (o->w.stage->stage) {
-    case SQ_STAGE_ingest: return tx_ingested(tx, o);
-    case SQ_STAGE_qc:     return tx_checked(tx, o);
-    case SQ_STAGE_impute: return tx_imputed(tx, o);
-    case SQ_STAGE_finish: return tx_finished(tx, o);
-    default:              return sq_fail(SQ_EINTERNAL);
-    }
-}
-
-static sq_err tx_stage_failed(struct tx *tx, struct over *o)
-{
-    struct sq_db_why why;
-    db_why(o->t, &why);
-    if (o->w.job.id[0])
-        return tx_job_failed(tx, &o->w.job, &why);
-    const struct sq_db_upload *u = &o->w.upload;
-    sq_err e = sq_db_upload_failed(tx->db, u->id, &why);
-    if (!e)
-        e = tx_object_erase(tx, u->object_id, NULL);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_ingest_failed, .result = o->t->code, .subject = u->owner_id, .object = u->id});
-}
-
-static sq_err tx_over(struct tx *tx, void *ctx)
-{
-    struct over *o = ctx;
-    struct sq_db_task now;
-    sq_err e = sq_db_task_get(tx->db, o->w.task.id, &now);
-    if (e || now.fence != o->w.task.fence || now.state != SQ_DB_task_state_running)
-        return e == SQ_ENOTFOUND ? SQ_OK : e; /* cancelled or started anew meanwhile */
-    e = sq_db_task_objects(tx->db, now.id, outputs_of, &o->w);
-    if (e)
-        return e;
-    if (o->t->code)
-        e = tx_outputs_gone(tx, o);
-    else
-        e = tx_outputs_live(tx, o);
-    if (!e && o->t->code && may_try_again(&now, o->t->code)) {
-        o->is_again = true;
-        return sq_db_task_again(tx->db, now.id);
-    }
-    if (!e)
-        e = sq_db_task_end(tx->db, now.id, now.fence, (uint32_t)o->t->code, o->t->cpu_ms, o->t->peak_kib, sq_clock_now_ms());
-    if (!e)
-        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_task_ended, .result = o->t->code, .subject = o->w.owner, .object = now.id, .a = (uint64_t)now.fence, .b = o->t->cpu_ms});
-    if (!e)
-        e = o->t->code ? tx_stage_failed(tx, o) : tx_stage_done(tx, o);
-    return e;
-}
-
-/* the files of the outputs get their names before the rows say so */
-static sq_err settle_outputs(struct registrar *r, struct over *o)
-{
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_objects(db, o->w.task.id, outputs_of, &o->w);
-    db_unlock(r);
-    size_t k = 0;
-    for (size_t i = 0; i < o->w.stage->n_port && !e; i++) {
-        if (o->w.stage->port[i].direction != SQ_PORT_OUT)
-            continue;
-        if (k >= o->t->n_sum)
-            return sq_fail(SQ_EPROTO);
-        e = object_settle(r, o->w.object[i], o->w.owner, o->t->sum[k++].sealed_bytes);
-    }
-    return e;
-}
-
-struct kept {
-    uint8_t id[32][ID];
-    size_t n;
-};
-
-static sq_err take_kept(void *ctx, const struct sq_db_object *row)
-{
-    struct kept *k = ctx;
-    if (row->state == SQ_DB_object_state_live && row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map && k->n < 32)
-        memcpy(k->id[k->n++], row->id, ID);
-    return SQ_OK;
-}
-
-struct until {
-    const struct kept *kept;
-    int64_t not_after_s;
-};
-
-static sq_err tx_until(struct tx *tx, void *ctx)
-{
-    const struct until *u = ctx;
-    sq_err e = SQ_OK;
-    for (size_t i = 0; i < u->kept->n && !e; i++)
-        e = sq_db_object_set_not_after(tx->db, u->kept->id[i], u->not_after_s);
-    return e;
-}
-
-/* A job is over: now it is known until when its results are kept, and keeper alone ends them then. If this fails, they
- * have the time they got when they were opened, a day more; deadlines.c ends them on the day all the same. */
-static void keep_until(struct registrar *r, const char *job_id)
-{
-    struct kept k = {.n = 0};
-    struct sq_db_job job;
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_job_get(db, job_id, &job);
-    bool is_over = !e && (job.state == SQ_DB_job_state_done || job.state == SQ_DB_job_state_failed);
-    if (is_over)
-        e = sq_db_job_objects(db, job_id, take_kept, &k);
-    db_unlock(r);
-    if (!is_over)
-        return;
-    struct until u = {.kept = &k, .not_after_s = job.expires_s};
-    for (size_t i = 0; i < k.n && !e; i++) {
-        struct sq_msg m = sq_msg_of(slot_extend, .not_after_s = (uint64_t)job.expires_s);
-        memcpy(m.u.slot_extend.object_id, k.id[i], ID);
-        e = keeper_do(r, &m);
-    }
-    if (!e)
-        e = commit(r, tx_until, &u);
-    if (e)
-        sq_log(SQ_LOG_failed, SQ_LW("what", "keep_until"), SQ_LW("code", sq_err_name(e)));
-}
-
-/* A stage that refused the data may have sealed its report: that much is kept. */
-static void settle_report(struct registrar *r, struct over *o)
-{
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_objects(db, o->w.task.id, outputs_of, &o->w);
-    db_unlock(r);
-    for (size_t i = 0; i < o->w.stage->n_port && !e; i++)
-        if (o->w.job.id[0] && o->w.stage->port[i].kind == SQ_PORT_REPORT && o->t->n_sum == 1 &&
-            !object_settle(r, o->w.object[i], o->w.owner, o->t->sum[0].sealed_bytes))
-            o->report = (int)i;
-}
-
-/* trouble of the moment: runner tells again */
-static bool is_passing(sq_err e)
-{
-    return e == SQ_EIO || e == SQ_ELOG || e == SQ_EFULL || e == SQ_ENOMEM || e == SQ_EDOWN || e == SQ_ETIMEOUT;
-}
-
-sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t)
-{
-    struct over *o = calloc(1, sizeof *o);
-    sq_assert(o);
-    o->t = t;
-    o->report = -1;
-    if (t->code == SQ_EFULL)
-        __atomic_store_n(&r->full_until_ms, sq_clock_steady_ms() + FULL_WAIT_MS, __ATOMIC_SEQ_CST);
-    sq_err e = load_work(r, task, &o->w);
-    if (!e && t->code && !may_try_again(task, t->code))
-        settle_report(r, o);
-    if (!e && !t->code) {
-        e = settle_outputs(r, o);
-        if (!e)
-            e = sq_fault("task.3");
-        if (e)
-            t->code = e;
-        e = SQ_OK;
-    }
-    if (!e)
-        e = commit(r, tx_over, o);
-    if (e && !is_passing(e)) { /* what it said can't be written down: then it said nothing */
-        *t = (struct task_result){.code = SQ_EPROTO};
-        o->report = -1;
-        e = commit(r, tx_over, o);
-    }
-    if (e)
-        sq_log(SQ_LOG_failed, SQ_LW("what", "task_over"), SQ_LW("code", sq_err_name(e)), SQ_LID("id", task->id, ID));
-    grant_end(r, task->id);
-    if (task->job_id[0])
-        keep_until(r, task->job_id);
-    erase_wake(r);
-    plan_wake(r);
-    free(o);
-    return e;
 }

@@ -1,5 +1,5 @@
 /*
- * Runner and the plan: how tasks end, how far they are, what becomes of them when runner dies or work is to stop.
+ * Runner and the plan: how tasks end, what becomes of them when runner dies or work is to stop.
  */
 #include "daemon/registrar/registrar.h"
 
@@ -114,34 +114,6 @@ void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
         sq_ask_fail(ask, e); /* runner keeps it, and tells again */
     else
         sq_ask_ok(ask);
-}
-
-struct progress {
-    char job[SQ_DB_JOB_ID_BYTES];
-    uint64_t done, total;
-};
-
-static sq_err tx_progress(struct tx *tx, void *ctx)
-{
-    struct progress *p = ctx;
-    return sq_db_job_set_progress(tx->db, p->job, p->done, p->total);
-}
-
-void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
-{
-    (void)ask;
-    struct registrar *r = ctx;
-    const struct sq_msg_task_progress *m = &msg->u.task_progress;
-    struct sq_db_task task;
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_get(db, m->task_id, &task);
-    db_unlock(r);
-    if (e || task.fence != (int64_t)m->fence || !task.job_id[0] || task.stage != SQ_STAGE_impute || m->total > INT64_MAX || m->done > m->total)
-        return;
-    struct progress p = {.done = m->done, .total = m->total};
-    snprintf(p.job, sizeof p.job, "%s", task.job_id);
-    e = commit(r, tx_progress, &p);
-    (void)e; /* progress that is lost comes again */
 }
 
 /* ---- runner died, or work is to stop ---- */

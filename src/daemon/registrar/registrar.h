@@ -7,7 +7,9 @@
  *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
  *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
  *     plan.c       which stage runs next
+ *     plan_over.c  what a task's end means
  *     plan_runner.c    what runner says of it
+ *     plan_watch.c     how far it is; what gives no sign of life is tried again
  *     deadlines.c  what must end, and ends
  *     recovery.c   what a crash left behind
  *     notices.c    what users, webhook and syslog are told, and account_mail.c, where to
@@ -34,6 +36,7 @@
 #define SETTLE_MS (600 * 1000) /* a large file's fsync on a slow disk */
 #define ERASE_MS (3600 * 1000) /* overwriting a large object takes its time */
 #define ID SQ_ID_BYTES
+#define MAX_JOB_OBJECTS 512    /* that one job's tasks name */
 
 extern const uint8_t no_id[ID]; /* 16 zero bytes: nobody, nothing; as an owner: the site itself (panels, maps) */
 
@@ -73,7 +76,11 @@ struct registrar {
 
     const char *origin;
     int64_t retention_s, upload_life_s, token_life_s;
-    uint64_t upload_max_bytes, quota_bytes, max_samples, max_variants, jobs_per_user, sandboxes;
+    uint64_t upload_max_bytes, quota_bytes, max_samples, max_variants, jobs_per_user, sandboxes, chunk_bp;
+    int64_t watchdog_ms;
+
+    pthread_mutex_t watch_lock;
+    struct watched *watched; /* plan_watch.c */
 };
 
 /* ---- commit.c ---- */
@@ -235,6 +242,8 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void streams_of_dead_gateway(struct registrar *r);
 void streams_stale(struct registrar *r);
+/** Rows of downloads that ended a day ago go: the audit log knows them. */
+void streams_forget(struct registrar *r);
 /** Cut what @user is downloading: his tokens were revoked. */
 void streams_stop(struct registrar *r, const uint8_t user[ID]);
 /** A task that ended with @code: when that means a damaged object, it is recorded with its job. */
@@ -243,13 +252,23 @@ void task_saw_damage(struct registrar *r, const struct sq_db_task *task, sq_err 
 /* ---- plan.c ---- */
 void plan_wake(struct registrar *r);
 void *planner_main(void *r);
+/** The impute tasks of a job, one a chunk. */
+sq_err tx_chunks_add(struct tx *tx, const struct sq_db_job *job) SQ_MUST_CHECK;
 sq_err tx_task_add(struct tx *tx, const char *job_id, const uint8_t *upload_id, int stage, uint8_t out_id[ID]) SQ_MUST_CHECK;
 /** A task's end, whichever way: its outputs become live or go, the next stage is planned, or it is tried again. */
 struct task_result;
 sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task_result *t) SQ_MUST_CHECK;
 unsigned task_retry_ms(const struct sq_db_task *task); /* longer each time */
-/* plan_runner.c */
+/* plan_watch.c */
+#define WATCH_PROGRESS_TOTAL 10000 /* of a job */
+#define WATCH_LATE_S SQ_DAY_S      /* a job at work for longer is an alarm */
+void watch_init(struct registrar *r);
+/** This try of a task runs from now on. */
+void watch_begin(struct registrar *r, const struct sq_db_task *task);
+/** Look for tasks without a sign of life, and for jobs that take longer than a day; called every second. */
+void watch_turn(struct registrar *r);
 void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* plan_runner.c */
 void on_task_ended(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void tasks_of_dead_runner(struct registrar *r);
 /** Tell runner to stop what a job or upload has running (after the rows say so). */

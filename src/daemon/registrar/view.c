@@ -66,10 +66,19 @@ json_t *view_upload(const struct sq_db_upload *u, const char *name)
     return j;
 }
 
+struct passed {
+    const struct registrar *r;
+    json_t *out;
+};
+
 static sq_err add_time(void *ctx, const struct sq_db_job_time *row)
 {
-    return json_array_append_new(ctx, json_pack("{s:s, s:I, s:o}", "state", sq_db_name(SQ_DB_job_state, row->state), "at_ms", (json_int_t)row->at_ms,
-                                                "at", view_time(row->at_ms / 1000)))
+    struct passed *p = ctx;
+    bool is_work = row->state == SQ_DB_job_state_checking || row->state == SQ_DB_job_state_running || row->state == SQ_DB_job_state_sealing;
+    bool is_kept = row->state == SQ_DB_job_state_done || row->state == SQ_DB_job_state_failed;
+    int64_t limit_s = row->state == SQ_DB_job_state_queued ? p->r->upload_life_s : is_work ? WATCH_LATE_S : is_kept ? p->r->retention_s : 0;
+    return json_array_append_new(p->out, json_pack("{s:s, s:I, s:o, s:o}", "state", sq_db_name(SQ_DB_job_state, row->state), "at_ms", (json_int_t)row->at_ms,
+                                                   "at", view_time(row->at_ms / 1000), "limit_s", limit_s ? json_integer(limit_s) : json_null()))
                ? sq_fail(SQ_ENOMEM)
                : SQ_OK;
 }
@@ -82,6 +91,13 @@ static sq_err add_task(void *ctx, const struct sq_db_task *row)
         return SQ_OK;
     json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:I}", "stage", name, "state", sq_db_name(SQ_DB_task_state, row->state), "tries", (json_int_t)row->tries,
                           "cpu_ms", (json_int_t)row->cpu_ms, "peak_kib", (json_int_t)row->peak_kib);
+    if (row->stage == SQ_STAGE_impute) {
+        json_object_set_new(j, "chunk", json_integer((json_int_t)row->chunk));
+        if (row->from_bp)
+            json_object_set_new(j, "from_bp", json_integer((json_int_t)row->from_bp));
+        if (row->to_bp)
+            json_object_set_new(j, "to_bp", json_integer((json_int_t)row->to_bp));
+    }
     return json_array_append_new(ctx, j) ? sq_fail(SQ_ENOMEM) : SQ_OK;
 }
 
@@ -129,6 +145,7 @@ json_t *view_job(struct registrar *r, const struct sq_db_job *row, const char *n
     json_object_set_new(j, "started", view_time(row->started_s));
     json_object_set_new(j, "finished", view_time(row->finished_s));
     json_object_set_new(j, "expires", view_time(row->expires_s));
+    json_object_set_new(j, "late", view_time(row->late_s));
     json_object_set_new(j, "error", error_of(&row->why));
     json_object_set_new(j, "progress", json_pack("{s:I, s:I}", "done", (json_int_t)row->progress_done, "total", (json_int_t)row->progress_total));
     if (!is_whole)
@@ -138,9 +155,9 @@ json_t *view_job(struct registrar *r, const struct sq_db_job *row, const char *n
     json_t *lifecycle = json_array(), *tasks = json_array(), *files = json_array();
     struct sq_db *db = db_lock(r);
     int64_t place = 0;
-    sq_err e = sq_db_job_times(db, row->id, add_time, lifecycle);
+    sq_err e = sq_db_job_times(db, row->id, add_time, &(struct passed){.r = r, .out = lifecycle});
     if (!e)
-        e = sq_db_task_list(db, row->id, NULL, 0, 100, add_task, tasks);
+        e = sq_db_task_list(db, row->id, NULL, 0, 200, add_task, tasks);
     if (!e)
         e = sq_db_result_files(db, row->id, add_file, files);
     if (!e && row->state == SQ_DB_job_state_queued)

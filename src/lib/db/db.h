@@ -302,6 +302,7 @@ struct sq_db_job {
     uint8_t package_object_id[SQ_DB_ID_BYTES], report_object_id[SQ_DB_ID_BYTES];
     uint64_t samples, variants_in, variants_kept, variants_overlap, variants_out;
     int64_t n_fence; /* last fence given to a task of this job */
+    int64_t late_s;  /* when it was found to take too long; 0: it wasn't */
 };
 typedef sq_err (*sq_db_on_job)(void *ctx, const struct sq_db_job *row);
 
@@ -329,6 +330,9 @@ sq_err sq_db_job_set_upload(struct sq_db *db, const char *id, const uint8_t uplo
 /** -> claimed, with the package and the digest of its check entry; counts the claim. */
 sq_err sq_db_job_claimed(struct sq_db *db, const char *id, const uint8_t package_object_id[16], const uint8_t check_sha256[32]) SQ_MUST_CHECK;
 sq_err sq_db_job_set_claim(struct sq_db *db, const char *id, int claim_state) SQ_MUST_CHECK; /* none, confirmed; none forgets the package */
+/** Jobs in checking, running or sealing that began before @before_s and aren't marked late. */
+sq_err sq_db_jobs_late(struct sq_db *db, int64_t before_s, int limit, sq_db_on_job on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_job_set_late(struct sq_db *db, const char *id, int64_t late_s) SQ_MUST_CHECK;
 sq_err sq_db_job_next_fence(struct sq_db *db, const char *id, int64_t *out_fence) SQ_MUST_CHECK;
 /** Jobs past expires_s that are neither erasing nor erased. */
 sq_err sq_db_jobs_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_job on, void *ctx) SQ_MUST_CHECK;
@@ -355,6 +359,9 @@ struct sq_db_task {
     int64_t created_ms, started_ms, ended_ms;
     uint32_t err;
     uint64_t cpu_ms, peak_kib;
+    int64_t chunk;           /* of the job's stage, from 0 */
+    uint64_t from_bp, to_bp; /* of the chunk; 0: from the start, to the end */
+    uint64_t sites;          /* of the panel, written by it */
 };
 typedef sq_err (*sq_db_on_task)(void *ctx, const struct sq_db_task *row);
 
@@ -364,7 +371,11 @@ sq_err sq_db_task_get(struct sq_db *db, const uint8_t id[16], struct sq_db_task 
 sq_err sq_db_task_list(struct sq_db *db, const char *job_id, const uint8_t *upload_id, int state, int limit,
                        sq_db_on_task on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_task_count(struct sq_db *db, int state, int64_t *out_n) SQ_MUST_CHECK;
-sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out) SQ_MUST_CHECK; /* oldest; SQ_ENOTFOUND */
+/** The sandbox stage (below 200) to start next: owners take turns, each with his oldest. SQ_ENOTFOUND. */
+sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out) SQ_MUST_CHECK;
+sq_err sq_db_task_set_sites(struct sq_db *db, const uint8_t id[16], uint64_t sites) SQ_MUST_CHECK;
+/** Of @stage that ended before @before_ms, at most 1000 at a time. */
+sq_err sq_db_task_delete_ended(struct sq_db *db, int stage, int64_t before_ms, int64_t *out_n) SQ_MUST_CHECK;
 /** ready -> running: tries + 1, fence + 1; both returned in *out. */
 sq_err sq_db_task_start(struct sq_db *db, const uint8_t id[16], int64_t now_ms, struct sq_db_task *out) SQ_MUST_CHECK;
 /** running -> done (err 0) or failed. SQ_ECONFLICT when @fence isn't the present one: a late answer of an old try. */
@@ -392,9 +403,7 @@ sq_err sq_db_job_objects(struct sq_db *db, const char *job_id, sq_db_on_object o
 struct sq_db_result_file {
     char job_id[SQ_DB_JOB_ID_BYTES];
     char name[64]; /* a name of ours, never the owner's */
-    uint8_t header_object_id[SQ_DB_ID_BYTES]; /* zero: none */
-    uint8_t body_object_id[SQ_DB_ID_BYTES];
-    uint64_t plain_bytes;
+    uint64_t plain_bytes; /* of all parts */
     bool has_sha256;
     uint8_t sha256[32];
 };
@@ -402,6 +411,16 @@ typedef sq_err (*sq_db_on_result_file)(void *ctx, const struct sq_db_result_file
 sq_err sq_db_result_file_put(struct sq_db *db, const struct sq_db_result_file *row) SQ_MUST_CHECK; /* replaces */
 sq_err sq_db_result_files(struct sq_db *db, const char *job_id, sq_db_on_result_file on, void *ctx) SQ_MUST_CHECK; /* by name */
 sq_err sq_db_result_file_count(struct sq_db *db, const char *job_id, int64_t *out_n) SQ_MUST_CHECK;
+
+struct sq_db_result_part {
+    char job_id[SQ_DB_JOB_ID_BYTES];
+    char name[64];
+    int64_t part; /* from 0, without holes */
+    uint8_t object_id[SQ_DB_ID_BYTES];
+};
+typedef sq_err (*sq_db_on_result_part)(void *ctx, const struct sq_db_result_part *row);
+sq_err sq_db_result_part_put(struct sq_db *db, const struct sq_db_result_part *row) SQ_MUST_CHECK; /* of a file that is there; replaces */
+sq_err sq_db_result_parts(struct sq_db *db, const char *job_id, sq_db_on_result_part on, void *ctx) SQ_MUST_CHECK; /* by name, then part */
 sq_err sq_db_result_files_delete(struct sq_db *db, const char *job_id) SQ_MUST_CHECK;
 
 /* ---- notices: what is still to be told, by mail or webhook ----------------------------------------------- */

@@ -34,8 +34,7 @@ static const struct {
      " AND NOT EXISTS (SELECT 1 FROM job WHERE package_object_id = object.id)"
      " AND NOT EXISTS (SELECT 1 FROM job WHERE report_object_id = object.id)"
      " AND NOT EXISTS (SELECT 1 FROM task_object WHERE object_id = object.id)"
-     " AND NOT EXISTS (SELECT 1 FROM result_file WHERE header_object_id = object.id)"
-     " AND NOT EXISTS (SELECT 1 FROM result_file WHERE body_object_id = object.id) LIMIT ?1"},
+     " AND NOT EXISTS (SELECT 1 FROM result_part WHERE object_id = object.id) LIMIT ?1"},
     {SQ_DB_DOUBT_job_data_left, &objects,
      "WHERE state NOT IN (3, 4) AND kind NOT IN (12, 13) AND (EXISTS (SELECT 1 FROM task_object o JOIN task t ON t.id = o.task_id"
      " JOIN job j ON j.id = t.job_id WHERE o.object_id = object.id AND j.state = 9)"
@@ -51,8 +50,8 @@ static const struct {
      "WHERE state IN (1, 2) AND stage < 200 AND (EXISTS (SELECT 1 FROM job WHERE id = task.job_id AND state IN (5, 6, 7, 8, 9))"
      " OR EXISTS (SELECT 1 FROM upload WHERE id = task.upload_id AND state IN (3, 4, 5))) LIMIT ?1"},
     {SQ_DB_DOUBT_result_lost, &jobs,
-     "WHERE state = 5 AND claim_state <> 3 AND EXISTS (SELECT 1 FROM result_file f JOIN object o ON o.id IN"
-     " (f.body_object_id, f.header_object_id) WHERE f.job_id = job.id AND o.state <> 2) LIMIT ?1"},
+     "WHERE state = 5 AND claim_state <> 3 AND EXISTS (SELECT 1 FROM result_part p JOIN object o ON o.id = p.object_id"
+     " WHERE p.job_id = job.id AND o.state <> 2) LIMIT ?1"},
 };
 
 sq_err sq_db_doubts(struct sq_db *db, int limit, sq_db_on_doubt on, void *ctx)

@@ -33,6 +33,7 @@ static const struct sq_column job_columns[] = {
     SQ_COLUMN(sq_db_job, variants_overlap, U64),
     SQ_COLUMN(sq_db_job, variants_out, U64),
     SQ_COLUMN(sq_db_job, n_fence, I64),
+    SQ_COLUMN(sq_db_job, late_s, I64_OR_NULL),
 };
 static const struct sq_db_rows_of jobs = SQ_ROWS_OF("job", job_columns, sq_db_job);
 SQ_DB_DEFINE_EACH(job, &jobs, sq_db_job, sq_db_on_job)
@@ -230,6 +231,17 @@ sq_err sq_db_job_next_fence(struct sq_db *db, const char *id, int64_t *out_fence
     return sq_db_no(db, "UPDATE job SET n_fence = n_fence + 1 WHERE id = ?1 RETURNING n_fence", ARGS(A_TEXT(id)), out_fence);
 }
 
+sq_err sq_db_jobs_late(struct sq_db *db, int64_t before_s, int limit, sq_db_on_job on, void *ctx)
+{
+    return each_job(db, "WHERE state IN (2, 3, 4) AND started_s < ?1 AND late_s IS NULL ORDER BY id LIMIT ?2",
+                    ARGS(A_NO(before_s), A_NO(sq_db_limit(limit))), on, ctx);
+}
+
+sq_err sq_db_job_set_late(struct sq_db *db, const char *id, int64_t late_s)
+{
+    return sq_db_run_one(db, "UPDATE job SET late_s = ?2 WHERE id = ?1", ARGS(A_TEXT(id), A_NO(late_s)));
+}
+
 /* ---- the end ---- */
 
 sq_err sq_db_jobs_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_job on, void *ctx)
@@ -267,8 +279,6 @@ sq_err sq_db_job_times(struct sq_db *db, const char *job_id, sq_db_on_job_time o
 static const struct sq_column file_columns[] = {
     SQ_COLUMN(sq_db_result_file, job_id, TEXT),
     SQ_COLUMN(sq_db_result_file, name, TEXT),
-    SQ_COLUMN(sq_db_result_file, header_object_id, ID_OR_NULL),
-    SQ_COLUMN(sq_db_result_file, body_object_id, ID),
     SQ_COLUMN(sq_db_result_file, plain_bytes, U64),
     SQ_COLUMN_32_IF(sq_db_result_file, sha256, has_sha256),
 };
@@ -283,6 +293,25 @@ sq_err sq_db_result_file_put(struct sq_db *db, const struct sq_db_result_file *r
 sq_err sq_db_result_files(struct sq_db *db, const char *job_id, sq_db_on_result_file on, void *ctx)
 {
     return each_file(db, "WHERE job_id = ?1 ORDER BY name", ARGS(A_TEXT(job_id)), on, ctx);
+}
+
+static const struct sq_column part_columns[] = {
+    SQ_COLUMN(sq_db_result_part, job_id, TEXT),
+    SQ_COLUMN(sq_db_result_part, name, TEXT),
+    SQ_COLUMN(sq_db_result_part, part, I64),
+    SQ_COLUMN(sq_db_result_part, object_id, ID),
+};
+static const struct sq_db_rows_of parts = SQ_ROWS_OF("result_part", part_columns, sq_db_result_part);
+SQ_DB_DEFINE_EACH(part, &parts, sq_db_result_part, sq_db_on_result_part)
+
+sq_err sq_db_result_part_put(struct sq_db *db, const struct sq_db_result_part *row)
+{
+    return sq_db_insert(db, &parts, true, row);
+}
+
+sq_err sq_db_result_parts(struct sq_db *db, const char *job_id, sq_db_on_result_part on, void *ctx)
+{
+    return each_part(db, "WHERE job_id = ?1 ORDER BY name, part", ARGS(A_TEXT(job_id)), on, ctx);
 }
 
 sq_err sq_db_result_file_count(struct sq_db *db, const char *job_id, int64_t *out_n)

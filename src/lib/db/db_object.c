@@ -171,8 +171,7 @@ sq_err sq_db_object_job(struct sq_db *db, const uint8_t id[16], char out_job_id[
     sq_err e = sq_db_bytes(db,
                            "SELECT max(j) FROM (SELECT t.job_id AS j FROM task_object o JOIN task t ON t.id = o.task_id"
                            "  WHERE o.object_id = ?1 AND t.job_id IS NOT NULL"
-                           " UNION ALL SELECT job_id FROM result_file WHERE header_object_id = ?1"
-                           " UNION ALL SELECT job_id FROM result_file WHERE body_object_id = ?1"
+                           " UNION ALL SELECT job_id FROM result_part WHERE object_id = ?1"
                            " UNION ALL SELECT id FROM job WHERE package_object_id = ?1"
                            " UNION ALL SELECT id FROM job WHERE report_object_id = ?1"
                            " UNION ALL SELECT j2.id FROM upload u JOIN job j2 ON j2.upload_id = u.id"
@@ -213,7 +212,6 @@ sq_err sq_db_object_delete_erased(struct sq_db *db, int64_t before_s, int64_t *o
                      " AND NOT EXISTS (SELECT 1 FROM job WHERE package_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM job WHERE report_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM task_object WHERE object_id = object.id)"
-                     " AND NOT EXISTS (SELECT 1 FROM result_file WHERE header_object_id = object.id)"
-                     " AND NOT EXISTS (SELECT 1 FROM result_file WHERE body_object_id = object.id)",
+                     " AND NOT EXISTS (SELECT 1 FROM result_part WHERE object_id = object.id)",
                      ARGS(A_NO(before_s)), out_n);
 }

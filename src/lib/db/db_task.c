@@ -16,6 +16,10 @@ static const struct sq_column task_columns[] = {
     SQ_COLUMN(sq_db_task, err, U32),
     SQ_COLUMN(sq_db_task, cpu_ms, U64),
     SQ_COLUMN(sq_db_task, peak_kib, U64),
+    SQ_COLUMN(sq_db_task, chunk, I64),
+    SQ_COLUMN(sq_db_task, from_bp, U64),
+    SQ_COLUMN(sq_db_task, to_bp, U64),
+    SQ_COLUMN(sq_db_task, sites, U64),
 };
 static const struct sq_db_rows_of tasks = SQ_ROWS_OF("task", task_columns, sq_db_task);
 SQ_DB_DEFINE_EACH(task, &tasks, sq_db_task, sq_db_on_task)
@@ -49,7 +53,24 @@ sq_err sq_db_task_count(struct sq_db *db, int state, int64_t *out_n)
 
 sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out)
 {
-    return sq_db_get(db, &tasks, "WHERE state = 1 ORDER BY no LIMIT 1", NO_ARGS, out);
+    /* of each owner his oldest; of the owners the one with the fewest sandboxes, then the one who waits longest for one */
+    return sq_db_get(db, &tasks,
+                     "WHERE no = (WITH"
+                     " held (no, state, started_ms, owner) AS (SELECT t.no, t.state, t.started_ms, ifnull(j.owner_id, u.owner_id) FROM task t"
+                     "  LEFT JOIN job j ON j.id = t.job_id LEFT JOIN upload u ON u.id = t.upload_id WHERE t.state IN (1, 2) AND t.stage < 200),"
+                     " first (no, owner) AS (SELECT min(no), owner FROM held WHERE state = 1 GROUP BY owner)"
+                     " SELECT first.no FROM first ORDER BY"
+                     " (SELECT count(*) FROM held WHERE state = 2 AND held.owner = first.owner),"
+                     " ifnull((SELECT max(t.started_ms) FROM task t JOIN job j ON j.id = t.job_id WHERE j.owner_id = first.owner AND t.stage < 200), 0),"
+                     " first.no LIMIT 1)",
+                     NO_ARGS, out);
+}
+
+sq_err sq_db_task_set_sites(struct sq_db *db, const uint8_t id[16], uint64_t sites)
+{
+    if (sites > INT64_MAX)
+        return sq_fail(SQ_ERANGE);
+    return sq_db_run_one(db, "UPDATE task SET sites = ?2 WHERE id = ?1", ARGS(A_ID(id), A_NO(sites)));
 }
 _Static_assert(SQ_DB_task_state_ready == 1 && SQ_DB_task_state_running == 2 && SQ_DB_task_state_failed == 4, "in SQL");
 
@@ -112,6 +133,12 @@ sq_err sq_db_task_cancel(struct sq_db *db, const char *job_id, const uint8_t *up
                      "UPDATE task SET state = 4, err = ?2, ended_ms = ?3, fence = fence + 1"
                      " WHERE upload_id = ?1 AND state IN (1, 2)",
                      ARGS(A_ID(upload_id), A_NO(err), A_NO(now_ms)), out_n);
+}
+
+sq_err sq_db_task_delete_ended(struct sq_db *db, int stage, int64_t before_ms, int64_t *out_n)
+{
+    return sq_db_run(db, "DELETE FROM task WHERE no IN (SELECT no FROM task WHERE state IN (3, 4) AND stage = ?1 AND ended_ms < ?2 LIMIT 1000)",
+                     ARGS(A_NO(stage), A_NO(before_ms)), out_n);
 }
 
 sq_err sq_db_task_delete(struct sq_db *db, const uint8_t id[16])

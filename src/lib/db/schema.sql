@@ -124,7 +124,8 @@ CREATE TABLE job (
     variants_kept INTEGER NOT NULL,
     variants_overlap INTEGER NOT NULL,
     variants_out INTEGER NOT NULL,
-    n_fence INTEGER NOT NULL
+    n_fence INTEGER NOT NULL,
+    late_s INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_owner ON job (owner_id, id);
 CREATE INDEX job_state ON job (state, id);
@@ -155,7 +156,11 @@ CREATE TABLE task (
     ended_ms INTEGER,
     err INTEGER NOT NULL,
     cpu_ms INTEGER NOT NULL,
-    peak_kib INTEGER NOT NULL
+    peak_kib INTEGER NOT NULL,
+    chunk INTEGER NOT NULL CHECK (chunk >= 0),
+    from_bp INTEGER NOT NULL CHECK (from_bp >= 0),
+    to_bp INTEGER NOT NULL CHECK (to_bp >= 0),
+    sites INTEGER NOT NULL CHECK (sites >= 0)
 ) STRICT;
 CREATE INDEX task_job ON task (job_id, no);
 CREATE INDEX task_upload ON task (upload_id, no);
@@ -172,14 +177,21 @@ CREATE INDEX task_object_object ON task_object (object_id);
 CREATE TABLE result_file (
     job_id TEXT NOT NULL REFERENCES job (id) ON DELETE CASCADE,
     name TEXT NOT NULL,
-    header_object_id BLOB REFERENCES object (id),
-    body_object_id BLOB NOT NULL REFERENCES object (id),
     plain_bytes INTEGER NOT NULL,
     sha256 BLOB CHECK (length(sha256) = 32),
     PRIMARY KEY (job_id, name)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX result_file_header ON result_file (header_object_id);
-CREATE INDEX result_file_body ON result_file (body_object_id);
+
+-- the plaintexts of its objects in order of part, one after another, are the file
+CREATE TABLE result_part (
+    job_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    part INTEGER NOT NULL CHECK (part >= 0),
+    object_id BLOB NOT NULL REFERENCES object (id),
+    PRIMARY KEY (job_id, name, part),
+    FOREIGN KEY (job_id, name) REFERENCES result_file (job_id, name) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX result_part_object ON result_part (object_id);
 
 -- AUTOINCREMENT: sqlite_sequence remembers the last number ever given, also after the rows are gone
 CREATE TABLE outbox (

@@ -274,6 +274,11 @@ static void report_bad_peer(struct sq_node *node, enum sq_role peer, unsigned no
         parent_gone();
 }
 
+void sq_node_blame(struct sq_node *node, enum sq_role peer)
+{
+    report_bad_peer(node, peer, 0, SQ_ETIMEOUT);
+}
+
 /* ---- asks: requests from a peer ---- */
 
 static void ask_answer(struct sq_ask *ask, const struct sq_msg *m)

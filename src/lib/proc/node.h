@@ -64,6 +64,9 @@ sq_err sq_node_do(struct sq_node *node, enum sq_role peer, const struct sq_msg *
 /** sq_node_tell - send a message that wants no reply. */
 sq_err sq_node_tell(struct sq_node *node, enum sq_role peer, const struct sq_msg *m) SQ_MUST_CHECK;
 
+/** sq_node_blame - @peer answers nobody any more: parent ends it, and starts another. */
+void sq_node_blame(struct sq_node *node, enum sq_role peer);
+
 /* inside a handler */
 enum sq_role sq_ask_from(const struct sq_ask *ask);
 /** Counts the sockets to this peer: it grows when the peer was restarted, and an older number is of a peer that is gone. */
