@@ -45,7 +45,7 @@ static void read_result(int header, int body, uint64_t n_sample)
     free(all);
 }
 
-static void finish(uint8_t how, int index, int meta, int body, uint64_t n_sample)
+static void finish(uint8_t how, int index, int body, uint64_t n_sample)
 {
     struct worker w = worker_new(how);
     struct sq_buf ids;
@@ -54,15 +54,13 @@ static void finish(uint8_t how, int index, int meta, int body, uint64_t n_sample
     for (uint64_t i = 0; i < n_sample; i++)
         sq_assert(!sq_buf_addf(&ids, "person %llu\n", (unsigned long long)i));
     again(index);
-    again(meta);
     w.port[0] = fuzz_file_of(0, ids.p, ids.n);
     w.port[1] = index;
-    w.port[2] = meta;
-    w.port[3] = fuzz_file_of(1, NULL, 0);
-    w.port[4] = fuzz_file_of(2, NULL, 0);
+    w.port[2] = fuzz_file_of(1, NULL, 0);
+    w.port[3] = fuzz_file_of(2, NULL, 0);
     sq_assert(!stage_finish(&w));
     sq_buf_done(&ids);
-    read_result(w.port[3], body, n_sample);
+    read_result(w.port[2], body, n_sample);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -94,8 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     again(map_fd);
     m.port[3] = fuzz_file_of(4, NULL, 0);
     m.port[4] = fuzz_file_of(5, NULL, 0);
-    m.port[5] = fuzz_file_of(6, NULL, 0);
     if (!stage_impute(&m))
-        finish(how, m.port[4], m.port[5], m.port[3], m.counts.n_sample);
+        finish(how, m.port[4], m.port[3], m.counts.n_sample);
     return 0;
 }

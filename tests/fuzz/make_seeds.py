@@ -150,9 +150,10 @@ def tbi():
 
 def finish():
     meta = b"##fileformat=VCFv4.2\n##source=sequester\n##contig=<ID=22>\n"
-    index = b"sqindex1" + struct.pack("<Q", 2) + tbi()
-    put("finish", "two", b"\n%%\n".join((b"sequester-ids/v1 2\nNA00001\nNA00002\n"[:-1], meta[:-1], index)))
-    put("finish", "other_count", b"\n%%\n".join((b"sequester-ids/v1 3\nNA00001\nNA00002"[:-1], meta[:-1], index)))
+    part = b"sqindex2" + struct.pack("<4Q", 2, 1000, len(meta), len(tbi())) + meta + tbi()
+    put("finish", "two", b"\n%%\n".join((b"sequester-ids/v1 2\nNA00001\nNA00002\n"[:-1], part)))
+    put("finish", "two_chunks", b"\n%%\n".join((b"sequester-ids/v1 2\nNA00001\nNA00002\n"[:-1], part + part)))
+    put("finish", "other_count", b"\n%%\n".join((b"sequester-ids/v1 3\nNA00001\nNA00002"[:-1], part)))
 
 
 def gmap():
