@@ -67,6 +67,14 @@ def program_of(pid):
         return open("/proc/%s/cmdline" % pid).read().split("\0")[0]
 
 
+def tracer():
+    """SEQUESTER_TEST_TRACE=DIR: strace below every process of the hub, one file a thread (tools/calls reads them)."""
+    where = os.environ.get("SEQUESTER_TEST_TRACE")
+    if not where:
+        return []
+    return ["strace", "-D", "-ff", "-qq", "-s", "24", "-o", os.path.join(tempfile.mkdtemp(dir=where), "t")]
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -106,7 +114,7 @@ class Hub:
     # ---- life ----
     def start(self, wait_up=True):
         log = open(self.log_path, "ab")
-        self.parent = subprocess.Popen([os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
+        self.parent = subprocess.Popen([*tracer(), os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True, **self.user_is)
         log.close()
         if wait_up:
