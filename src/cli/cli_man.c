@@ -204,7 +204,6 @@ static void man_ini(FILE *to)
 {
     size_t n;
     const struct sq_key_row *rows = sq_key_rows(&n);
-    static const char *const types[] = {"text", "path", "number", "yes or no"};
     title("sequester.ini", 5, "configuration of a Sequester server", to);
     fputs(".SH DESCRIPTION\nOne\n.I key = value\na line; a line that begins with ; is a comment.\n"
           "A key that isn't given has its default.\n"
@@ -215,7 +214,7 @@ static void man_ini(FILE *to)
     for (size_t i = 0; i < n; i++) {
         fputs(".TP\n.BR ", to);
         plain(rows[i].name, to);
-        fprintf(to, " \" (%s", types[rows[i].type]);
+        fprintf(to, " \" (%s", sq_key_type_name(rows[i].type));
         if (*rows[i].fallback) {
             fputs(", default: ", to);
             plain(rows[i].fallback, to);

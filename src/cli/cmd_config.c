@@ -147,14 +147,13 @@ int cmd_config_check(struct cli *c)
 
 int cmd_config_explain(struct cli *c)
 {
-    static const char *const types[] = {"text", "path", "number", "yes or no", "URL", "mail address"};
     size_t n;
     const struct sq_key_row *rows = sq_key_rows(&n);
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         if (!c->opt[OPT_json])
-            printf("%s = %s\n    %s (%s)\n", rows[i].name, rows[i].fallback, rows[i].text, types[rows[i].type]);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "key", rows[i].name, "type", types[rows[i].type],
+            printf("%s = %s\n    %s (%s)\n", rows[i].name, rows[i].fallback, rows[i].text, sq_key_type_name(rows[i].type));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "key", rows[i].name, "type", sq_key_type_name(rows[i].type),
                                               "default", rows[i].fallback, "text", rows[i].text));
     }
     json_t *j = json_pack("{s:o}", "data", list);

@@ -41,7 +41,7 @@ def test_rights_are_those_of_the_page():
         pids = {"parent": h.parent.pid, **{role: h.pids(role)[-1] for role in hub.ROLES}}
         (inner,) = children(pids["jailer"])
         outer = status(pids["jailer"])
-        assert int(outer["CapEff"], 16) == 0 and outer["Seccomp"] == "2", outer
+        assert int(outer["CapEff"], 16) == 0 and outer["Seccomp"] == hub.SECCOMP, outer
         pids["jailer"] = inner
         is_runc = not os.path.exists("/usr/bin/crun")
         uids = set()
@@ -55,7 +55,7 @@ def test_rights_are_those_of_the_page():
             bound = mask | (1 << CAP["CHOWN"] if role == "jailer" else 0)  # which runtime it uses is found out when the bound stands
             assert int(s["CapBnd"], 16) == bound, (role, s["CapBnd"], "%x" % bound)
             assert int(s["CapInh"], 16) == int(s["CapAmb"], 16) == 0, (role, s)
-            assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2", (role, s)
+            assert s["NoNewPrivs"] == "1" and s["Seccomp"] == hub.SECCOMP, (role, s)
             assert limit_of_core(pid) == ["0", "0"], (role, limit_of_core(pid))
             if role not in ("parent", "jailer"):
                 uids.add(s["Uid"])

@@ -53,14 +53,14 @@ def check(runtime):
         for role in hub.ROLES:
             pid = h.pids(role)[-1]
             s = status(pid)
-            assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2", (role, s)
+            assert s["NoNewPrivs"] == "1" and s["Seccomp"] == hub.SECCOMP, (role, s)
             assert_caps(pid, 0, role)
             if role != "jailer":
                 uids[role] = set(map(int, s["Uid"].split()))
                 assert s["Groups"].strip() == "", (role, s["Groups"])
         inner = child_of(h.pids("jailer")[-1])
         s = status(inner)
-        assert s["NoNewPrivs"] == "1" and s["Seccomp"] == "2", s
+        assert s["NoNewPrivs"] == "1" and s["Seccomp"] == hub.SECCOMP, s
         assert_caps(inner, said["`jailer`, the inner one, with " + runtime], "jailer")
         alone = [next(iter(u)) for u in uids.values() if len(u) == 1]
         assert len(set(alone)) == len(uids) and 0 not in alone, uids  # each a user of its own

@@ -37,8 +37,11 @@ PASSWORD = "correct-Horse-battery-42-%s"
 ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer", "courier"]
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import contract  # noqa: E402
+import sanitizer  # noqa: E402
 import wire  # noqa: E402
 
+REGISTRAR = os.path.join(BUILD, "sequester-registrar")
+SECCOMP = sanitizer.seccomp(REGISTRAR)  # in /proc/PID/status, of every process of ours
 WIRE = wire.Table(os.path.join(ROOT, "src/lib/wire/messages.def"))
 
 
@@ -73,6 +76,11 @@ def tracer():
     if not where:
         return []
     return ["strace", "-D", "-ff", "-qq", "-s", "24", "-o", os.path.join(tempfile.mkdtemp(dir=where), "t")]
+
+
+def assert_memory(what, kib, most_mib):
+    """what: the process. In a build with a sanitizer it is only said."""
+    sanitizer.bounded(REGISTRAR, what, kib, most_mib << 10)
 
 
 class Answer:
@@ -151,7 +159,7 @@ class Hub:
         assert not found or kind, "a sanitizer found: " + found
 
     def sanitizer_reports(self):
-        """What ASan, UBSan or TSan (tools/check asan-e2e, tsan-e2e) wrote into the log, or ""."""
+        """What ASan, UBSan or TSan (tools/check asan, tsan) wrote into the log, or ""."""
         text = self.log()
         at = re.search(r"^.*(?:(?:ERROR|WARNING): \w+Sanitizer|: runtime error: )", text, re.M)
         if at:

@@ -19,6 +19,25 @@ const struct sq_key_row *sq_key_rows(size_t *out_n)
     return rows;
 }
 
+const char *sq_key_type_name(enum sq_key_type type)
+{
+    switch (type) {
+    case SQ_KEY_TEXT:
+        return "text";
+    case SQ_KEY_PATH:
+        return "path";
+    case SQ_KEY_NUMBER:
+        return "number";
+    case SQ_KEY_YESNO:
+        return "yes or no";
+    case SQ_KEY_URL:
+        return "URL";
+    case SQ_KEY_MAIL:
+        return "mail address";
+    }
+    return "?";
+}
+
 const struct sq_key_row *sq_key_row_of(const char *name)
 {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -20,6 +20,8 @@ struct sq_key_row {
 };
 
 const struct sq_key_row *sq_key_rows(size_t *out_n);
+/** sq_key_type_name - "text", "path" and so on, as pages and people read it. */
+const char *sq_key_type_name(enum sq_key_type type);
 /** sq_key_row_of - the row called @name, or NULL. */
 const struct sq_key_row *sq_key_row_of(const char *name);
 /** sq_key_fallback - the value of @row where the file has none: for root the table's; an ordinary user has places of his own. */

@@ -14,6 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.abspath(os.path.join(HERE, "..", "..", ".."))
 sys.path[:0] = [os.path.join(ROOT, "tests", "support"), os.path.join(ROOT, "tests", "oracle")]
+import sanitizer  # noqa: E402
 import vault  # noqa: E402
 import wire  # noqa: E402
 from cryptography import x509  # noqa: E402
@@ -64,6 +65,7 @@ class World:
         self.port = self.listener.getsockname()[1]
         self.log_path = os.path.join(self.folder, "log")
         self.log = open(self.log_path, "wb")
+        self.program = program
         self.child = wire.Child(self.table, program, "gateway", stderr=self.log)
         self.child.take("listen", self.listener.fileno())
         self.listener.close()
