@@ -231,7 +231,8 @@ static int await_erased(struct http *h, const char *id, bool is_upload, json_t *
             return rc;
         bool is_complete =
             json_is_true(json_object_get(now, "complete")) && (is_upload || !strcmp(out_text(now, "state"), "erased"));
-        size_t n = json_array_size(json_object_get(now, "receipts"));
+        const json_t *count = json_object_get(now, "count"); /* of a job; an upload's fit one answer */
+        size_t n = count ? (size_t)json_integer_value(count) : json_array_size(json_object_get(now, "receipts"));
         json_decref(now);
         if (is_complete) {
             json_object_set_new(*j, "state", json_string("erased"));

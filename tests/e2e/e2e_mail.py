@@ -148,7 +148,9 @@ def test_the_life_of_a_job_is_told():
         jobs = {r["job"] for r in found if r["objects"][0]["kind"] != "upload"}  # the raw upload went before there was a job
         assert len(jobs) == 1 and "0" * 32 not in jobs, found
         assert "signed receipts (%d)" % len(found) in m.text
-        served = b"".join(r.encode() for r in w.ada.get("/api/v1/jobs/%s/receipt" % job)["receipts"])
+        page = w.ada.get("/api/v1/jobs/%s/receipt" % job)
+        assert page["next"] is None and m.receipts.startswith(page["job_receipt"].encode()), page
+        served = b"".join(r.encode() for r in [page["job_receipt"], *page["receipts"]])
         assert sorted(served.split(b"sequester-receipt/v1")) == sorted(m.receipts.split(b"sequester-receipt/v1"))
         # an upload that nobody used; a job that can't be done
         up = w.ada.upload_raw(open(hub.TARGET, "rb").read(), "secretfile.vcf.gz").json["id"]

@@ -70,6 +70,7 @@ def test_main_job(uid=None):
                 open(f, "w").write(r)
                 p = subprocess.run([hub.CLI, "receipt", "verify", f, "--vkey", vkey], capture_output=True, text=True)
                 assert p.returncode == 0, p.stdout + p.stderr
+            one_for_all(ada, job["id"], receipts, vkey, d)
         events, before = [], 0
         while before is not None:
             page = ada.get("/api/v1/jobs/%s/audit?limit=100&before=%d" % (job["id"], before))
@@ -80,6 +81,38 @@ def test_main_job(uid=None):
         # nothing is left but the panel and its map
         assert len(h.objects()) == 2, h.objects()
         h.verify_log()
+
+
+def one_for_all(ada, job, page, vkey, d):
+    """The job's own receipt: alone, with all the others, and never with others than its own."""
+    def verify(*notes):
+        path = os.path.join(d, "some")
+        with open(path, "w") as f:
+            f.write("".join(notes))
+        p = subprocess.run([hub.CLI, "receipt", "verify", path, "--vkey", vkey, "--json"], capture_output=True, text=True)
+        return p.returncode, json.loads(p.stdout or p.stderr)
+    whole, singles = page["job_receipt"], page["receipts"]
+    lines = sorted("%s %s\n" % (next(x.split()[1] for x in r.splitlines() if x.startswith("object ")), hashlib.sha256(r[:r.index("\n\n") + 1].encode()).hexdigest())
+                   for r in singles)
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert "\nreceipts-sha256 %s\n" % digest in whole and "\nobjects %d\n" % len(singles) in whole, whole
+    code, j = verify(whole)
+    assert code == 0 and j["jobs"][0]["compared"] is False and j["jobs"][0]["objects"] == len(singles), j
+    code, j = verify(whole, *reversed(singles))
+    assert code == 0 and j["jobs"][0]["compared"] is True, j
+    assert verify(whole, *singles[1:])[1]["jobs"][0]["compared"] is False
+    assert verify(whole, *singles[1:], singles[2])[1]["jobs"][0]["compared"] is False, "one twice doesn't stand for another"
+    assert verify(whole.replace("objects ", "objects 1"), *singles)[0] == 5
+    # page by page
+    seen, after = [], ""
+    while after is not None:
+        p = ada.get("/api/v1/jobs/%s/receipt?limit=3%s" % (job, after and "&after=" + after))
+        assert len(p["receipts"]) <= 3 and p["count"] == len(singles) and p["job_receipt"] == whole
+        seen += p["receipts"]
+        after = p["next"]
+    assert seen == singles
+    ada.call("GET", "/api/v1/jobs/%s/receipt?limit=0" % job, status=400)
+    ada.call("GET", "/api/v1/jobs/%s/receipt?after=zz" % job, status=400)
 
 
 def test_qc_only():

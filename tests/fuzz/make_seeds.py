@@ -206,6 +206,7 @@ def vault():
     put("vault_open", "trailer", b"\1" + clear + golden("vault/hello.sqo")[:68])
     put("unzip", "package", golden("vault/package.zip"))
     put("receipt", "two", golden("receipt/two-objects.txt"))
+    put("receipt", "job", golden("receipt/job.txt"))
 
 
 def config():

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 
-#define RECEIPT_FIRST_LINE "sequester-receipt/v1\n"
 #define NOTE_MAX_BYTES 12288
 
 static sq_err site_key(struct keeper *k, enum sq_slab_type type, struct sq_key **out)
@@ -180,15 +179,23 @@ void on_tree_reset(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         sq_ask_ok(ask);
 }
 
+static bool is_receipt(struct sq_span text)
+{
+    static const char *const first[] = {"sequester-receipt/v1\n", "sequester-job-receipt/v1\n"};
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
+        if (text.n > strlen(first[i]) && !memcmp(text.p, first[i], strlen(first[i])))
+            return true;
+    return false;
+}
+
 void on_receipt_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
     struct sq_span text = m->u.receipt_sign.text;
-    const size_t n_first = sizeof RECEIPT_FIRST_LINE - 1;
     char name[SQ_NOTE_NAME_BYTES];
     struct sq_buf note;
     sq_buf_init(&note, NOTE_MAX_BYTES);
-    sq_err err = text.n > n_first && !memcmp(text.p, RECEIPT_FIRST_LINE, n_first) ? SQ_OK : sq_fail(SQ_ERANGE);
+    sq_err err = is_receipt(text) ? SQ_OK : sq_fail(SQ_ERANGE);
     int n = snprintf(name, sizeof name, "%s/receipt", k->origin);
     if (!err && (n < 0 || (size_t)n >= sizeof name))
         err = sq_fail(SQ_ECONFIG);

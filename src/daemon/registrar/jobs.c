@@ -48,8 +48,11 @@ static sq_err take_object(void *ctx, const struct sq_db_object *row)
 {
     struct erasing *x = ctx;
     bool is_ours = row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map;
-    if (is_ours && row->state != SQ_DB_object_state_erased && x->n < MAX_JOB_OBJECTS)
-        memcpy(x->object[x->n++].id, row->id, ID);
+    if (!is_ours || row->state == SQ_DB_object_state_erased || row->state == SQ_DB_object_state_erasing)
+        return SQ_OK;
+    if (x->n == MAX_JOB_OBJECTS)
+        return sq_fail(SQ_ELIMIT); /* not half of it */
+    memcpy(x->object[x->n++].id, row->id, ID);
     return SQ_OK;
 }
 
@@ -393,54 +396,4 @@ sq_err api_job_cancel(struct api *a)
 sq_err api_job_delete(struct api *a)
 {
     return end_job(a, tx_delete, "erasing");
-}
-
-/* ---- receipts: one signed note an object ---- */
-
-struct receipts {
-    uint8_t id[MAX_JOB_OBJECTS][ID];
-    size_t n;
-    unsigned n_missing;
-};
-
-static sq_err take_receipt(void *ctx, const struct sq_db_object *row)
-{
-    struct receipts *x = ctx;
-    if (row->has_receipt && x->n < MAX_JOB_OBJECTS)
-        memcpy(x->id[x->n++], row->id, ID);
-    else if (row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map)
-        x->n_missing++;
-    return SQ_OK;
-}
-
-sq_err api_job_receipt(struct api *a)
-{
-    struct sq_db_job job;
-    sq_err e = job_by_param(a, &job);
-    if (e)
-        return e;
-    struct receipts x = {.n = 0};
-    struct sq_db_upload u = {.state = 0};
-    json_t *list_of = json_array();
-    struct sq_db *db = db_lock(a->r);
-    e = sq_db_job_objects(db, job.id, take_receipt, &x);
-    /* the raw upload is the job's too, though no stage of it names it */
-    if (!e && !is_zero(job.upload_id) && !sq_db_upload_get(db, job.upload_id, &u) && x.n < MAX_JOB_OBJECTS)
-        memcpy(x.id[x.n++], u.object_id, ID);
-    for (size_t i = 0; i < x.n && !e; i++) {
-        struct sq_buf text;
-        sq_buf_init(&text, SQ_DB_RECEIPT_MAX_BYTES + 1);
-        sq_err found = sq_db_object_receipt(db, x.id[i], &text);
-        if (!found)
-            json_array_append_new(list_of, json_stringn((const char *)text.p, text.n));
-        else
-            x.n_missing++;
-        sq_buf_done(&text);
-    }
-    db_unlock(a->r);
-    if (e)
-        json_decref(list_of);
-    else
-        a->answer = json_pack("{s:s, s:s, s:o, s:b}", "id", job.id, "state", sq_db_name(SQ_DB_job_state, job.state), "receipts", list_of, "complete", x.n_missing == 0);
-    return e;
 }

@@ -184,7 +184,10 @@ static sq_err take_upload_objects(struct sq_db *db, const uint8_t upload_id[ID],
 
 static sq_err add_receipts(struct sq_db *db, struct parcel *p)
 {
-    sq_err e = SQ_OK;
+    /* the job's own first: it binds the others, also those that find no place */
+    sq_err e = p->row.kind == SQ_DB_notice_kind_job_erased ? sq_db_job_receipt(db, p->row.job_id, &p->receipts) : SQ_OK;
+    if (e == SQ_ENOTFOUND)
+        e = SQ_OK;
     for (size_t i = 0; i < p->n_object && !e; i++) {
         size_t before = p->receipts.n;
         e = sq_db_object_receipt(db, p->object[i], &p->receipts);

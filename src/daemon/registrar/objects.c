@@ -384,17 +384,8 @@ static sq_err receipt_of(struct registrar *r, const struct erased *x, uint64_t k
     struct sq_buf text;
     sq_buf_init(&text, SQ_RECEIPT_MAX_BYTES);
     sq_err e = sq_receipt_text(&receipt, &text);
-    struct sq_packet *pkt = sq_packet_new();
-    if (!e && !pkt)
-        e = sq_fail(SQ_ENOMEM);
-    struct sq_msg ask = sq_msg_of(receipt_sign, .text = sq_span_of(text.p, text.n)), m;
     if (!e)
-        e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
-    if (!e)
-        e = sq_buf_add(out, m.u.note_is.note.p, m.u.note_is.note.n);
-    if (!e)
-        e = sq_buf_add(out, "", 1);
-    sq_packet_free(pkt);
+        e = receipt_sign(r, &text, out);
     sq_buf_done(&text);
     return e;
 }
@@ -514,9 +505,15 @@ static sq_err count_left(void *ctx, const struct sq_db_object *row)
     return SQ_OK;
 }
 
+struct job_ending {
+    const struct sq_db_job *job;
+    const char *receipt; /* NULL: nothing of it was ever kept */
+};
+
 static sq_err tx_job_erased(struct tx *tx, void *ctx)
 {
-    const struct sq_db_job *job = ctx;
+    const struct job_ending *x = ctx;
+    const struct sq_db_job *job = x->job;
     struct job_left l = {0};
     struct sq_db_upload u;
     sq_err e = sq_db_job_objects(tx->db, job->id, count_left, &l);
@@ -532,8 +529,27 @@ static sq_err tx_job_erased(struct tx *tx, void *ctx)
         return e;
     uint8_t id[ID];
     job_audit_id(job->id, id);
-    e = tx_job_state(tx, job, SQ_DB_job_state_erased, NULL);
+    if (x->receipt)
+        e = sq_db_job_set_receipt(tx->db, job->id, x->receipt);
+    if (!e)
+        e = tx_job_state(tx, job, SQ_DB_job_state_erased, NULL);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_erased, .subject = job->owner_id, .object = id, .a = l.n});
+}
+
+/* The receipt of the whole is made when the last object has its own; until then the job isn't erased. */
+static sq_err finish_job(struct registrar *r, const struct sq_db_job *job)
+{
+    struct job_ending x = {.job = job};
+    struct sq_buf receipt;
+    sq_buf_init(&receipt, SQ_DB_RECEIPT_MAX_BYTES + 1);
+    bool is_ready = false;
+    sq_err e = job_receipt_make(r, job, &is_ready, &receipt);
+    if (!e && is_ready) {
+        x.receipt = receipt.n ? (const char *)receipt.p : NULL;
+        e = commit(r, tx_job_erased, &x);
+    }
+    sq_buf_done(&receipt);
+    return e;
 }
 
 static void finish_jobs(struct registrar *r)
@@ -544,7 +560,9 @@ static void finish_jobs(struct registrar *r)
     sq_err e = sq_db_job_list(db, NULL, SQ_DB_job_state_erasing, NULL, 16, take_job, &j);
     db_unlock(r);
     for (size_t i = 0; i < j.n && !e; i++)
-        e = commit(r, tx_job_erased, &j.job[i]);
+        e = finish_job(r, &j.job[i]);
+    if (e && e != SQ_EDOWN && e != SQ_ESEALED && e != SQ_ETIMEOUT)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "job_receipt"), SQ_LW("code", sq_err_name(e)));
 }
 
 static pthread_mutex_t erase_lock = PTHREAD_MUTEX_INITIALIZER;

@@ -6,6 +6,7 @@
  *     auth.c       who is asking
  *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
  *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
+ *     receipts.c   what says that they are gone
  *     plan.c       which stage runs next
  *     plan_over.c  what a task's end means
  *     plan_runner.c    what runner says of it
@@ -226,6 +227,12 @@ void uploads_of_dead_gateway(struct registrar *r);
 sq_err upload_by_param(struct api *a, struct sq_db_upload *out) SQ_MUST_CHECK;
 /** Inside a transaction: all objects of an upload go, its state is erased. */
 sq_err tx_upload_erase(struct tx *tx, const struct sq_db_upload *u, const struct caller *by) SQ_MUST_CHECK;
+
+/* ---- receipts.c ---- */
+/** keeper's signature under a receipt's @text; @out: the note, and a NUL behind it. */
+sq_err receipt_sign(struct registrar *r, const struct sq_buf *text, struct sq_buf *out) SQ_MUST_CHECK;
+/** The receipt of a whole job (as above; stays empty when nothing was ever kept); *out_is_ready false: objects of it are not erased yet. */
+sq_err job_receipt_make(struct registrar *r, const struct sq_db_job *job, bool *out_is_ready, struct sq_buf *out) SQ_MUST_CHECK;
 
 /* ---- jobs.c ---- */
 sq_err job_by_param(struct api *a, struct sq_db_job *out) SQ_MUST_CHECK;

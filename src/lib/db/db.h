@@ -324,6 +324,9 @@ sq_err sq_db_job_failed(struct sq_db *db, const char *id, const struct sq_db_why
 sq_err sq_db_job_set_progress(struct sq_db *db, const char *id, uint64_t done, uint64_t total) SQ_MUST_CHECK;
 sq_err sq_db_job_set_expires(struct sq_db *db, const char *id, int64_t expires_s) SQ_MUST_CHECK;
 sq_err sq_db_job_set_report(struct sq_db *db, const char *id, const uint8_t report_object_id[16]) SQ_MUST_CHECK; /* zero: none any more */
+/** The signed receipt of the whole job, once it is erased. */
+sq_err sq_db_job_set_receipt(struct sq_db *db, const char *id, const char *receipt) SQ_MUST_CHECK;
+sq_err sq_db_job_receipt(struct sq_db *db, const char *id, struct sq_buf *out) SQ_MUST_CHECK; /* SQ_ENOTFOUND: none yet */
 sq_err sq_db_job_set_counts(struct sq_db *db, const char *id, uint64_t samples, uint64_t variants_in, uint64_t kept,
                             uint64_t overlap, uint64_t out) SQ_MUST_CHECK;
 sq_err sq_db_job_set_upload(struct sq_db *db, const char *id, const uint8_t upload_id[16]) SQ_MUST_CHECK; /* zero: forgotten */
@@ -397,6 +400,10 @@ sq_err sq_db_task_object_put(struct sq_db *db, const struct sq_db_task_object *r
 sq_err sq_db_task_objects(struct sq_db *db, const uint8_t task_id[16], sq_db_on_task_object on, void *ctx) SQ_MUST_CHECK; /* by port */
 /** Every object that a task of @job_id names (each once): what must go when the job goes. */
 sq_err sq_db_job_objects(struct sq_db *db, const char *job_id, sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+/** Those of the job and of its upload that have a receipt, by id. @after: the last id of the page before (NULL: from the first). */
+sq_err sq_db_job_receipts(struct sq_db *db, const char *job_id, const uint8_t *after, int limit, sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+/** How many of them have a receipt, how many have none yet, how many are being erased. */
+sq_err sq_db_job_receipt_count(struct sq_db *db, const char *job_id, int64_t *out_n, int64_t *out_n_missing, int64_t *out_n_erasing) SQ_MUST_CHECK;
 
 /* ---- result files --------------------------------------------------------------------------------------- */
 

@@ -176,6 +176,18 @@ sq_err sq_db_job_set_report(struct sq_db *db, const char *id, const uint8_t repo
                          ARGS(A_TEXT(id), sq_arg_id_or_null(report_object_id)));
 }
 
+sq_err sq_db_job_set_receipt(struct sq_db *db, const char *id, const char *receipt)
+{
+    if (strlen(receipt) > SQ_DB_RECEIPT_MAX_BYTES)
+        return sq_fail(SQ_ERANGE);
+    return sq_db_run_one(db, "UPDATE job SET receipt = ?2 WHERE id = ?1", ARGS(A_TEXT(id), A_TEXT(receipt)));
+}
+
+sq_err sq_db_job_receipt(struct sq_db *db, const char *id, struct sq_buf *out)
+{
+    return sq_db_bytes(db, "SELECT receipt FROM job WHERE id = ?1", ARGS(A_TEXT(id)), out);
+}
+
 sq_err sq_db_job_set_counts(struct sq_db *db, const char *id, uint64_t samples, uint64_t variants_in, uint64_t kept,
                             uint64_t overlap, uint64_t out)
 {

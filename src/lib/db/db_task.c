@@ -116,6 +116,9 @@ sq_err sq_db_task_end(struct sq_db *db, const uint8_t id[16], int64_t fence, uin
 sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16])
 {
     sq_err e = may_become(db, id, SQ_DB_task_state_ready);
+    if (!e) /* what this try wrote goes, and stays the job's: its receipts are the job's too */
+        e = sq_db_run(db, "UPDATE task_object SET port = port + 256 * (SELECT max(1, tries) FROM task WHERE id = ?1) WHERE task_id = ?1 AND port < 256",
+                      ARGS(A_ID(id)), NULL);
     return e ? e : sq_db_run_one(db, "UPDATE task SET state = 1 WHERE id = ?1", ARGS(A_ID(id)));
 }
 
@@ -173,4 +176,26 @@ sq_err sq_db_job_objects(struct sq_db *db, const char *job_id, sq_db_on_object o
                        "WHERE id IN (SELECT object_id FROM task_object WHERE task_id IN (SELECT id FROM task WHERE job_id = ?1))"
                        " ORDER BY id",
                        ARGS(A_TEXT(job_id)), on, ctx);
+}
+
+_Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_object_kind_map == 13 && SQ_DB_object_state_erasing == 3, "in SQL");
+#define ERASABLE_OF_JOB                                                                                                \
+    " kind NOT IN (12, 13) AND id IN (SELECT object_id FROM task_object WHERE task_id IN (SELECT id FROM task WHERE job_id = ?1)" \
+    " UNION SELECT object_id FROM upload WHERE id = (SELECT upload_id FROM job WHERE id = ?1)"                           \
+    " UNION SELECT ids_object_id FROM upload WHERE id = (SELECT upload_id FROM job WHERE id = ?1)"                       \
+    " UNION SELECT genotypes_object_id FROM upload WHERE id = (SELECT upload_id FROM job WHERE id = ?1))"
+
+sq_err sq_db_job_receipts(struct sq_db *db, const char *job_id, const uint8_t *after, int limit, sq_db_on_object on, void *ctx)
+{
+    return each_object(db, "WHERE receipt IS NOT NULL AND id > ifnull(?2, x'') AND" ERASABLE_OF_JOB " ORDER BY id LIMIT ?3",
+                       ARGS(A_TEXT(job_id), A_BYTES(after, 16), A_NO(sq_db_limit(limit))), on, ctx);
+}
+
+sq_err sq_db_job_receipt_count(struct sq_db *db, const char *job_id, int64_t *out_n, int64_t *out_n_missing, int64_t *out_n_erasing)
+{
+    const struct sq_arg *args = ARGS(A_TEXT(job_id));
+    sq_err e = sq_db_no(db, "SELECT count(*) FROM object WHERE receipt IS NOT NULL AND" ERASABLE_OF_JOB, args, out_n);
+    if (!e)
+        e = sq_db_no(db, "SELECT count(*) FROM object WHERE receipt IS NULL AND" ERASABLE_OF_JOB, args, out_n_missing);
+    return e ? e : sq_db_no(db, "SELECT count(*) FROM object WHERE state = 3 AND" ERASABLE_OF_JOB, args, out_n_erasing);
 }

@@ -125,7 +125,8 @@ CREATE TABLE job (
     variants_overlap INTEGER NOT NULL,
     variants_out INTEGER NOT NULL,
     n_fence INTEGER NOT NULL,
-    late_s INTEGER
+    late_s INTEGER,
+    receipt TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_owner ON job (owner_id, id);
 CREATE INDEX job_state ON job (state, id);

@@ -273,3 +273,112 @@ sq_err sq_receipt_read(const char *text, size_t n, struct sq_receipt *out, struc
     free(got);
     return e;
 }
+
+/* ---- of a job ---- */
+
+sq_err sq_job_receipt_add(struct sq_job_receipt *sum, const struct sq_receipt *one)
+{
+    for (uint32_t i = 0; i < one->n_object; i++) {
+        const struct sq_receipt_object *o = &one->object[i];
+        if (o->plain_bytes > UINT64_MAX - sum->plain_bytes || o->sealed_bytes > UINT64_MAX - sum->sealed_bytes ||
+            (unsigned)o->erased.method >= SQ_JOB_RECEIPT_METHODS)
+            return sq_fail(SQ_ERANGE);
+        sum->n_object++;
+        sum->plain_bytes += o->plain_bytes;
+        sum->sealed_bytes += o->sealed_bytes;
+        sum->n_method[o->erased.method]++;
+        if (o->key_destroyed_s && (!sum->first_key_s || o->key_destroyed_s < sum->first_key_s))
+            sum->first_key_s = o->key_destroyed_s;
+        if (o->key_destroyed_s > sum->last_key_s)
+            sum->last_key_s = o->key_destroyed_s;
+    }
+    return SQ_OK;
+}
+
+void sq_job_receipt_line(const struct sq_receipt *one, const uint8_t sha256[32], char out[SQ_JOB_RECEIPT_LINE_BYTES])
+{
+    char id[33], digest[65];
+    sq_hex(one->object[0].object, SQ_STORE_ID_BYTES, id);
+    sq_hex(sha256, 32, digest);
+    snprintf(out, SQ_JOB_RECEIPT_LINE_BYTES, "%s %s\n", id, digest);
+}
+
+sq_err sq_job_receipt_text(const struct sq_job_receipt *r, struct sq_buf *out)
+{
+    uint64_t n = 0;
+    for (unsigned m = 1; m < SQ_JOB_RECEIPT_METHODS; m++)
+        n += r->n_method[m];
+    if (!r->n_object || r->n_method[0] || n != r->n_object || r->made_s <= 0 || r->first_key_s > r->last_key_s)
+        return sq_fail(SQ_ERANGE);
+    struct sq_buf b;
+    sq_buf_init(&b, SQ_RECEIPT_MAX_BYTES);
+    sq_err e = sq_buf_addf(&b, "%s", SQ_JOB_RECEIPT_FIRST_LINE);
+    if (!e)
+        e = add_time(&b, "made", r->made_s);
+    if (!e)
+        e = add_id(&b, "owner", r->owner, sizeof r->owner);
+    if (!e)
+        e = add_id(&b, "job", r->job, sizeof r->job);
+    if (!e)
+        e = sq_buf_addf(&b, "objects %llu\nplain-bytes %llu\nsealed-bytes %llu\n", (unsigned long long)r->n_object,
+                        (unsigned long long)r->plain_bytes, (unsigned long long)r->sealed_bytes);
+    if (!e)
+        e = add_time(&b, "first-key-destroyed", r->first_key_s);
+    if (!e)
+        e = add_time(&b, "last-key-destroyed", r->last_key_s);
+    for (unsigned m = 1; !e && m < SQ_JOB_RECEIPT_METHODS; m++)
+        e = sq_buf_addf(&b, "%s %llu\n", sq_erase_word(m), (unsigned long long)r->n_method[m]);
+    if (!e)
+        e = add_id(&b, "receipts-sha256", r->receipts_sha256, sizeof r->receipts_sha256);
+    for (unsigned m = 1; !e && m < SQ_JOB_RECEIPT_METHODS; m++)
+        if (r->n_method[m])
+            e = sq_buf_addf(&b, "meaning %s: %s\n", sq_erase_word(m), sq_erase_sentence(m));
+    for (size_t i = 0; !e && i < N_LIMIT; i++)
+        e = sq_buf_addf(&b, "limit %s\n", limits[i]);
+    if (!e)
+        e = sq_buf_add(out, b.p, b.n);
+    sq_buf_done(&b);
+    return e;
+}
+
+sq_err sq_job_receipt_read(const char *text, size_t n, struct sq_job_receipt *out, struct sq_why *why)
+{
+    size_t n_first = strlen(SQ_JOB_RECEIPT_FIRST_LINE);
+    if (n > SQ_RECEIPT_MAX_BYTES || n < n_first || memcmp(text, SQ_JOB_RECEIPT_FIRST_LINE, n_first) != 0)
+        return sq_why_set(why, SQ_EFIELD, 1, 0, "sequester-job-receipt/v1", "this is not a job's receipt of a version known here");
+    struct sq_job_receipt got = {.made_s = 0};
+    struct reading r = {.at = text + n_first, .end = text + n, .line = 1, .key = ""};
+    struct sq_buf again;
+    sq_buf_init(&again, SQ_RECEIPT_MAX_BYTES);
+    got.made_s = read_time(&r, "made");
+    read_id(&r, "owner", got.owner, sizeof got.owner, NULL);
+    read_id(&r, "job", got.job, sizeof got.job, NULL);
+    got.n_object = read_number(&r, "objects", UINT32_MAX);
+    got.plain_bytes = read_number(&r, "plain-bytes", UINT64_MAX);
+    got.sealed_bytes = read_number(&r, "sealed-bytes", UINT64_MAX);
+    got.first_key_s = read_time(&r, "first-key-destroyed");
+    got.last_key_s = read_time(&r, "last-key-destroyed");
+    for (unsigned m = 1; m < SQ_JOB_RECEIPT_METHODS; m++)
+        got.n_method[m] = read_number(&r, sq_erase_word(m), UINT32_MAX);
+    read_id(&r, "receipts-sha256", got.receipts_sha256, sizeof got.receipts_sha256, NULL);
+    sq_err e = SQ_OK;
+    if (r.is_bad)
+        e = sq_why_set(why, SQ_EFIELD, r.line, 0, r.key, "this line should have this key and a valid value");
+    else if ((e = sq_job_receipt_text(&got, &again)) == SQ_ERANGE)
+        e = sq_why_set(why, SQ_EFIELD, 0, 0, "", "a value is outside of what a receipt can say");
+    else if (!e && (again.n != n || memcmp(again.p, text, n) != 0))
+        e = sq_why_set(why, SQ_EFIELD, first_difference(text, n, (const char *)again.p, again.n), 0, "",
+                       "this line is not as a receipt has it");
+    if (!e)
+        *out = got;
+    sq_buf_done(&again);
+    return e;
+}
+
+size_t sq_receipt_text_bytes(const char *note, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (note[i] == '\n' && note[i - 1] == '\n')
+            return i;
+    return 0;
+}

@@ -412,6 +412,9 @@ static void test_checkpoints(void **state)
     ok(reg(&f, sq_msg_of(receipt_sign, .text = sq_span_str("sequester-receipt/v1\nobject 00\n")), &is));
     ok(sq_note_open(receipt_vkey, (const char *)is.u.note_is.note.p, is.u.note_is.note.n, &text));
     assert_int_not_equal(sq_note_open(vkey, (const char *)is.u.note_is.note.p, is.u.note_is.note.n, &text), SQ_OK);
+    ok(reg(&f, sq_msg_of(receipt_sign, .text = sq_span_str("sequester-job-receipt/v1\nobjects 1\n")), &is));
+    ok(sq_note_open(receipt_vkey, (const char *)is.u.note_is.note.p, is.u.note_is.note.n, &text));
+    assert_int_equal(reg(&f, sq_msg_of(receipt_sign, .text = sq_span_str("sequester-job-receipt/v2\nobjects 1\n")), NULL), SQ_ERANGE);
     assert_int_equal(reg(&f, sq_msg_of(receipt_sign, .text = sq_span_str(ORIGIN "\n5\nAAAA\n")), NULL), SQ_ERANGE);
     end(&f);
 }

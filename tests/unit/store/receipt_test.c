@@ -167,11 +167,82 @@ static void test_says_where(void **state)
     assert_int_equal(why.line, 1);
 }
 
+/* ---- of a job ---- */
+
+static void job_example(struct sq_job_receipt *j)
+{
+    struct sq_receipt r;
+    memset(j, 0, sizeof *j);
+    example(&r);
+    OK(sq_job_receipt_add(j, &r));
+    r.object[0].key_destroyed_s -= 100;
+    r.object[1].key_destroyed_s = 0;
+    OK(sq_job_receipt_add(j, &r));
+    j->made_s = 1795341700;
+    memset(j->owner, 0x0a, 16);
+    memset(j->job, 0x0b, 16);
+    memset(j->receipts_sha256, 0xcd, 32);
+}
+
+static void test_job_golden(void **state)
+{
+    (void)state;
+    struct sq_job_receipt j, again;
+    struct sq_buf text;
+    char golden[SQ_RECEIPT_MAX_BYTES], line[SQ_JOB_RECEIPT_LINE_BYTES];
+    const char *path = getenv("JOB_RECEIPT_GOLDEN");
+    assert_non_null(path);
+    FILE *f = fopen(path, "re");
+    assert_non_null(f);
+    size_t n = fread(golden, 1, sizeof golden, f);
+    fclose(f);
+    job_example(&j);
+    assert_true(j.n_object == 4 && j.plain_bytes == 4 * 1048576 && j.first_key_s == 1795341490 && j.last_key_s == 1795341590);
+    assert_true(j.n_method[SQ_ERASE_overwritten_verified] == 2 && j.n_method[SQ_ERASE_already_gone] == 2);
+    sq_buf_init(&text, 0);
+    OK(sq_job_receipt_text(&j, &text));
+    assert_int_equal(text.n, n);
+    assert_memory_equal(text.p, golden, n);
+    OK(sq_job_receipt_read((const char *)text.p, text.n, &again, NULL));
+    assert_memory_equal(&again, &j, sizeof j);
+    for (size_t i = 0; i < text.n; i++)
+        assert_int_equal(sq_job_receipt_read((const char *)text.p, i, &again, NULL), SQ_EFIELD);
+    text.p[text.n - 2] ^= 1; /* the last sentence */
+    assert_int_equal(sq_job_receipt_read((const char *)text.p, text.n, &again, NULL), SQ_EFIELD);
+    struct sq_receipt r;
+    example(&r);
+    sq_job_receipt_line(&r, j.receipts_sha256, line);
+    assert_int_equal(strlen(line), SQ_JOB_RECEIPT_LINE_BYTES - 1);
+    assert_memory_equal(line, "01010101010101010101010101010101 cdcd", 37);
+    sq_buf_done(&text);
+}
+
+static void test_job_refuses(void **state)
+{
+    (void)state;
+    struct sq_job_receipt j;
+    struct sq_receipt r;
+    struct sq_buf text;
+    sq_buf_init(&text, 0);
+    job_example(&j);
+    j.n_object++; /* the methods no longer add up */
+    assert_int_equal(sq_job_receipt_text(&j, &text), SQ_ERANGE);
+    memset(&j, 0, sizeof j);
+    j.made_s = 1;
+    assert_int_equal(sq_job_receipt_text(&j, &text), SQ_ERANGE); /* of nothing */
+    example(&r);
+    j.plain_bytes = UINT64_MAX;
+    assert_int_equal(sq_job_receipt_add(&j, &r), SQ_ERANGE);
+    assert_int_equal(sq_receipt_text_bytes("a\nb\n\n-- sig\n", 12), 4);
+    assert_int_equal(sq_receipt_text_bytes("a\nb\n", 4), 0);
+    sq_buf_done(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),           cmocka_unit_test(test_largest_fits), cmocka_unit_test(test_refuses_to_write),
-        cmocka_unit_test(test_every_change_is_seen), cmocka_unit_test(test_says_where),
+        cmocka_unit_test(test_every_change_is_seen), cmocka_unit_test(test_job_golden), cmocka_unit_test(test_job_refuses), cmocka_unit_test(test_says_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
