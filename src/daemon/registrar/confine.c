@@ -17,6 +17,7 @@ static const int calls[] = {
     SYS_futex, SYS_clone, SYS_clone3, SYS_set_robust_list, SYS_rseq, SYS_sched_yield, SYS_gettid, SYS_getpid, SYS_exit, SYS_exit_group,
     SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap, SYS_mlock, SYS_munlock, SYS_brk, SYS_clock_gettime, SYS_clock_nanosleep, SYS_nanosleep,
     SYS_gettimeofday, SYS_getrandom, SYS_rt_sigprocmask, SYS_rt_sigaction, SYS_rt_sigreturn, SYS_restart_syscall, SYS_sched_getaffinity,
+    SYS_sysinfo, /* qsort() of more than 1 KiB: how much memory is there to sort in? */
     SYS_tgkill, /* abort() */
 #ifdef SQ_TEST_HOOKS
     SYS_kill, SYS_pause, /* an armed fault */
