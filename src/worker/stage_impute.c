@@ -447,7 +447,9 @@ sq_err stage_impute(struct worker *w)
                        .params = {.ne = SQ_HMM_NE, .mismatch = SQ_HMM_MISMATCH, .n_thread = w->n_thread}};
     uint64_t body_bytes = 0;
     sq_buf_init(&m.line, 0);
-    sq_err e = queue_open(w, &m.queue);
+    sq_err e = worker_progress(w, 0, PROGRESS_TOTAL);
+    if (!e)
+        e = queue_open(w, &m.queue);
     if (!e)
         e = sq_bgzf_out_open(w->port[3], &m.body);
     if (!e)

@@ -170,6 +170,8 @@ static sq_err sandbox_start(struct sq_task *t, struct port *port, int control)
         (void)!sandbox_kill(t);
     if (e)
         set_in_sandbox(t, false);
+    else
+        sq_task_sign(t);
     return e;
 }
 

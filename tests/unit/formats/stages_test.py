@@ -417,7 +417,7 @@ def check_windows():
 def whole_and_chunks(kept, ids, panel, gmap, cuts, flags=0):
     """One piece, and the chunks between @cuts joined: files and indexes must be the same bytes. Returns the chunks' results and the file."""
     one = driver.run(WORKER, "impute", {"kept": kept, "panel": panel, "map": gmap}, flags=flags)
-    equal(one.error, "OK", "one piece")
+    equal(one.error, "OK", "one piece: %r" % (one.why,))
     edges = [0, *cuts, 0]
     parts = [driver.run(WORKER, "impute", {"kept": kept, "panel": panel, "map": gmap}, flags=flags, from_bp=a, to_bp=b) for a, b in zip(edges, edges[1:])]
     for a, b, p in zip(edges, edges[1:], parts):
