@@ -10,6 +10,7 @@
 #define SQ_CLI_CLI_H
 
 #include "lib/core/buf.h"
+#include "lib/core/config.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -166,6 +167,16 @@ int http_call(struct http *h, unsigned route, const char *id, const char *query,
 int http_upload(struct http *h, unsigned route, const char *path, json_t **out_answer);
 /** GET into @path by way of PATH.part, which an interrupted download leaves and the next one goes on with. */
 int http_download(struct http *h, unsigned route, const char *id, const char *path, uint64_t *out_bytes);
+
+/* ---- cli_tls.c ---- */
+/** The chain that the server at @url shows, as PEM ended by NUL; not verified, and nothing but a handshake is sent. False: @why. */
+bool tls_served(const char *url, struct sq_buf *out_pem, char why[256]);
+/** Why the certificate of @url is not trusted, as a sentence's second half. @cacert: file, or "". False: not found out. */
+bool tls_why_not(const char *url, const char *cacert, char out[400]);
+
+/* ---- cmd_config.c ---- */
+/** Values of @n keys of the sequester.ini at @path, defaults where it doesn't say. 0 or an exit code after a message. */
+int config_values(const struct cli *c, const char *path, const char *const key[], size_t n, char (*out)[SQ_CONFIG_MAX_VALUE]);
 
 /* ---- cmd_audit.c ---- */
 #define CLI_VKEY_BYTES 256

@@ -16,6 +16,9 @@
 
 #define ANSWER_MAX_BYTES (4U << 20)
 #define PATIENCE_MS 60000 /* how long a GET waits for a busy or restarting server */
+#define AGAIN (-1)
+#define FETCH_MAX 10      /* tries of a download without one new byte */
+#define LOST_MAX 4        /* times in a row that a lost connection is tried again */
 #define FALLBACK_SERVER "https://127.0.0.1:8443"
 
 /* ---- open ---- */
@@ -113,7 +116,8 @@ static int unreachable(struct http *h, CURLcode code, const char *reason)
     char text[500];
     bool is_tls = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CONNECT_ERROR ||
                   code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM;
-    out_clean(*reason ? reason : curl_easy_strerror(code), text, sizeof text);
+    if (code != CURLE_PEER_FAILED_VERIFICATION || !tls_why_not(h->server, h->cacert, text))
+        out_clean(*reason ? reason : curl_easy_strerror(code), text, sizeof text);
     out_error(h->c, SQ_EDOWN, is_tls ? "no trusted connection to the server" : "the server can't be reached", text);
     fprintf(stderr, "  hint: server %s%s%s; %s\n", h->server, *h->cacert ? ", CA " : "", h->cacert,
             is_tls ? "name its CA file with --cacert when you sign in" : "is it running? sequester admin status");
@@ -217,6 +221,12 @@ static int answered(struct http *h, json_t **out_answer)
     return 0;
 }
 
+/* The connection ended under way, as it does when a process of the server is restarted. Never one that was not trusted. */
+static bool is_lost(CURLcode code)
+{
+    return code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_PARTIAL_FILE || code == CURLE_SSL_CONNECT_ERROR;
+}
+
 /* busy, or a part restarts: worth another try. A sealed key service is not: that needs a person. */
 static bool is_passing(const struct http *h, bool is_login)
 {
@@ -239,6 +249,7 @@ int http_call(struct http *h, unsigned route, const char *id, const char *query,
     sq_buf_init(&text, 65536);
     if (!rc && body && secret_json_text(body, &text))
         rc = out_error(h->c, SQ_ENOMEM, "out of memory", NULL);
+    unsigned n_lost = 0;
     for (int64_t until = sq_clock_steady_ms() + PATIENCE_MS; !rc;) {
         struct curl_slist *headers = body ? curl_slist_append(NULL, "Content-Type: application/json") : NULL;
         rc = set_common(h, url, &headers, reason);
@@ -253,6 +264,10 @@ int http_call(struct http *h, unsigned route, const char *id, const char *query,
         }
         CURLcode code = rc ? CURLE_OK : curl_easy_perform(h->curl);
         forget(headers);
+        if (is_lost(code) && !strcmp(method, "GET") && n_lost++ < LOST_MAX) { /* a change may have been made: only the user can say whether to ask again */
+            sleep(1);
+            continue;
+        }
         if (code)
             rc = unreachable(h, code, reason);
         if (rc)
@@ -377,7 +392,7 @@ static uint64_t part_left(int fd, const char *etag_path, char etag[128])
     return ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET) ? 0 : 0;
 }
 
-static int fetch(struct http *h, const char *url, const char *etag_path, struct transfer *t)
+static int fetch_once(struct http *h, const char *url, const char *etag_path, struct transfer *t, bool is_last)
 {
     char reason[CURL_ERROR_SIZE], etag[128], line[200], range[40];
     struct curl_slist *headers = NULL;
@@ -408,9 +423,29 @@ static int fetch(struct http *h, const char *url, const char *etag_path, struct 
     }
     if (t->e)
         return out_error(h->c, t->e, "the file can't be written", sq_err_text(t->e));
+    if (!is_last && (is_lost(code) || (!code && is_passing(h, false))))
+        return AGAIN;
     if (h->status >= 400)
         return h->status == 416 ? 416 : refused(h);
     return code ? unreachable(h, code, reason) : 0;
+}
+
+/* A connection that is cut, or a part that restarts: goes on where it was, as long as bytes come or a few seconds don't help. */
+static int fetch(struct http *h, const char *url, const char *etag_path, struct transfer *t)
+{
+    struct stat before = {.st_size = 0}, after;
+    int rc = AGAIN;
+    for (unsigned n_vain = 0; rc == AGAIN; n_vain++) {
+        if (fstat(t->fd, &before))
+            before.st_size = 0;
+        rc = fetch_once(h, url, etag_path, t, n_vain >= FETCH_MAX);
+        if (rc != AGAIN)
+            break;
+        if (!fstat(t->fd, &after) && after.st_size > before.st_size)
+            n_vain = 0;
+        sleep(h->retry_after_s > 0 && h->retry_after_s < 30 ? (unsigned)h->retry_after_s : 1);
+    }
+    return rc;
 }
 
 int http_download(struct http *h, unsigned route, const char *id, const char *path, uint64_t *out_bytes)

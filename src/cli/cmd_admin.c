@@ -173,6 +173,16 @@ int cmd_admin_mail_test(struct cli *c)
     return rc ? rc : is_sent ? EXIT_DONE : EXIT_REFUSED;
 }
 
+static void show_certificate(const json_t *j)
+{
+    const char *state = out_text(j, "state");
+    if (!strcmp(state, "unknown"))
+        puts("certificate  not known: the gateway isn't up");
+    else
+        printf("certificate  %s, ends %s, %llu days left%s\n", !strcmp(state, "ends_soon") ? "ends soon" : state, out_text(j, "ends"), (unsigned long long)out_number(j, "days_left"),
+               strcmp(state, "good") ? "; get a new one, then: sequester admin tls reload" : "");
+}
+
 int cmd_admin_status(struct cli *c)
 {
     json_t *j;
@@ -198,6 +208,7 @@ int cmd_admin_status(struct cli *c)
                    : "not known to be real: erasing rests on destroyed keys");
         show_promises(json_object_get(j, "promises"));
         show_courier(json_object_get(j, "courier"));
+        show_certificate(json_object_get(j, "certificate"));
     }
     json_decref(j);
     return rc;

@@ -110,17 +110,12 @@ static void check_whole(struct checking *k)
         find(k, 0, "run_dir", "is too long for a socket (95 bytes)");
 }
 
-int cmd_config_check(struct cli *c)
+/* all keys of @c's file into k->value; what is wrong with one is found and told */
+static int read_all(struct checking *k)
 {
-    struct checking *k = calloc(1, sizeof *k);
-    if (!k)
-        return out_error(c, SQ_ENOMEM, "out of memory", NULL);
-    *k = (struct checking){.c = c, .path = c->arg[0], .file = fopen(c->arg[0], "re")};
-    if (!k->file) {
-        int rc = out_path_error(c, "the configuration can't be read", c->arg[0]);
-        free(k);
-        return rc;
-    }
+    k->file = fopen(k->path, "re");
+    if (!k->file)
+        return out_path_error(k->c, "the configuration can't be read", k->path);
     size_t n;
     const struct sq_key_row *rows = sq_key_rows(&n);
     sq_assert(n <= MAX_KEYS);
@@ -131,6 +126,36 @@ int cmd_config_check(struct cli *c)
     fclose(k->file);
     if (bad_line)
         find(k, bad_line, "", "expected `key = value`");
+    return 0;
+}
+
+int config_values(const struct cli *c, const char *path, const char *const key[], size_t n, char (*out)[SQ_CONFIG_MAX_VALUE])
+{
+    struct checking *k = calloc(1, sizeof *k);
+    if (!k)
+        return out_error(c, SQ_ENOMEM, "out of memory", NULL);
+    *k = (struct checking){.c = c, .path = path};
+    int rc = read_all(k);
+    if (!rc && json_array_size(k->findings))
+        rc = EXIT_REFUSED;
+    for (size_t i = 0; i < n && !rc; i++)
+        snprintf(out[i], SQ_CONFIG_MAX_VALUE, "%s", value_of(k, key[i]));
+    json_decref(k->findings);
+    free(k);
+    return rc;
+}
+
+int cmd_config_check(struct cli *c)
+{
+    struct checking *k = calloc(1, sizeof *k);
+    if (!k)
+        return out_error(c, SQ_ENOMEM, "out of memory", NULL);
+    *k = (struct checking){.c = c, .path = c->arg[0]};
+    int rc = read_all(k);
+    if (rc) {
+        free(k);
+        return rc;
+    }
     check_whole(k);
     size_t n_finding = json_array_size(k->findings);
     if (c->opt[OPT_json]) {

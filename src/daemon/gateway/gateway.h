@@ -8,6 +8,8 @@
 #include "lib/http/routes.h"
 #include "lib/proc/node.h"
 
+#include <pthread.h>
+
 #define GATEWAY_BODY_MAX 49152u      /* message api: BLOB(body) */
 #define GATEWAY_CALL_MS 30000        /* registrar answers within this, or the client gets 503 */
 #define GATEWAY_CLOSE_MS 20000       /* upload_close: registrar waits up to 10 s for ingest */
@@ -27,6 +29,9 @@ struct gateway {
     const char *hosts;
     uint64_t upload_max_bytes;
     struct limits *limits;
+    pthread_mutex_t tls_lock;
+    uint64_t tls_not_after_s; /* of the certificate that is served */
+    uint8_t tls_fingerprint[32];
 };
 
 struct request {
@@ -87,7 +92,11 @@ void limits_refused(struct limits *l, const char *address); /* counted, told to 
 struct tls_files {
     uint8_t *certificate, *key; /* C strings in locked memory */
 };
-sq_err tls_read(struct sq_node *node, struct tls_files *out) SQ_MUST_CHECK;
+struct sq_x509_seen;
+sq_err tls_read(struct gateway *gw, struct tls_files *out) SQ_MUST_CHECK;
+void tls_serves(struct gateway *gw, const struct sq_x509_seen *seen);
+void tls_tell(struct gateway *gw); /* registrar which certificate is served */
+void tls_on_parent(void *ctx, struct sq_packet *pkt, const struct sq_msg *m); /* new files */
 void tls_wipe(struct tls_files *tls);
 
 /* confine.c */

@@ -31,6 +31,12 @@ static void allow_descriptors(void)
     }
 }
 
+static void on_peer_up(void *ctx, enum sq_role peer)
+{
+    if (peer == SQ_ROLE_REGISTRAR)
+        tls_tell(ctx);
+}
+
 static sq_err serve(struct gateway *gw, const struct sq_http_config *config, struct tls_files *tls)
 {
     struct sq_http *http = NULL;
@@ -49,7 +55,7 @@ static sq_err serve(struct gateway *gw, const struct sq_http_config *config, str
 
 static sq_err run(void)
 {
-    static struct gateway gw;
+    static struct gateway gw = {.tls_lock = PTHREAD_MUTEX_INITIALIZER};
     struct tls_files tls = {0};
     sq_err e = sq_node_open(SQ_ROLE_GATEWAY, &gw.node);
     if (e)
@@ -75,12 +81,14 @@ static sq_err run(void)
     };
     sq_assert(config.listen_fd >= 0);
     allow_descriptors();
+    sq_node_on_peer_up(gw.node, on_peer_up);
+    sq_node_on_parent(gw.node, tls_on_parent);
     if (!e)
         e = sq_crypt_start();
     if (!e)
         e = limits_new(gw.node, &gw.limits);
     if (!e)
-        e = tls_read(gw.node, &tls);
+        e = tls_read(&gw, &tls);
     config.certificate_pem = (const char *)tls.certificate;
     config.key_pem = (const char *)tls.key;
     if (!e)

@@ -88,6 +88,7 @@ static sq_err check_reachable(const char *path)
 static sq_err open_children(struct parent *p)
 {
     const char *by = config_get(&p->config, "start_by");
+    p->tls_new[0] = p->tls_new[1] = -1;
     p->is_by_sockets = !strcmp(by, "sockets");
     if (!p->is_by_sockets && strcmp(by, "parent")) {
         fprintf(stderr, "sequester: start_by %s: expected parent or sockets\n", by);
@@ -406,6 +407,54 @@ static sq_err hand_out(struct parent *p, struct child *c)
     if (!e && c->role == SQ_ROLE_REGISTRAR)
         children_tell_losses(p);
     return e ? e : sq_wire_send(c->control, SQ_ROLE_PARENT, c->role, &go);
+}
+
+static int *handed_fd(struct child *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_handed; i++)
+        if (!strcmp(c->handed[i].name, name))
+            return &c->handed[i].fd;
+    return NULL;
+}
+
+static void tls_tell(struct parent *p, sq_err code, uint32_t found)
+{
+    struct child *registrar = child_of(p, SQ_ROLE_REGISTRAR);
+    struct sq_msg m = sq_msg_of(tls_reloaded, .code = (uint16_t)code, .found = found);
+    sq_err e = registrar->control >= 0 ? sq_wire_send(registrar->control, SQ_ROLE_PARENT, SQ_ROLE_REGISTRAR, &m) : SQ_EDOWN;
+    (void)e; /* who asked is gone */
+}
+
+void tls_reload(struct parent *p)
+{
+    struct child *gateway = child_of(p, SQ_ROLE_GATEWAY);
+    sq_close(&p->tls_new[0]);
+    sq_close(&p->tls_new[1]);
+    sq_err e = open_secret("tls_certificate", config_get(&p->config, "tls_certificate"), false, &p->tls_new[0]);
+    if (!e)
+        e = open_secret("tls_key", config_get(&p->config, "tls_key"), true, &p->tls_new[1]);
+    struct sq_msg m = sq_msg_of(tls_files, .certificate = p->tls_new[0], .key = p->tls_new[1]);
+    if (!e)
+        e = gateway->control >= 0 && gateway->is_serving ? sq_wire_send(gateway->control, SQ_ROLE_PARENT, SQ_ROLE_GATEWAY, &m) : SQ_EDOWN;
+    if (e)
+        tls_tell(p, e, 0);
+}
+
+void tls_taken(struct parent *p, sq_err code, uint32_t found)
+{
+    static const char *const names[] = {"tls_cert", "tls_key"};
+    for (size_t i = 0; i < 2; i++) {
+        int *fd = handed_fd(child_of(p, SQ_ROLE_GATEWAY), names[i]), old = -1;
+        if (!code && fd && p->tls_new[i] >= 0) { /* also what the next gateway starts with */
+            old = *fd;
+            *fd = p->tls_new[i];
+        } else {
+            old = p->tls_new[i];
+        }
+        p->tls_new[i] = -1;
+        sq_close(&old);
+    }
+    tls_tell(p, code, found);
 }
 
 void children_tell_losses(struct parent *p)

@@ -160,6 +160,10 @@ static void from_child(struct parent *p, struct child *c)
     } else if (!e && m.no == SQ_MSG_lost) {
         c->losses = m.u.lost.losses;
         children_tell_losses(p);
+    } else if (!e && m.no == SQ_MSG_tls_reload) {
+        tls_reload(p);
+    } else if (!e && m.no == SQ_MSG_tls_taken) {
+        tls_taken(p, sq_err_from_no(m.u.tls_taken.code), m.u.tls_taken.found);
     } else if (!e && m.no == SQ_MSG_bad_peer) {
         accused(p, c, (enum sq_role)m.u.bad_peer.role);
     } else if (c->pid > 0) {

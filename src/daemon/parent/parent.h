@@ -51,6 +51,7 @@ struct parent {
     bool is_by_sockets; /* start_by = sockets: others start them when we connect; then no child has a pid of ours */
     bool is_stopping;
     char address[160];
+    int tls_new[2];            /* certificate and key that gateway is looking at, or -1 */
     uint64_t losses;           /* what parent itself found */
     char delegated_cgroup[256]; /* below which an ordinary user may make others, or "" */
 };
@@ -61,6 +62,9 @@ sq_err children_prepare(struct parent *p, const char *bin_dir) SQ_MUST_CHECK;
 sq_err child_start(struct parent *p, struct child *c) SQ_MUST_CHECK;
 /** children_tell_losses - tell registrar what all of us have found. Does nothing while it doesn't run. */
 void children_tell_losses(struct parent *p);
+/** tls_reload - open certificate and key anew and have gateway look at them; tls_taken - it has: keep them, or what there was. */
+void tls_reload(struct parent *p);
+void tls_taken(struct parent *p, sq_err code, uint32_t found);
 /** Whether it was started and not seen to end. */
 bool child_is_running(const struct child *c);
 /** child_kill - end it now: by a signal where it is ours, else by hanging up on it, which ends it too. */

@@ -97,6 +97,7 @@ static sq_err do_status(struct admin *a)
                           "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
     json_object_set_new(a->answer, "promises", promises_json(sq_node_losses(r->node)));
     json_object_set_new(a->answer, "courier", notices_status(r));
+    json_object_set_new(a->answer, "certificate", certificate_status());
     sq_packet_free(pkt);
     return e;
 }
@@ -379,6 +380,7 @@ static const struct {
     {"rollback-show", do_rollback_show, true},
     {"rollback-accept", do_rollback_accept, true},
     {"mail-test", do_mail_test, true},
+    {"tls-reload", admin_tls_reload, true},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)

@@ -23,4 +23,7 @@ sq_err admin_key_rotate(struct admin *a);
 sq_err admin_key_passphrase(struct admin *a);
 sq_err admin_key_split(struct admin *a);
 
+/* certificate.c */
+sq_err admin_tls_reload(struct admin *a);
+
 #endif

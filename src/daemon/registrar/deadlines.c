@@ -120,6 +120,7 @@ void *deadlines_main(void *arg)
         erase_wake(r); /* also what failed before */
         plan_wake(r);
         checkpoint_now(r);
+        certificate_look(r);
         if (n % REMIND_TURNS == 0)
             notices_remind(r);
         if (n % CHORES_TURNS == 0) {

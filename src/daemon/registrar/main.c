@@ -107,10 +107,12 @@ static void handlers(struct sq_node *node)
     sq_node_on(node, SQ_MSG_download_open, on_download_open);
     sq_node_on(node, SQ_MSG_download_end, on_download_end);
     sq_node_on(node, SQ_MSG_refused, on_refused);
+    sq_node_on(node, SQ_MSG_tls_state, on_tls_state);
     sq_node_on(node, SQ_MSG_task_progress, on_task_progress);
     sq_node_on(node, SQ_MSG_task_ended, on_task_ended);
     sq_node_threads(node, SQ_ROLE_GATEWAY, 24); /* an upload's answer waits for the sandbox; others must not wait behind it */
     sq_node_threads(node, SQ_ROLE_RUNNER, 4);
+    sq_node_on_parent(node, certificate_on_parent);
     sq_node_on_peer_up(node, on_peer_up);
     sq_node_on_peer_down(node, on_peer_down);
 }

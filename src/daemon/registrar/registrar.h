@@ -326,6 +326,13 @@ sq_err rollback_kept_goes(struct registrar *r) SQ_MUST_CHECK;
 sq_err admin_check(struct registrar *r, const json_t *args, const struct caller *by, json_t **out) SQ_MUST_CHECK;
 void on_refused(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
+/* ---- certificate.c ---- */
+void on_tls_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void certificate_on_parent(void *ctx, struct sq_packet *pkt, const struct sq_msg *m);
+/** Does the served certificate end soon? Told once for each stage; called every second. */
+void certificate_look(struct registrar *r);
+json_t *certificate_status(void);
+
 /* ---- view.c ---- */
 json_t *view_upload(const struct sq_db_upload *u, const char *name);
 json_t *view_job(struct registrar *r, const struct sq_db_job *j, const char *name, bool is_whole);

@@ -143,6 +143,36 @@ sq_err sq_x509_ca(const char *name, unsigned days, struct sq_x509_pair *out) SQ_
 /** Server certificate signed by @ca for @hosts (DNS names and IP addresses, comma separated). */
 sq_err sq_x509_server(const struct sq_x509_pair *ca, const char *hosts, unsigned days, struct sq_x509_pair *out) SQ_MUST_CHECK;
 void sq_x509_pair_done(struct sq_x509_pair *pair);
+/* What is wrong with a server's certificate: x509_findings.def. A set of findings has bit SQ_X509_BIT(finding). */
+enum sq_x509_no {
+    SQ_X509_none,
+#define SQ_FINDING(name, grade, text, mend) SQ_X509_##name,
+#include "lib/crypt/x509_findings.def"
+#undef SQ_FINDING
+};
+enum sq_x509_grade { SQ_X509_GRADE_REFUSE, SQ_X509_GRADE_WARN };
+struct sq_x509_finding_row {
+    const char *name;
+    enum sq_x509_grade grade;
+    const char *text, *mend;
+};
+#define SQ_X509_BIT(no) (UINT32_C(1) << ((unsigned)(no) - 1))
+const struct sq_x509_finding_row *sq_x509_finding(unsigned no); /* NULL: no such */
+bool sq_x509_is_refused(uint32_t found);
+struct sq_x509_question {
+    const char *chain_pem;
+    const char *key_pem, *hosts, *ca_pem; /* each may be NULL: not looked at */
+    int64_t now_s;
+};
+struct sq_x509_seen {
+    uint32_t found;
+    unsigned n_certificate;
+    int64_t not_before_s, not_after_s; /* not_after: of the first that ends, roots aside */
+    uint8_t fingerprint[SQ_SHA256_BYTES]; /* of the server's own certificate */
+    char key[32];                         /* "ECDSA prime256v1" */
+    char missing_host[256];               /* the first of hosts that isn't named, or "" */
+};
+void sq_x509_check(const struct sq_x509_question *q, struct sq_x509_seen *out);
 /** SHA-256 fingerprint of the first certificate in @pem, and its last day (Unix seconds). */
 sq_err sq_x509_look(const void *pem, size_t n, uint8_t out_fingerprint[SQ_SHA256_BYTES], int64_t *out_not_after) SQ_MUST_CHECK;
 

@@ -4,6 +4,7 @@
 
 #include "lib/http/http_server.h"
 
+#include <gnutls/abstract.h>
 #include <pthread.h>
 
 #define SHED_MAX 16    /* connections beyond the limit that are let in to be told that there is no room */
@@ -58,6 +59,9 @@ bool place_may_connect(struct deadlines *d, const char *name);
 bool place_take(struct conn *c, const char *name);
 void place_give_back(struct conn *c);
 void place_push_out(struct conn *c);
+/* http_certificate.c: what GnuTLS asks at each handshake */
+int http_certificate(gnutls_session_t session, const struct gnutls_cert_retr_st *info, gnutls_pcert_st **certs, unsigned *n_cert,
+                     gnutls_ocsp_data_st **ocsp, unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags);
 /* who is counted: the address, of IPv6 its network */
 struct sockaddr;
 void http_source(const struct sockaddr *from, char address[64], char source[64]);

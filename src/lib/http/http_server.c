@@ -45,6 +45,8 @@ struct request {
     struct conn *conn;
     struct MHD_Response *response;
     uint64_t n_dropped, n_stream;
+    size_t n_target;               /* of the request line, as sent */
+    uintptr_t first_line, next_line; /* of the headers, in the library's buffer: see is_as_sent() */
     bool is_begun, is_queued, has_transfer_encoding, has_length;
 };
 
@@ -81,6 +83,29 @@ static bool is_plain(const char *value)
     return true;
 }
 
+/*
+ * libmicrohttpd is kinder than we may be: it ends a value at a NUL, a line at a bare LF, joins folded lines and skips spaces. Another reader of the
+ * same bytes could see another request. It parses in place, so where names and values lie tells what it left out: each line must be name, colon, at
+ * most one space, value, CR LF, with the next one right behind it, and all of them together as long as the head was.
+ */
+static void is_as_sent(struct request *q, const char *key, size_t n_key, const char *value, size_t n_value)
+{
+    uintptr_t k = (uintptr_t)key, v = (uintptr_t)value;
+    bool has_space = v == k + n_key + 2 && (value[-1] == ' ' || value[-1] == '\t');
+    if ((v != k + n_key + 1 && !has_space) || (q->next_line && k != q->next_line))
+        q->r.head_error = SQ_EREQUEST;
+    if (!q->first_line)
+        q->first_line = k;
+    q->next_line = v + n_value + 2;
+}
+
+static bool is_length_as_sent(const struct request *q, const char *method, const char *version)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(q->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    size_t n_line = strlen(method) + 1 + q->n_target + 1 + strlen(version) + 2;
+    return info && info->header_size == n_line + (q->next_line - q->first_line) + 2;
+}
+
 /* A header that may stand once: two would let a proxy and us read different requests. */
 static void only_one(struct request *q, const char **slot, const char *value)
 {
@@ -112,6 +137,7 @@ static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char
         r->head_error = SQ_EREQUEST;
         return MHD_YES;
     }
+    is_as_sent(q, key, n_key, value, n_value);
     const struct {
         const char *name, **slot;
     } known[] = {{"Host", &r->host},           {"Authorization", &r->authorization}, {"X-Auth-Token", &r->x_auth_token},
@@ -140,6 +166,8 @@ static void read_head(struct request *q, const char *method, const char *version
         r->head_error = SQ_EREQUEST;
     else if (n > SQ_HTTP_HEADERS_MAX)
         r->head_error = SQ_EHEADLARGE;
+    else if (!r->head_error && !is_length_as_sent(q, method, version))
+        r->head_error = SQ_EREQUEST;
     else if (!is_1_0 && strcmp(version, "HTTP/1.1"))
         r->head_error = SQ_EVERSION;
     if (q->has_transfer_encoding)
@@ -170,6 +198,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
         conn_due(q->conn, q->http->config.head_s);
     http_source(client(c), q->r.address, q->r.source);
     size_t n_path = strcspn(uri, "?");
+    q->n_target = strlen(uri);
     const char *query = uri[n_path] ? uri + n_path + 1 : "";
     if (n_path > SQ_HTTP_PATH_MAX || strlen(query) > SQ_HTTP_QUERY_MAX || !sq_http_query_is_plain(query)) {
         q->r.head_error = n_path > SQ_HTTP_PATH_MAX || strlen(query) > SQ_HTTP_QUERY_MAX ? SQ_ETARGET : SQ_EREQUEST;
@@ -390,21 +419,11 @@ sq_err sq_http_prepare(const struct sq_http_config *config)
     /* One heap, by brk: the heaps of further arenas can't shrink without opening /proc/sys/vm/overcommit_memory (glibc 2.36),
      * which no list of ours allows; and a heap for each of 256 threads would be ours to pay. */
     mallopt(M_ARENA_MAX, 1);
-    gnutls_certificate_credentials_t credentials = NULL;
     gnutls_priority_t priority = NULL;
-    const gnutls_datum_t cert = {(unsigned char *)(uintptr_t)config->certificate_pem, (unsigned)strlen(config->certificate_pem)};
-    const gnutls_datum_t key = {(unsigned char *)(uintptr_t)config->key_pem, (unsigned)strlen(config->key_pem)};
-    sq_err e = SQ_OK;
-    if (gnutls_global_init() < 0 || gnutls_certificate_allocate_credentials(&credentials) < 0 ||
-        gnutls_priority_init(&priority, priorities, NULL) < 0)
-        e = sq_fail(SQ_ECRYPTO);
-    else if (gnutls_certificate_set_x509_key_mem(credentials, &cert, &key, GNUTLS_X509_FMT_PEM) < 0)
-        e = sq_fail(SQ_ECONFIG);
-    if (priority)
-        gnutls_priority_deinit(priority);
-    if (credentials)
-        gnutls_certificate_free_credentials(credentials);
-    return e;
+    if (gnutls_global_init() < 0 || gnutls_priority_init(&priority, priorities, NULL) < 0)
+        return sq_fail(SQ_ECRYPTO);
+    gnutls_priority_deinit(priority);
+    return sq_http_set_certificate(config->certificate_pem, config->key_pem);
 }
 
 sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out)
@@ -422,8 +441,8 @@ sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out)
     }
     http->mhd = MHD_start_daemon(
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_TLS, 0, on_accept, http,
-        on_access, http, MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_HTTPS_MEM_CERT, config->certificate_pem,
-        MHD_OPTION_HTTPS_MEM_KEY, config->key_pem, MHD_OPTION_HTTPS_PRIORITIES, priorities, MHD_OPTION_CONNECTION_LIMIT,
+        on_access, http, MHD_OPTION_LISTEN_SOCKET, config->listen_fd, MHD_OPTION_HTTPS_CERT_CALLBACK2, http_certificate,
+        MHD_OPTION_HTTPS_PRIORITIES, priorities, MHD_OPTION_CONNECTION_LIMIT,
         config->max_connections + SHED_MAX + LEAVING_MAX, /* ours come first: http_places.c */
         MHD_OPTION_CONNECTION_TIMEOUT, config->idle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONN_MEMORY_BYTES,
         MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)(16U << 10), MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
@@ -435,7 +454,7 @@ sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out)
         free(http);
         return sq_fail(SQ_ESYS);
     }
-    http->config.certificate_pem = http->config.key_pem = NULL; /* GnuTLS has its own */
+    http->config.certificate_pem = http->config.key_pem = NULL; /* http_certificate.c has its own */
     *out = http;
     return SQ_OK;
 }

@@ -60,9 +60,11 @@ struct sq_http_config {
     void *ctx;
 };
 
-/** Before confining: libraries get ready, the certificate and key are tried. SQ_ECONFIG: they don't fit together. */
+/** Before confining: libraries get ready, the certificate and key are taken. SQ_ECONFIG: they don't fit together. */
 sq_err sq_http_prepare(const struct sq_http_config *config) SQ_MUST_CHECK;
-/** Starts threads: after confining. */
+/** New connections get this certificate and key (borrowed, PEM) from now on; those that are there go on. SQ_ECONFIG: nothing changed. */
+sq_err sq_http_set_certificate(const char *certificate_pem, const char *key_pem) SQ_MUST_CHECK;
+/** Starts threads: after confining. One server a process. */
 sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out) SQ_MUST_CHECK;
 /** Cuts every connection (on_done runs) and waits for their threads. NULL allowed. */
 void sq_http_stop(struct sq_http *http);

@@ -63,6 +63,7 @@ struct sq_node {
     sq_on_fn on[SQ_MSG_MAX];
     void (*on_peer_up)(void *, enum sq_role);
     void (*on_peer_down)(void *, enum sq_role);
+    void (*on_parent)(void *, struct sq_packet *, const struct sq_msg *);
     void *ctx;
     uint64_t next_call; /* atomic */
     bool is_unsealed;   /* atomic */
@@ -114,6 +115,8 @@ static void take_from_parent(struct sq_node *node, struct sq_packet *pkt, const 
         __atomic_store_n(&node->losses, m->u.losses.losses, __ATOMIC_SEQ_CST);
         break;
     default:
+        if (node->is_started && node->on_parent)
+            node->on_parent(node->ctx, pkt, m);
         break;
     }
 }
@@ -229,6 +232,11 @@ void sq_node_on_peer_up(struct sq_node *node, void (*on)(void *, enum sq_role))
 void sq_node_on_peer_down(struct sq_node *node, void (*on)(void *, enum sq_role))
 {
     node->on_peer_down = on;
+}
+
+void sq_node_on_parent(struct sq_node *node, void (*on)(void *, struct sq_packet *, const struct sq_msg *))
+{
+    node->on_parent = on;
 }
 
 void sq_node_set_unsealed(struct sq_node *node, bool is_unsealed)
@@ -657,7 +665,7 @@ sq_err sq_node_do(struct sq_node *node, enum sq_role peer, const struct sq_msg *
 
 sq_err sq_node_tell(struct sq_node *node, enum sq_role peer, const struct sq_msg *m)
 {
-    return link_send(&node->link[peer], 0, m);
+    return peer == SQ_ROLE_PARENT ? sq_wire_send(SQ_NODE_PARENT_FD, node->me, peer, m) : link_send(&node->link[peer], 0, m);
 }
 
 /* ---- life ---- */

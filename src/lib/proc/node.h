@@ -44,6 +44,8 @@ void sq_node_on_peer_up(struct sq_node *node, void (*on)(void *ctx, enum sq_role
 /** Called when the link to @peer went down, before a new one comes up: it may call other
  *  processes, but must not send on this link, and holds up the next one as long as it takes. */
 void sq_node_on_peer_down(struct sq_node *node, void (*on)(void *ctx, enum sq_role peer));
+/** Called with what parent says while we serve and node.c has no use for; on the thread of sq_node_serve. */
+void sq_node_on_parent(struct sq_node *node, void (*on)(void *ctx, struct sq_packet *pkt, const struct sq_msg *m));
 /** Answers requests whose table row says UNSEALED: keeper sets it false while sealed (they get SQ_ESEALED). */
 void sq_node_set_unsealed(struct sq_node *node, bool is_unsealed);
 
@@ -61,7 +63,7 @@ sq_err sq_node_call(struct sq_node *node, enum sq_role peer, const struct sq_msg
                     struct sq_packet *pkt, struct sq_msg *out) SQ_MUST_CHECK;
 /** sq_node_do - a call whose answer is `ok`. */
 sq_err sq_node_do(struct sq_node *node, enum sq_role peer, const struct sq_msg *m, unsigned timeout_ms) SQ_MUST_CHECK;
-/** sq_node_tell - send a message that wants no reply. */
+/** sq_node_tell - send a message that wants no reply; @peer may be parent. */
 sq_err sq_node_tell(struct sq_node *node, enum sq_role peer, const struct sq_msg *m) SQ_MUST_CHECK;
 
 /** sq_node_blame - @peer answers nobody any more: parent ends it, and starts another. */
