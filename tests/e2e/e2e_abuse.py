@@ -147,6 +147,11 @@ def heads_that_are_refused():
             (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "ETARGET"),
             (b"GET /jobs HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, "EVERSION"), (b"GET /jobs\r\n\r\n", 400, "EREQUEST"),
             (ok + b"Expect: 200-ok\r\n\r\n", 417, "EEXPECT"),
+            (post + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", 400, "EREQUEST"), (post + b"Transfer-Encoding: chun\r\n ked\r\n\r\n0\r\n\r\n", 400, "EREQUEST"),
+            (post + b"Transfer-Encoding: chunked\0\r\n\r\n0\r\n\r\n", 400, "EREQUEST"), (post + b"Content-Length: 0\x009\r\n\r\n", 400, "EREQUEST"),
+            (ok + b"X: a\0b\r\n\r\n", 400, "EREQUEST"), (ok + b"A:b\r\nX: a\0\r\n\r\n", 400, "EREQUEST"), (ok + b"X: a\r\n b\r\n\r\n", 400, "EREQUEST"),
+            (ok + b"X: a\n\r\n", 400, "EREQUEST"), (ok + b"X:  a\r\n\r\n", 400, "EREQUEST"), (ok + b"X:  a\n\r\n", 400, "EREQUEST"),
+            (ok.replace(b" HTTP", b"  HTTP") + b"\r\n", 400, "EREQUEST"), (ok.replace(b"1.1\r\n", b"1.1\n") + b"\r\n", 400, "EREQUEST"),
             (b"GET /" + evil + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "EREQUEST"),
             (b"GET /jobs?" + evil + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "EREQUEST")]:
         with connect(h) as s:
@@ -164,6 +169,10 @@ def heads_that_are_refused():
             s.sendall(text + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             a = Got(s)
             assert a.status == 400 and Got(s).status == 0, (text, a)
+    with connect(h) as s:  # and what is allowed is taken, one request behind another
+        for _ in range(2):
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost:localhost\r\nX:\r\nY: \r\nZ:\tq\r\nCookie: a=b; c=d\r\nLong: " + b"v" * 7000 + b"\r\nUser-Agent: a (b; c)\r\n\r\n" * 1)
+            is_ours(Got(s), 200)
     for path in ("/api/v1/jobs/%2e%2e/jobs", "/api/v1/../v1/jobs", "//jobs", "/jobs/", "/jobs;x=y", "/jobs%2f", "/api\\v1\\jobs", "/jobs%c0%ae", "/./jobs"):
         is_ours(ask(h, b"GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (path.encode(), auth)), 400, "EREQUEST")
     is_ours(ask(h, b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % auth), 200)  # nobody was signed out
