@@ -281,5 +281,68 @@ def rollback_is_the_operators_word():
             h.clean()
 
 
+def what_rows_left_is_mended():
+    """Rows that contradict each other: named; --mend erases what nothing needs, and leaves alone what a person must decide."""
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        jobs = [ada.run_job(ada.upload()["id"])["id"] for _ in range(3)]
+        up = ada.upload()["id"]
+        disk.settle(h)
+        h.clean()
+        with database(h) as db:
+            # an open task of a job that has ended
+            db.execute("UPDATE task SET state = 2 WHERE job_id = ? AND stage = (SELECT max(stage) FROM task WHERE job_id = ? AND stage < 200)", (jobs[0], jobs[0]))
+            code, a = h.check()
+            assert code == 1 and codes(a) == ["task_stale"], a
+            code, a = h.check("--mend")
+            assert code == 0 and a["mended"] == 1, a
+            assert db.execute("SELECT count(*) FROM task WHERE state IN (1, 2)").fetchone() == (0,)
+            # an object that no row names
+            ident = db.execute("SELECT o.id FROM object o JOIN result_part p ON p.object_id = o.id WHERE p.job_id = ? AND o.kind = 6", (jobs[0],)).fetchone()[0]
+            for table in ("task_object", "result_part"):
+                db.execute("DELETE FROM %s WHERE object_id = ?" % table, (ident,))
+            code, a = h.check()
+            assert code == 1 and codes(a) == ["object_unnamed"] and a["findings"][0]["id"] == ident.hex(), a
+            code, a = h.check("--mend")
+            assert a["mended"] == 1, a
+            disk.settle(h)
+            h.clean()
+            assert ident.hex() not in {os.path.basename(p) for p in h.objects()}
+            # a job and an upload that say erased, and are not
+            db.execute("UPDATE job SET state = 9 WHERE id = ?", (jobs[1],))
+            code, a = h.check()
+            assert code == 1 and set(codes(a)) == {"job_data_left"}, a
+            db.execute("UPDATE upload SET state = 5 WHERE id = ?", (bytes.fromhex(up),))
+            code, a = h.check("--mend")
+            assert a["mended"] >= 6, a
+            disk.settle(h)
+            h.clean()
+            # another owner: a person decides
+            ident = db.execute("SELECT o.id FROM object o JOIN result_part p ON p.object_id = o.id WHERE p.job_id = ? AND o.kind = 6", (jobs[2],)).fetchone()[0]
+            (owner,) = db.execute("SELECT owner_id FROM object WHERE id = ?", (ident,)).fetchone()
+            db.execute("UPDATE object SET owner_id = ? WHERE id = ?", (b"\x77" * 16, ident))
+            code, a = h.check("--mend")
+            assert code == 1 and codes(a) == ["file_owner", "slot_owner"] and a["mended"] == 0, a
+            db.execute("UPDATE object SET owner_id = ? WHERE id = ?", (owner, ident))
+        h.clean()
+        # entries of the log that can't be read
+        log = max((os.path.join(d, f) for d, _, fs in os.walk(h.log_dir()) for f in fs if f.endswith(".seg")), key=os.path.getsize)
+        with open(log, "r+b") as f:
+            at = len(f.read().rstrip(b"\0")) // 2  # room is made ahead
+            f.seek(at)
+            kept = f.read(400)
+            f.seek(at)
+            f.write(b"\xff" * 400)
+            f.flush()
+            code, a = h.check("--mend")
+            f.seek(at)
+            f.write(kept)
+        assert code == 1 and "log_damaged" in codes(a) and a["mended"] == 0, a
+        h.clean()
+        ada.claim(jobs[2])
+        assert len(ada.package(jobs[2])) > 1000
+
+
 if __name__ == "__main__":
-    hub.main([rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])
+    hub.main([what_rows_left_is_mended, rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])

@@ -366,8 +366,8 @@ static sq_err receipt_of(struct registrar *r, const struct erased *x, uint64_t k
     const struct sq_db_object *row = x->row;
     struct sq_receipt receipt = {.made_s = x->at_s, .part = 1, .n_part = 1, .n_object = 1};
     struct sq_receipt_object *o = &receipt.object[0];
-    *o = (struct sq_receipt_object){
-        .plain_bytes = row->plain_bytes, .sealed_bytes = x->file.n_bytes, .has_sha256 = row->has_sha256,
+    *o = (struct sq_receipt_object){ /* the row's digest is of the plaintext: that stays here */
+        .plain_bytes = row->plain_bytes, .sealed_bytes = x->file.n_bytes,
         .created_s = row->created_s, .key_destroyed_s = (int64_t)key_s, .key_generation = generation,
         .erased = {.method = (enum sq_erase_method)x->file.method, .n_pass = x->file.n_pass, .n_bytes = x->file.n_bytes,
                    .n_extent = x->file.n_extent, .is_moved = x->file.extents_moved, .is_verified = x->file.is_verified}};
@@ -378,7 +378,6 @@ static sq_err receipt_of(struct registrar *r, const struct erased *x, uint64_t k
         job_audit_id(job, receipt.job);
     db_unlock(r);
     memcpy(o->object, row->id, ID);
-    memcpy(o->sha256, row->sha256, sizeof o->sha256);
     snprintf(o->kind, sizeof o->kind, "%s", sq_db_name(SQ_DB_object_kind, row->kind));
     snprintf(o->erased.filesystem, sizeof o->erased.filesystem, "%s", x->filesystem);
     struct sq_buf text;
