@@ -262,7 +262,10 @@ class Hub:
             if isinstance(body, (dict, list)):
                 body = json.dumps(body)
                 h.setdefault("Content-Type", "application/json")
-            c.request(method, path, body=body, headers=h)
+            try:
+                c.request(method, path, body=body, headers=h)
+            except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+                pass  # it has answered before the body was all there, as with 413 and 507
             r = c.getresponse()
             a = Answer(r.status, r.headers, r.read())
         finally:
