@@ -103,7 +103,7 @@ class Hub:
         if uid is not None and os.geteuid() == 0:  # the hub becomes this ordinary user's; the test stays root
             os.chown(self.dir, uid, uid)
             self.user_is = {"user": uid, "group": uid, "extra_groups": []}
-        self.key_backend, self.keep, self.parent = key_backend, keep, None
+        self.key_backend, self.keep, self.parent, self.n_hold = key_backend, keep, None, 0
         self.programs = BUILD  # tests/support/captured.py puts another directory here
         self.port = free_port()
         subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
@@ -207,6 +207,25 @@ class Hub:
             struct.pack_into("<i", m, 12, code or 0)
             struct.pack_into("<i", m, 8, 2 if code else 1)
 
+    def hold(self, name):
+        """The next thread that comes to fault `name` (or `name:stage`) waits there until it is released. Returns the wait's number."""
+        self.n_hold += 1
+        with contextlib.closing(self._hooks()) as m:
+            struct.pack_into("<i", m, 8, 0)
+            m[16:64] = name.encode().ljust(48, b"\0")
+            struct.pack_into("<i", m, 12, self.n_hold)
+            struct.pack_into("<i", m, 8, 3)
+        return self.n_hold
+
+    def is_held(self, number):
+        with contextlib.closing(self._hooks()) as m:
+            return struct.unpack_from("<i", m, 72)[0] >= number
+
+    def release(self, number):
+        """This wait and all before it are over."""
+        with contextlib.closing(self._hooks()) as m:
+            struct.pack_into("<i", m, 76, number)
+
     def fault_hits(self):
         with contextlib.closing(self._hooks()) as m:
             return struct.unpack_from("<Q", m, 64)[0]
@@ -234,9 +253,9 @@ class Hub:
         assert code == 0, (verb, code, answer)
         return answer
 
-    def check(self, *more):
+    def check(self, *more, seconds=300):
         """(exit code, answer) of `sequester admin check`: 0 clean, 1 findings, 2 it couldn't be checked."""
-        p = subprocess.run([CLI, "admin", "check", "--run-dir", os.path.dirname(self.admin_path), "--json", *more], capture_output=True, text=True, timeout=300)
+        p = subprocess.run([CLI, "admin", "check", "--run-dir", os.path.dirname(self.admin_path), "--json", *more], capture_output=True, text=True, timeout=seconds)
         return p.returncode, json.loads(p.stdout) if p.stdout.startswith("{") else p.stderr
 
     def clean(self):

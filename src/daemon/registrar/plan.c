@@ -307,7 +307,7 @@ static bool start_one(struct registrar *r)
     if (!e) /* else it is begun, though not in the log yet: undone below */
         e = work_load(r, &s.task, &w);
     if (!e)
-        e = sq_fault("task.1");
+        e = sq_fault_at("task.1", w.stage->name);
     if (!e)
         e = open_inputs(r, &w);
     if (!e)
@@ -315,7 +315,7 @@ static bool start_one(struct registrar *r)
     if (!e)
         e = commit(r, tx_ports, &w);
     if (!e)
-        e = sq_fault("task.2");
+        e = sq_fault_at("task.2", w.stage->name);
     if (!e)
         e = send_task(r, &w);
     for (size_t i = 0; i < SQ_STAGE_MAX_PORTS; i++)
@@ -461,6 +461,8 @@ static bool start_queued_job(struct registrar *r)
         return false;
     struct begin b = {.jobs_per_user = r->jobs_per_user};
     memcpy(b.job.id, oldest, sizeof oldest);
-    e = commit(r, tx_begin_job, &b);
+    e = sq_fault("job.begin");
+    if (!e)
+        e = commit(r, tx_begin_job, &b);
     return !e && b.is_begun;
 }

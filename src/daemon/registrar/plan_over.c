@@ -471,7 +471,7 @@ sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task
     if (!e && !t->code) {
         e = settle_outputs(r, o);
         if (!e)
-            e = sq_fault("task.3");
+            e = sq_fault_at("task.3", o->w.stage->name);
         if (e)
             t->code = e;
         e = SQ_OK;

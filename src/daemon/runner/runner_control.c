@@ -133,7 +133,7 @@ sq_err sq_control_talk(struct sq_task *t, int sock, struct sq_why *why)
     if (e == SQ_EDOWN)
         e = SQ_ECRASHED; /* the worker is down, not one of us: registrar must not wait for it to come back */
     if (!e)
-        e = sq_fault("runner.mid_task");
+        e = sq_fault_at("runner.mid_task", t->stage->name);
     if (!e)
         e = listen_to(t, sock, pkt, why);
     sq_packet_free(pkt);

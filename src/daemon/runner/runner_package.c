@@ -235,7 +235,7 @@ static sq_err package(struct sq_task *t)
     if (!e)
         e = sq_zip_new(to_sealer, sealer, sq_clock_now_s(), &p->zip);
     if (!e)
-        e = sq_fault("runner.mid_task");
+        e = sq_fault_at("runner.mid_task", "package");
     if (!e)
         e = write_all(p, t->plan);
     if (!e)

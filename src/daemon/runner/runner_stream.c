@@ -7,6 +7,7 @@
  */
 #include "daemon/runner/runner.h"
 
+#include "lib/core/fault.h"
 #include "lib/core/file.h"
 #include "lib/crypt/crypt.h"
 
@@ -33,6 +34,8 @@ static sq_err stream(struct sq_task *t)
 {
     bool is_gone = false;
     sq_err e = wait_claimed(t);
+    if (!e)
+        e = sq_fault("runner.mid_stream");
     if (!e) /* the write end was left in source_fd by the handler; a reader that left is no failure */
         e = sq_pump_open(t, t->stream_opener, t->first, t->n_bytes, t->source_fd, &is_gone);
     sq_close(&t->source_fd);

@@ -2,6 +2,7 @@
 
 #ifdef SQ_TEST_HOOKS
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,12 +21,33 @@ int64_t sq_hooks_clock_offset_s(void)
     return hooks ? __atomic_load_n(&hooks->clock_offset_s, __ATOMIC_SEQ_CST) : 0;
 }
 
+/* armed as NAME, or as NAME:WHAT */
+static bool is_meant(const char *name, const char *what)
+{
+    char armed[sizeof hooks->name + 1] = "";
+    memcpy(armed, hooks->name, sizeof hooks->name);
+    size_t n = strlen(name);
+    return !strncmp(armed, name, n) && (!armed[n] || (armed[n] == ':' && what && !strcmp(armed + n + 1, what)));
+}
+
+static void wait_released(int32_t number)
+{
+    __atomic_store_n(&hooks->held, number, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&hooks->released, __ATOMIC_SEQ_CST) < number)
+        usleep(2000);
+}
+
 sq_err sq_fault(const char *name)
+{
+    return sq_fault_at(name, NULL);
+}
+
+sq_err sq_fault_at(const char *name, const char *what)
 {
     if (!hooks)
         return SQ_OK;
-    int32_t armed = __atomic_load_n(&hooks->is_armed, __ATOMIC_SEQ_CST);
-    if (!armed || strncmp(hooks->name, name, sizeof hooks->name) != 0)
+    int32_t armed = __atomic_load_n(&hooks->is_armed, __ATOMIC_SEQ_CST), code = hooks->fail_code;
+    if (!armed || !is_meant(name, what))
         return SQ_OK;
     if (!__atomic_compare_exchange_n(&hooks->is_armed, &armed, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
         return SQ_OK;
@@ -35,7 +57,11 @@ sq_err sq_fault(const char *name)
         for (;;)
             pause();
     }
-    return sq_fail(sq_err_from_no((uint32_t)hooks->fail_code));
+    if (armed == 3) {
+        wait_released(code);
+        return SQ_OK;
+    }
+    return sq_fail(sq_err_from_no((uint32_t)code));
 }
 #else
 typedef int sq_fault_not_in_production;
