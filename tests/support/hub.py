@@ -104,6 +104,7 @@ class Hub:
             os.chown(self.dir, uid, uid)
             self.user_is = {"user": uid, "group": uid, "extra_groups": []}
         self.key_backend, self.keep, self.parent, self.n_hold = key_backend, keep, None, 0
+        self.sessions = set()  # one of each start
         self.programs = BUILD  # tests/support/captured.py puts another directory here
         self.port = free_port()
         subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
@@ -125,6 +126,7 @@ class Hub:
         self.parent = subprocess.Popen([*tracer(), os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True, **self.user_is)
         log.close()
+        self.sessions.add(self.parent.pid)
         if wait_up:
             self.wait_up()
         return self
@@ -171,11 +173,13 @@ class Hub:
         return open(self.log_path, errors="replace").read() if os.path.exists(self.log_path) else ""
 
     def pids(self, role):
-        """Process ids of `role` in this hub: children of its parent, newest last."""
+        """Process ids of `role` in this hub: children of its parent, newest last. A number may have come round to another hub's process."""
         found = []
         for line in re.findall(r"event=child_started child=%s pid=(\d+)" % role, self.log()):
             with contextlib.suppress(OSError):
-                if open("/proc/%s/stat" % line).read().split()[2] != "Z" and program_of(line).startswith("sequester-" + role):
+                state, _, _, session = open("/proc/%s/stat" % line).read().rsplit(")", 1)[1].split()[:4]
+                is_ours = not self.sessions or int(session) in self.sessions
+                if state != "Z" and is_ours and int(line) not in found and program_of(line).startswith("sequester-" + role):
                     found.append(int(line))
         return found
 
