@@ -32,9 +32,9 @@ static sq_err outputs_of(void *ctx, const struct sq_db_task_object *row)
 bool work_may_try_again(const struct sq_db_task *task, sq_err code)
 {
     switch (code) {
-    case SQ_EDOWN: case SQ_ESEALED:
+    case SQ_EDOWN: case SQ_ESEALED: case SQ_EGRANT: /* keeper began anew and has forgotten what it granted */
         return task->tries < MAX_TRIES_DOWN;
-    case SQ_ETIMEOUT: case SQ_EGRANT: case SQ_ENOTFOUND: case SQ_EBUSY: case SQ_ELOG:
+    case SQ_ETIMEOUT: case SQ_ENOTFOUND: case SQ_EBUSY: case SQ_ELOG:
         return task->tries < MAX_TRIES_MISSED;
     case SQ_ECLOCK: case SQ_EFULL: case SQ_ENOMEM:
         return true; /* the operator's to mend: the work waits, and its deadline goes on */
