@@ -192,4 +192,8 @@ int package_check_text(const struct cli *c, const char *path, const struct secre
 #include "cli/commands.def"
 #undef SQ_CMD
 
+/* ---- cmd_receipt.c ---- */
+/** The key that receipts and attestations are signed with: --vkey, else the server is asked. */
+int receipt_vkey(struct cli *c, char vkey[CLI_VKEY_BYTES]);
+
 #endif

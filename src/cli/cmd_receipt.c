@@ -382,6 +382,14 @@ static int ask_server(struct cli *c, char vkey[CLI_VKEY_BYTES])
     return rc;
 }
 
+int receipt_vkey(struct cli *c, char vkey[CLI_VKEY_BYTES])
+{
+    int rc = c->opt[OPT_vkey] ? cli_vkey(c, vkey) : ask_server(c, vkey);
+    if (!rc && sq_vkey_decode(vkey, NULL, NULL, NULL))
+        rc = cli_misused(c, "--vkey is no key: it looks like NAME+HEX+BASE64 (sequester audit key)");
+    return rc;
+}
+
 int cmd_receipt_verify(struct cli *c)
 {
     char vkey[CLI_VKEY_BYTES];
@@ -391,10 +399,7 @@ int cmd_receipt_verify(struct cli *c)
     sq_err e = sq_file_read(AT_FDCWD, c->arg[0], &text);
     int rc = e && errno         ? out_path_error(c, "the file can't be read", c->arg[0])
              : e                ? out_error(c, e, "the file can't be read", e == SQ_ETOOBIG ? "it is too large to be receipts" : NULL)
-             : c->opt[OPT_vkey] ? cli_vkey(c, vkey)
-                                : ask_server(c, vkey);
-    if (!rc && sq_vkey_decode(vkey, NULL, NULL, NULL))
-        rc = cli_misused(c, "--vkey is no key: it looks like NAME+HEX+BASE64 (sequester audit key)");
+                                : receipt_vkey(c, vkey);
     if (!rc)
         rc = verify_all(c, vkey, (const char *)text.p, text.n);
     sq_buf_done(&text);

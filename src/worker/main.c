@@ -93,7 +93,9 @@ static sq_err run_stage(struct worker *w)
     if (w->stage == SQ_STAGE_probe)
         return sq_stage_probe(w->port[0], w->port[1]) ? sq_fail(SQ_EINTERNAL) : SQ_OK;
 #endif
-    sq_err e = worker_confine();
+    sq_err e = sq_wire_send(w->control, SQ_ROLE_WORKER, SQ_ROLE_RUNNER, &sq_msg_of(work_walls, .held = worker_walls()));
+    if (!e)
+        e = worker_confine();
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++)
         if (!e && stages[i].stage == w->stage)
             return stages[i].run(w);

@@ -51,6 +51,8 @@ sq_err stage_impute(struct worker *w) SQ_MUST_CHECK;
 sq_err stage_finish(struct worker *w) SQ_MUST_CHECK;
 
 /** worker_confine - no core dumps, not dumpable, and the list of system calls in confine.c. For good. */
+/** Bits of lib/jobs/walls.def; before worker_confine(). */
+uint32_t worker_walls(void);
 sq_err worker_confine(void) SQ_MUST_CHECK;
 
 /** local_main - `sequester-worker --local ...`: the same stages without a server. */

@@ -435,9 +435,9 @@ def keys_of_runner(w, p):
     assert got and got[0].status == 500, got
     hub.wait_for("the grant to end", lambda: p.code("keeper", "task_open_key", part_no=0, salt=bytes(32), **ask) == "EGRANT", 10)
     for task, fence in tasks:  # work that is over stays over, whatever it says now
-        p.code("registrar", "task_ended", task_id=task, fence=fence, code=0, line=0, column=0, field="", detail="", cpu_ms=0, peak_kib=0, wall_ms=0,
+        p.code("registrar", "task_ended", task_id=task, fence=fence, code=0, line=0, column=0, field="", detail="", cpu_ms=0, peak_kib=0, wall_ms=0, walls=0,
                sums=struct.pack(">IQQ", 1, 1, 1) + bytes(32), counts=bytes(90))
-        p.code("registrar", "task_ended", task_id=task, fence=fence, code=141, line=0, column=0, field="", detail="", cpu_ms=0, peak_kib=0, wall_ms=0, sums=b"", counts=b"")
+        p.code("registrar", "task_ended", task_id=task, fence=fence, code=141, line=0, column=0, field="", detail="", cpu_ms=0, peak_kib=0, wall_ms=0, walls=0, sums=b"", counts=b"")
     assert w.ada.get("/api/v1/jobs/" + w.jobs["ada"])["state"] == "done"
 
 

@@ -179,9 +179,10 @@ void on_tree_reset(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         sq_ask_ok(ask);
 }
 
+/* receipts and attestations: one key, told apart by their first line */
 static bool is_receipt(struct sq_span text)
 {
-    static const char *const first[] = {"sequester-receipt/v1\n", "sequester-job-receipt/v1\n"};
+    static const char *const first[] = {"sequester-receipt/v1\n", "sequester-job-receipt/v1\n", "sequester-attestation/v1\n"};
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
         if (text.n > strlen(first[i]) && !memcmp(text.p, first[i], strlen(first[i])))
             return true;

@@ -234,6 +234,7 @@ static sq_err open_programs(struct parent *p, const char *bin_dir)
     if (fd < 0)
         return complain("worker", path, "It is the program that runs in the sandbox.");
     hand(child_of(p, SQ_ROLE_JAILER), "worker", fd);
+    hand(child_of(p, SQ_ROLE_REGISTRAR), "worker", fd); /* to say which program worked on a job */
     return SQ_OK;
 }
 

@@ -142,8 +142,12 @@ int main(void)
     e = sq_crypt_start();
     if (!e)
         e = sq_identity_start();
-    if (!e)
+    if (!e) {
+        int worker = sq_node_take(r->node, "worker");
+        worker_measure(r, worker);
+        sq_close(&worker);
         e = open_records(r);
+    }
     if (e) {
         sq_log(SQ_LOG_failed, SQ_LW("what", "start"), SQ_LW("code", sq_err_name(e)));
         return 1;

@@ -363,6 +363,8 @@ static sq_err tx_over(struct tx *tx, void *ctx)
     if (!e)
         e = sq_db_task_end(tx->db, now.id, now.fence, (uint32_t)o->t->code, o->t->cpu_ms, o->t->peak_kib, sq_clock_now_ms());
     if (!e)
+        e = sq_db_task_set_walls(tx->db, now.id, o->t->walls, tx->r->has_worker ? tx->r->worker_sha256 : NULL);
+    if (!e)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_task_ended, .result = o->t->code, .subject = o->w.owner, .object = now.id, .a = (uint64_t)now.fence, .b = o->t->cpu_ms});
     if (!e)
         e = o->t->code ? tx_stage_failed(tx, o) : tx_stage_done(tx, o);

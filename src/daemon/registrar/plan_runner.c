@@ -11,7 +11,7 @@
 
 static void read_result(const struct sq_msg_task_ended *m, struct task_result *t)
 {
-    *t = (struct task_result){.code = sq_err_from_no(m->code), .cpu_ms = m->cpu_ms, .peak_kib = m->peak_kib};
+    *t = (struct task_result){.code = sq_err_from_no(m->code), .cpu_ms = m->cpu_ms, .peak_kib = m->peak_kib, .walls = m->walls};
     t->why.line = m->line;
     t->why.column = m->column;
     if (sq_span_copy(m->field, t->why.field, sizeof t->why.field) || sq_span_copy(m->detail, t->why.detail, sizeof t->why.detail))

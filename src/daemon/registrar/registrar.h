@@ -72,6 +72,8 @@ struct registrar {
     uint8_t note_public[32];
 
     int admin_fd;
+    bool has_worker;
+    uint8_t worker_sha256[32]; /* of the program that runs in sandboxes */
     bool is_recovered; /* atomic: the sweep is done; before it nothing is served but unseal and status */
     bool is_rollback;  /* atomic */
 
@@ -285,6 +287,7 @@ struct task_result { /* what task_ended said */
     sq_err code;
     struct sq_why why;
     uint64_t cpu_ms, peak_kib;
+    uint32_t walls; /* lib/jobs/walls.def */
     size_t n_sum;
     struct object_sum sum[SQ_STAGE_MAX_PORTS];
     uint8_t format, is_phased;
@@ -309,6 +312,10 @@ json_t *notices_mail_test(struct registrar *r, const char *address);
 json_t *notices_of_user(struct registrar *r, const uint8_t user[ID]);
 /** SQ_EFIELD with @why: not an address. */
 sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why) SQ_MUST_CHECK;
+
+/* ---- attestation.c ---- */
+/** Which program works in the sandboxes: its digest, read from the descriptor that parent handed out. */
+void worker_measure(struct registrar *r, int fd);
 
 /* ---- deadlines.c, recovery.c, admin.c, account.c ---- */
 void *deadlines_main(void *r);

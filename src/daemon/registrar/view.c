@@ -91,6 +91,13 @@ static sq_err add_task(void *ctx, const struct sq_db_task *row)
         return SQ_OK;
     json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:I}", "stage", name, "state", sq_db_name(SQ_DB_task_state, row->state), "tries", (json_int_t)row->tries,
                           "cpu_ms", (json_int_t)row->cpu_ms, "peak_kib", (json_int_t)row->peak_kib);
+    json_t *walls = json_array();
+    size_t n;
+    const struct sq_wall_row *wall = sq_wall_rows(&n);
+    for (size_t i = 0; i < n; i++)
+        if (row->walls & wall[i].bit)
+            json_array_append_new(walls, json_string(wall[i].name));
+    json_object_set_new(j, "isolation", walls);
     if (row->stage == SQ_STAGE_impute) {
         json_object_set_new(j, "chunk", json_integer((json_int_t)row->chunk));
         if (row->from_bp)

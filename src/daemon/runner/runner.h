@@ -80,6 +80,7 @@ struct sq_task {
     size_t n_sums;
     bool has_report; /* it failed with a verdict on the data; the only sum is its report's */
     uint8_t counts[SQ_RUNNER_COUNTS_BYTES];
+    uint32_t walls; /* what the program found around itself */
     size_t n_counts;
 };
 

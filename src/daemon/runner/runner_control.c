@@ -107,6 +107,11 @@ static sq_err listen_to(struct sq_task *t, int sock, struct sq_packet *pkt, stru
             break;
         case SQ_MSG_work_failed:
             return on_failed(&m.u.work_failed, why);
+        case SQ_MSG_work_walls:
+            if (n_message != 1)
+                return sq_fail(SQ_EPROTO);
+            t->walls = m.u.work_walls.held;
+            break;
         case SQ_MSG_work_done:
             return SQ_OK;
         default:

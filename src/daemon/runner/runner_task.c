@@ -224,7 +224,7 @@ static void tell_end(struct sq_task *t, uint64_t cpu_ms, uint64_t wall_ms)
     struct sq_msg m = sq_msg_of(task_ended, .fence = t->fence, .code = (uint16_t)code, .line = why.line,
                                 .column = why.column, .field = sq_span_str(why.field),
                                 .detail = sq_span_str(why.detail), .cpu_ms = t->exited.cpu_ms + cpu_ms,
-                                .peak_kib = t->exited.peak_kib, .wall_ms = wall_ms,
+                                .peak_kib = t->exited.peak_kib, .wall_ms = wall_ms, .walls = t->walls,
                                 .sums = sq_span_of(t->sums, is_good || t->has_report ? t->n_sums : 0),
                                 .counts = sq_span_of(t->counts, is_good ? t->n_counts : 0));
     memcpy(m.u.task_ended.task_id, t->id, sizeof t->id);

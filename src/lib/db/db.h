@@ -365,6 +365,9 @@ struct sq_db_task {
     int64_t chunk;           /* of the job's stage, from 0 */
     uint64_t from_bp, to_bp; /* of the chunk; 0: from the start, to the end */
     uint64_t sites;          /* of the panel, written by it */
+    uint32_t walls;          /* what its program found around itself: jobs/walls.def */
+    bool has_worker_sha256;
+    uint8_t worker_sha256[32];
 };
 typedef sq_err (*sq_db_on_task)(void *ctx, const struct sq_db_task *row);
 
@@ -376,6 +379,8 @@ sq_err sq_db_task_list(struct sq_db *db, const char *job_id, const uint8_t *uplo
 sq_err sq_db_task_count(struct sq_db *db, int state, int64_t *out_n) SQ_MUST_CHECK;
 /** The sandbox stage (below 200) to start next: owners take turns, each with his oldest. SQ_ENOTFOUND. */
 sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out) SQ_MUST_CHECK;
+/** What a task ran in and with; @worker_sha256 NULL: not known. */
+sq_err sq_db_task_set_walls(struct sq_db *db, const uint8_t id[16], uint32_t walls, const uint8_t *worker_sha256) SQ_MUST_CHECK;
 sq_err sq_db_task_set_sites(struct sq_db *db, const uint8_t id[16], uint64_t sites) SQ_MUST_CHECK;
 /** Of @stage that ended before @before_ms, at most 1000 at a time. */
 sq_err sq_db_task_delete_ended(struct sq_db *db, int stage, int64_t before_ms, int64_t *out_n) SQ_MUST_CHECK;

@@ -20,6 +20,8 @@ static const struct sq_column task_columns[] = {
     SQ_COLUMN(sq_db_task, from_bp, U64),
     SQ_COLUMN(sq_db_task, to_bp, U64),
     SQ_COLUMN(sq_db_task, sites, U64),
+    SQ_COLUMN(sq_db_task, walls, U32),
+    SQ_COLUMN_32_IF(sq_db_task, worker_sha256, has_worker_sha256),
 };
 static const struct sq_db_rows_of tasks = SQ_ROWS_OF("task", task_columns, sq_db_task);
 SQ_DB_DEFINE_EACH(task, &tasks, sq_db_task, sq_db_on_task)
@@ -64,6 +66,11 @@ sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out)
                      " ifnull((SELECT max(t.started_ms) FROM task t JOIN job j ON j.id = t.job_id WHERE j.owner_id = first.owner AND t.stage < 200), 0),"
                      " first.no LIMIT 1)",
                      NO_ARGS, out);
+}
+
+sq_err sq_db_task_set_walls(struct sq_db *db, const uint8_t id[16], uint32_t walls, const uint8_t *worker_sha256)
+{
+    return sq_db_run_one(db, "UPDATE task SET walls = ?2, worker_sha256 = ?3 WHERE id = ?1", ARGS(A_ID(id), A_NO(walls), A_BYTES(worker_sha256, 32)));
 }
 
 sq_err sq_db_task_set_sites(struct sq_db *db, const uint8_t id[16], uint64_t sites)

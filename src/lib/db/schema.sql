@@ -161,7 +161,9 @@ CREATE TABLE task (
     chunk INTEGER NOT NULL CHECK (chunk >= 0),
     from_bp INTEGER NOT NULL CHECK (from_bp >= 0),
     to_bp INTEGER NOT NULL CHECK (to_bp >= 0),
-    sites INTEGER NOT NULL CHECK (sites >= 0)
+    sites INTEGER NOT NULL CHECK (sites >= 0),
+    walls INTEGER NOT NULL,
+    worker_sha256 BLOB CHECK (length(worker_sha256) = 32)
 ) STRICT;
 CREATE INDEX task_job ON task (job_id, no);
 CREATE INDEX task_upload ON task (upload_id, no);

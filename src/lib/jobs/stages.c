@@ -33,3 +33,14 @@ const struct sq_stage_row *sq_stage_row_named(const char *name)
             return &rows[i];
     return NULL;
 }
+
+const struct sq_wall_row *sq_wall_rows(size_t *out_n)
+{
+    static const struct sq_wall_row walls[] = {
+#define SQ_WALL(name, bit, text) {#name, 1u << bit, text},
+#include "lib/jobs/walls.def"
+#undef SQ_WALL
+    };
+    *out_n = sizeof walls / sizeof walls[0];
+    return walls;
+}

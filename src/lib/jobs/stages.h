@@ -45,4 +45,18 @@ const struct sq_stage_row *sq_stage_row_of(unsigned stage);
 /** sq_stage_row_named - the row called @name, or NULL. */
 const struct sq_stage_row *sq_stage_row_named(const char *name);
 
+/* ---- walls.def: what a sandbox's program finds around itself ---- */
+enum sq_wall {
+#define SQ_WALL(name, bit, text) SQ_WALL_##name = 1 << bit,
+#include "lib/jobs/walls.def"
+#undef SQ_WALL
+};
+struct sq_wall_row {
+    const char *name;
+    uint32_t bit;
+    const char *text;
+};
+/** All of them, in order. */
+const struct sq_wall_row *sq_wall_rows(size_t *out_n);
+
 #endif

@@ -184,7 +184,7 @@ def test_hostile_worker(hub):
 
     def forged(c):
         c.send("task_ended", task_id=bytes(16), fence=1, code=0, line=0, column=0, field="", detail="", cpu_ms=0, peak_kib=0,
-               wall_ms=0, sums=b"", counts=b"")
+               wall_ms=0, walls=0, sums=b"", counts=b"")
 
     def claims(code):
         return lambda c: c.send("work_failed", code=code, line=0, column=0, field="", detail="")
