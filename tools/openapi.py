@@ -115,8 +115,8 @@ class Maker:
     def success(self, r, status, objs, what):
         names = ("Location",) if status == 201 else ("Retry-After",) if status == 503 else ()
         if r.kind == "DOWNLOAD":
-            media = "application/zip" if r.name == "job_package" else "text/plain; charset=utf-8"
-            return {"description": what, "headers": self.headers("ETag", "Accept-Ranges", "Content-Disposition"), "content": {media: {}}}
+            media = ["application/zip", "application/octet-stream"] if r.name == "job_package" else ["text/plain; charset=utf-8"]
+            return {"description": what, "headers": self.headers("ETag", "Accept-Ranges", "Content-Disposition"), "content": {m: {} for m in media}}
         out = {"description": what, "headers": self.headers(*names)}
         if objs:
             refs = [self.answer_ref(o) for o in objs]

@@ -187,6 +187,17 @@ int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES]);
 /** The check entry's text of package @path, without line end. 0 or an exit code after a message. */
 int package_check_text(const struct cli *c, const char *path, const struct secret *password, char out[129]);
 
+/* ---- cli_seal_to.c: results for the holder of a private key ---- */
+/** --seal-to: a key, or a file that holds one, checked before anything is sent. Its text and its fingerprint as the server
+ *  shows it. 0 or an exit code after a message. */
+int seal_to_read(const struct cli *c, char out_key[201], char out_fingerprint[65]);
+/** The kind of key that the job's result is sealed to: `age`, `crypt4gh`, or "" when it is claimed with a password. */
+const char *seal_to_kind(const json_t *job);
+/** How the package is named: "tar.age", "tar.c4gh", "zip". */
+const char *seal_to_suffix(const json_t *job);
+/** The command that opens the package at @path. */
+void seal_to_say_how(const json_t *job, const char *path);
+
 /* ---- the handlers ---- */
 #define SQ_CMD(name, handler, args, least, most, opts, exits, summary, example) int handler(struct cli *c);
 #include "cli/commands.def"

@@ -1,6 +1,6 @@
 /*
- * Claim, download, confirm. The one-time password is shown or written the moment it comes: it exists nowhere else.
- * Until the owner confirms he may claim again, so nothing here loses a result.
+ * Claim, download, confirm. The one-time password is shown or written the moment it comes: it exists nowhere else. Until the
+ * owner confirms he may claim again, so nothing here loses a result. One that is sealed to his own key has nothing to claim.
  */
 #include "cli/cli.h"
 
@@ -113,20 +113,43 @@ static void show_claim(const struct cli *c, const char *job, const struct secret
         puts("not confirmed yet: the server keeps its copy until `sequester confirm`, and you can claim again.");
 }
 
-int cmd_claim(struct cli *c)
+/* There is no password: fetched as it is, or said where it is. */
+static int fetch_sealed_to(struct cli *c, struct http *h, const json_t *j)
 {
-    struct http h;
+    const char *dir = c->opt[OPT_out] ? c->opt[OPT_out] : ".";
+    char path[4200];
+    uint64_t n;
+    if (!c->opt[OPT_download] && !c->opt[OPT_out])
+        return out_error(c, SQ_ECONFLICT, "this result is sealed to your own key: there is no password and nothing to claim", "fetch it with `sequester download`");
+    if (mkdir(dir, 0700) && errno != EEXIST)
+        return out_error(c, SQ_EIO, "the directory can't be made", dir);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s.%s", dir, c->arg[0], seal_to_suffix(j)) >= sizeof path)
+        return cli_misused(c, "the path is too long");
+    int rc = http_download(h, SQ_ROUTE_job_package, c->arg[0], path, &n);
+    if (!rc && c->opt[OPT_json]) {
+        json_t *answer = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "id", c->arg[0], "package", path, "sealed_to", seal_to_kind(j));
+        out_json(answer);
+        json_decref(answer);
+    } else if (!rc) {
+        printf("package  %s\n", path);
+        seal_to_say_how(j, path);
+    }
+    return rc;
+}
+
+static int claim_with_password(struct cli *c, struct http *h)
+{
     struct secret password = {NULL};
     char path[4200] = "";
     const char *job = c->arg[0], *file = c->opt[OPT_password_out];
     bool is_fetched = c->opt[OPT_download] || c->opt[OPT_out];
-    int fd = -1, rc = http_open(c, true, &h);
+    int fd = -1, rc = 0;
     /* made first: a claim whose password can't be written would be for nothing */
-    if (!rc && file && (fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
+    if (file && (fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
         rc = out_error(c, SQ_EIO, "the password file can't be made",
                        errno == EEXIST ? "there is one already; nothing is overwritten" : strerror(errno));
     if (!rc)
-        rc = ask_claim(c, &h, job, &password);
+        rc = ask_claim(c, h, job, &password);
     if (rc && fd >= 0)
         unlink(file);
     else if (!rc && fd >= 0)
@@ -136,13 +159,26 @@ int cmd_claim(struct cli *c)
         fflush(stdout);
     }
     if (!rc)
-        rc = await_package(&h, job);
+        rc = await_package(h, job);
     if (!rc && is_fetched)
-        rc = fetch_and_confirm(c, &h, job, &password, path, sizeof path);
+        rc = fetch_and_confirm(c, h, job, &password, path, sizeof path);
     if (!rc)
         show_claim(c, job, &password, path);
     secret_done(&password);
     sq_close(&fd);
+    return rc;
+}
+
+int cmd_claim(struct cli *c)
+{
+    struct http h;
+    json_t *j = NULL;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_job_get, c->arg[0], NULL, NULL, &j);
+    if (!rc)
+        rc = *seal_to_kind(j) ? fetch_sealed_to(c, &h, j) : claim_with_password(c, &h);
+    json_decref(j);
     http_close(&h);
     return rc;
 }
@@ -174,14 +210,17 @@ int cmd_download(struct cli *c)
     struct http h;
     uint64_t n = 0;
     char path[4200], bytes[24];
+    json_t *job = NULL;
     bool is_report = c->opt[OPT_report] != NULL;
-    if (c->opt[OPT_out])
-        snprintf(path, sizeof path, "%s", c->opt[OPT_out]);
-    else
-        snprintf(path, sizeof path, "%.100s.%s", c->arg[0], is_report ? "quality-report.txt" : "zip");
     if (!c->opt[OPT_out] && strchr(c->arg[0], '/'))
         return cli_misused(c, "that is no id of this server");
     int rc = http_open(c, true, &h);
+    if (!rc && !is_report) /* how it is sealed */
+        rc = http_call(&h, SQ_ROUTE_job_get, c->arg[0], NULL, NULL, &job);
+    if (c->opt[OPT_out])
+        snprintf(path, sizeof path, "%s", c->opt[OPT_out]);
+    else
+        snprintf(path, sizeof path, "%.100s.%s", c->arg[0], is_report ? "quality-report.txt" : seal_to_suffix(job));
     if (!rc)
         rc = http_download(&h, is_report ? SQ_ROUTE_job_report : SQ_ROUTE_job_package, c->arg[0], path, &n);
     if (!rc && c->opt[OPT_json]) {
@@ -191,7 +230,10 @@ int cmd_download(struct cli *c)
     } else if (!rc) {
         out_bytes(n, bytes);
         printf("%s  %s\n", path, bytes);
+        if (*seal_to_kind(job))
+            seal_to_say_how(job, path);
     }
+    json_decref(job);
     http_close(&h);
     return rc;
 }

@@ -24,6 +24,7 @@ int cmd_submit(struct cli *c)
                   {OPT_population, "population"},
                   {OPT_mode, "mode"},
                   {OPT_name, "name"}};
+    char key[201], fingerprint[65] = "";
     int rc = 0;
     if (!c->opt[OPT_upload] || !c->opt[OPT_panel])
         rc = cli_misused(c, "which %s",
@@ -32,10 +33,16 @@ int cmd_submit(struct cli *c)
     for (size_t i = 0; i < sizeof fields / sizeof fields[0] && !rc; i++)
         if (c->opt[fields[i].opt] && json_object_set_new(body, fields[i].key, json_string(c->opt[fields[i].opt])))
             rc = cli_misused(c, "%s must be UTF-8", fields[i].key);
+    if (!rc && c->opt[OPT_seal_to])
+        rc = seal_to_read(c, key, fingerprint);
+    if (!rc && c->opt[OPT_seal_to])
+        json_object_set_new(body, "seal_to", json_string(key));
     if (!rc) {
         rc = http_open(c, true, &h);
         if (!rc)
             rc = http_call(&h, SQ_ROUTE_job_submit, NULL, NULL, body, &j);
+        if (!rc && *fingerprint && strcmp(out_text(json_object_get(j, "seal_to"), "fingerprint"), fingerprint))
+            rc = out_error(c, SQ_ETAMPERED, "the server took another key than yours: delete the job", out_text(j, "id"));
         http_close(&h);
     }
     if (!rc && c->opt[OPT_json])
@@ -121,7 +128,10 @@ static void show_job(const json_t *j)
         out_bytes(out_number(row, "bytes"), bytes);
         printf("%-11s %s  %s\n", i ? "" : "files", out_text(row, "name"), bytes);
     }
-    if (out_number(claim, "claims"))
+    if (*seal_to_kind(j))
+        printf("sealed to   your %s key, fingerprint %.16s; package %s\n", seal_to_kind(j), out_text(json_object_get(j, "seal_to"), "fingerprint"),
+               package ? out_text(package, "state") : "not made yet");
+    else if (out_number(claim, "claims"))
         printf("claim       %s, package %s\n", out_text(claim, "state"), package ? out_text(package, "state") : "none");
     if (*out_text(j, "expires"))
         printf("erased on   %s at the latest\n", out_text(j, "expires"));

@@ -5,6 +5,8 @@
  */
 #include "daemon/registrar/registrar.h"
 
+#include "lib/crypt/recipient.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -193,8 +195,12 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     }
     bool is_package = m->route == SQ_ROUTE_job_package;
     char name[128];
-    snprintf(name, sizeof name, is_package ? "%s.zip" : "%s.quality-report.txt", v.job.id);
-    struct sq_msg is = sq_msg_of(download_is, .name = sq_span_str(name), .content_type = sq_span_str(is_package ? "application/zip" : "text/plain; charset=utf-8"),
+    if (is_package && v.job.has_seal_key)
+        snprintf(name, sizeof name, "%s.tar.%s", v.job.id, sq_recipient_suffix((enum sq_recipient_kind)v.job.seal_kind));
+    else
+        snprintf(name, sizeof name, is_package ? "%s.zip" : "%s.quality-report.txt", v.job.id);
+    const char *type = !is_package ? "text/plain; charset=utf-8" : v.job.has_seal_key ? "application/octet-stream" : "application/zip";
+    struct sq_msg is = sq_msg_of(download_is, .name = sq_span_str(name), .content_type = sq_span_str(type),
                                  .total_bytes = v.object.plain_bytes, .first = v.first, .n_bytes = v.n_bytes);
     memcpy(is.u.download_is.ticket, v.task, ID);
     memcpy(is.u.download_is.etag, v.object.sha256, 32);

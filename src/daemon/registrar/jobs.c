@@ -1,6 +1,8 @@
 /* Jobs: submit, look, cancel, erase. What runs when is plan.c's. */
 #include "daemon/registrar/registrar.h"
 
+#include "lib/crypt/recipient.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -203,12 +205,40 @@ static sq_err read_choices(struct api *a, struct sq_db_job *row)
     return e;
 }
 
+/* Never echoed, never logged: what stands here may be a private key, sent by mistake. */
+static sq_err read_seal_to(struct api *a, struct sq_db_job *row)
+{
+    const json_t *given = json_object_get(a->body, "seal_to");
+    if (!given || json_is_null(given))
+        return SQ_OK;
+    struct sq_recipient to;
+    struct sq_span text = sq_span_of(json_string_value(given), json_string_length(given));
+    if (text.n && sq_recipient_is_private(text))
+        return refuse_field(a, "seal_to", "is a private key, which must never leave you: make a new pair, and send its public key");
+    if (!text.n || sq_recipient_parse(text, &to))
+        return refuse_field(a, "seal_to", "must be one public key of age (age1...) or Crypt4GH");
+    if (!strcmp(row->mode, "qc"))
+        return refuse_field(a, "seal_to", "quality control alone makes no result that could be sealed: leave it away");
+    struct sq_key *own = NULL, *shared = NULL; /* a point of small order is found now, not after a day's work */
+    sq_err e = sq_key_new(&own);
+    if (!e && sq_x25519(own, to.x25519, &shared))
+        e = refuse_field(a, "seal_to", "is no key that anything could be sealed to");
+    sq_key_free(own);
+    sq_key_free(shared);
+    row->has_seal_key = true;
+    row->seal_kind = (int)to.kind;
+    memcpy(row->seal_key, to.x25519, sizeof row->seal_key);
+    return e;
+}
+
 sq_err api_job_submit(struct api *a)
 {
     struct submitting s = {.by = &a->caller, .row = {.state = SQ_DB_job_state_queued, .claim_state = SQ_DB_claim_state_none, .created_s = sq_clock_now_s()}};
     s.row.expires_s = s.row.created_s + a->r->retention_s;
     struct sq_db_upload u;
     sq_err e = read_choices(a, &s.row);
+    if (!e)
+        e = read_seal_to(a, &s.row);
     if (e)
         return e;
     snprintf(a->param, sizeof a->param, "%s", json_string_value(json_object_get(a->body, "upload")));

@@ -211,7 +211,7 @@ static sq_err load_job(struct sq_db *db, struct parcel *p)
     snprintf(p->id, sizeof p->id, "%s", job.id);
     p->until_s = job.expires_s;
     p->why = (uint16_t)job.why.err;
-    bool is_there = job.state == SQ_DB_job_state_done && job.claim_state != SQ_DB_claim_state_confirmed && job.expires_s > sq_clock_now_s();
+    bool is_there = job.state == SQ_DB_job_state_done && (job.claim_state != SQ_DB_claim_state_confirmed || job.has_seal_key) && job.expires_s > sq_clock_now_s();
     bool tells_of_result = p->row.kind == SQ_DB_notice_kind_job_finished || p->row.kind == SQ_DB_notice_kind_reminder;
     p->is_moot = p->is_moot || (tells_of_result && !is_there && p->row.channel == SQ_DB_notice_channel_mail);
     if (p->row.kind != SQ_DB_notice_kind_job_erased)

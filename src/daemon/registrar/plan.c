@@ -5,6 +5,7 @@
  *
  *     upload:  ingest
  *     job:     qc -> impute, once a chunk -> finish -> done      (mode qc: qc -> done)
+ *              sealed to the owner's own key: finish -> package (plan_package.c) -> done
  *
  * This file starts work; plan_over.c is its end, plan_watch.c what happens to it in between, plan_runner.c what runner says.
  */
@@ -357,7 +358,7 @@ void *planner_main(void *arg)
             pthread_cond_wait(&r->plan_wake, &r->plan_lock);
         r->is_plan_wanted = false;
         pthread_mutex_unlock(&r->plan_lock);
-        while (has_recovered(r) && is_keeper_ready(r) && !is_full(r) && (start_queued_job(r) || start_one(r)))
+        while (has_recovered(r) && is_keeper_ready(r) && !is_full(r) && (start_queued_job(r) || start_package(r) || start_one(r)))
             ;
     }
     return NULL;

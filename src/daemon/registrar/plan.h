@@ -1,4 +1,4 @@
-/* plan - what a task works on, for plan.c (start), plan_over.c (end) and plan_watch.c (in between). Not for the other files. */
+/* plan - what a task works on, for plan*.c (start, end, in between) and package.c. Not for the other files. */
 #ifndef SQ_REGISTRAR_PLAN_H
 #define SQ_REGISTRAR_PLAN_H
 
@@ -26,6 +26,15 @@ struct work {
 sq_err work_load(struct registrar *r, const struct sq_db_task *task, struct work *w) SQ_MUST_CHECK;
 /** work_may_try_again - is a task that ended with @code worth another try? */
 bool work_may_try_again(const struct sq_db_task *task, sq_err code);
+
+/** A task found the disk full: nothing is begun for a moment. */
+void plan_is_full(struct registrar *r);
+/** One package begun whose turn it is (plan_package.c); false: none is ready. */
+bool start_package(struct registrar *r);
+/** Inside a transaction: the job is done, and its days begin. */
+sq_err tx_job_done(struct tx *tx, const struct sq_db_job *job) SQ_MUST_CHECK;
+/** The job is over: the keys of what it leaves end on its last day. */
+void job_keep_until(struct registrar *r, const char *job_id);
 
 /** chunks_of - the impute tasks of @job_id in order of chunk. */
 struct chunks {

@@ -102,9 +102,8 @@ static sq_err tx_ingested(struct tx *tx, struct over *o)
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_ingest_done, .subject = u->owner_id, .object = u->id, .a = t->n_sample, .b = t->n_variant});
 }
 
-static sq_err tx_job_done(struct tx *tx, struct over *o)
+sq_err tx_job_done(struct tx *tx, const struct sq_db_job *job)
 {
-    struct sq_db_job *job = &o->w.job;
     int64_t expires = sq_clock_now_s() + tx->r->retention_s;
     sq_err e = sq_db_job_set_expires(tx->db, job->id, expires);
     return e ? e : tx_job_state(tx, job, SQ_DB_job_state_done, NULL);
@@ -130,7 +129,7 @@ static sq_err tx_checked(struct tx *tx, struct over *o)
         e = tx_upload_erase(tx, &o->w.upload, NULL);
     if (!e)
         e = sq_db_job_get(tx->db, job->id, job);
-    return e ? e : tx_job_done(tx, o);
+    return e ? e : tx_job_done(tx, job);
 }
 
 /* ---- chunks ---- */
@@ -313,7 +312,10 @@ static sq_err tx_finished(struct tx *tx, struct over *o)
     if (!e)
         e = tx_upload_erase(tx, &o->w.upload, NULL);
     free(c);
-    return e ? e : tx_job_done(tx, o);
+    uint8_t task[ID];
+    if (!e && job->has_seal_key) /* the job is done when its result is sealed to the owner's key */
+        return tx_task_add(tx, job->id, NULL, WORK_PACKAGE, task);
+    return e ? e : tx_job_done(tx, job);
 }
 
 static sq_err tx_stage_done(struct tx *tx, struct over *o)
@@ -417,7 +419,7 @@ static sq_err tx_until(struct tx *tx, void *ctx)
 
 /* A job is over: now it is known until when its results are kept, and keeper alone ends them then. If this fails, they
  * have the time they got when they were opened, a day more; deadlines.c ends them on the day all the same. */
-static void keep_until(struct registrar *r, const char *job_id)
+void job_keep_until(struct registrar *r, const char *job_id)
 {
     struct kept k = {.n = 0};
     struct sq_db_job job;
@@ -453,6 +455,11 @@ static void settle_report(struct registrar *r, struct over *o)
             o->report = (int)i;
 }
 
+void plan_is_full(struct registrar *r)
+{
+    __atomic_store_n(&r->full_until_ms, sq_clock_steady_ms() + FULL_WAIT_MS, __ATOMIC_SEQ_CST);
+}
+
 /* trouble of the moment: runner tells again */
 static bool is_passing(sq_err e)
 {
@@ -466,7 +473,7 @@ sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task
     o->t = t;
     o->report = -1;
     if (t->code == SQ_EFULL)
-        __atomic_store_n(&r->full_until_ms, sq_clock_steady_ms() + FULL_WAIT_MS, __ATOMIC_SEQ_CST);
+        plan_is_full(r);
     sq_err e = work_load(r, task, &o->w);
     if (!e && t->code && !work_may_try_again(task, t->code))
         settle_report(r, o);
@@ -491,7 +498,7 @@ sq_err task_over(struct registrar *r, const struct sq_db_task *task, struct task
     if (task->job_id[0]) {
         if (o->is_job_failed)
             tasks_stop(r, task->job_id, NULL); /* the other chunks */
-        keep_until(r, task->job_id);
+        job_keep_until(r, task->job_id);
     }
     erase_wake(r);
     plan_wake(r);

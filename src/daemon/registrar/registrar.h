@@ -7,7 +7,9 @@
  *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
  *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
  *     receipts.c   what says that they are gone
+ *     package.c    what leaves: the result in one object, for a claim or for its owner's public key
  *     plan.c       which stage runs next
+ *     plan_package.c   sealing to the owner's own key, the last work of a job that chose it
  *     plan_over.c  what a task's end means
  *     plan_runner.c    what runner says of it
  *     plan_watch.c     how far it is; what gives no sign of life is tried again
@@ -245,7 +247,7 @@ sq_err tx_job_erase(struct tx *tx, const struct sq_db_job *job, const struct cal
 /** Audit object of a job: first 16 bytes of SHA-256 of its id. */
 void job_audit_id(const char *job_id, uint8_t out[ID]);
 
-/* ---- claim.c, downloads.c ---- */
+/* ---- package.c, claim.c, downloads.c ---- */
 sq_err package_ended(struct registrar *r, const struct sq_db_task *task, sq_err code, const struct object_sum *sum) SQ_MUST_CHECK;
 void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

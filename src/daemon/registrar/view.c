@@ -1,6 +1,8 @@
 /* Rows as JSON. Names come opened by their owner's own token; everything else is ids, counts, states and times. */
 #include "daemon/registrar/registrar.h"
 
+#include "lib/crypt/recipient.h"
+
 #include <stdlib.h>
 
 json_t *view_time(int64_t unix_s)
@@ -138,6 +140,17 @@ static void add_claim(struct sq_db *db, json_t *j, const struct sq_db_job *row)
     json_object_set_new(j, "claim", claim);
 }
 
+/* the key as its owner knows it: SHA-256 of its 32 bytes */
+static json_t *seal_to_of(const struct sq_db_job *row)
+{
+    uint8_t sha[SQ_SHA256_BYTES];
+    char hex[2 * SQ_SHA256_BYTES + 1];
+    if (!row->has_seal_key || sq_sha256_of(row->seal_key, sizeof row->seal_key, sha))
+        return json_null();
+    sq_hex(sha, sizeof sha, hex);
+    return json_pack("{s:s, s:s}", "kind", row->seal_kind == SQ_RECIPIENT_AGE ? "age" : "crypt4gh", "fingerprint", hex);
+}
+
 json_t *view_job(struct registrar *r, const struct sq_db_job *row, const char *name, bool is_whole)
 {
     json_t *j = json_object();
@@ -174,6 +187,7 @@ json_t *view_job(struct registrar *r, const struct sq_db_job *row, const char *n
         e = sq_db_job_objects(db, row->id, count_states, &n);
     add_claim(db, j, row);
     db_unlock(r);
+    json_object_set_new(j, "seal_to", seal_to_of(row));
     json_object_set_new(j, "damaged", json_integer(n.n_damaged));
     json_object_set_new(j, "erase_failed", json_integer(n.n_erase_failed));
     json_object_set_new(j, "queue_place", json_integer(place));

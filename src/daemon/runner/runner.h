@@ -13,6 +13,7 @@
 #include "lib/core/err.h"
 #include "lib/jobs/stages.h"
 #include "lib/proc/node.h"
+#include "lib/crypt/recipient.h"
 #include "lib/vault/vault_open.h"
 #include "lib/vault/vault_seal.h"
 
@@ -55,6 +56,7 @@ struct sq_task {
     uint8_t port_of[SQ_RUNNER_MAX_FILES]; /* of a stage: which port file[i] stands behind, ascending */
     int source_fd;
     char panel[65], population[33], check[65];
+    struct sq_recipient recipient; /* of a package; kind 0: it goes under a password */
     void *plan; /* of a package, malloc: runner_package.c */
     uint64_t max_samples, max_variants;
     uint32_t flags;

@@ -1,15 +1,19 @@
 /*
- * task_package: results become the zip that only the holder of the one-time password can open.
+ * task_package: results become one file that only its owner can open: a zip under the one-time password, or a tar sealed to
+ * the public key that he chose (age, Crypt4GH). Either is written straight into a sealer, so the package rests in the vault
+ * as an object like others.
  *
- * Runner never sees the password: keeper gives the AE-2 keys of one entry after another. The first entry proves to the
- * owner's program that the password fits before anything else is opened; the last one, the manifest, says what the
- * others must be. The zip is written straight into a sealer, so the package rests in the vault as an object like others.
+ * Runner never sees the password: keeper gives the AE-2 keys of one entry after another. The zip's first entry proves to the
+ * owner's program that the password fits before anything else is opened. A tar has none: who has the key knows it. The last
+ * entry, the manifest, says what the others must be. What seals to a public key is drawn here and wiped with the package.
  */
 #include "daemon/runner/runner.h"
 
 #include "lib/core/clock.h"
 #include "lib/core/fault.h"
 #include "lib/crypt/crypt.h"
+#include "lib/vault/seal_to.h"
+#include "lib/vault/tar.h"
 #include "lib/vault/zip_ae2.h"
 
 #include <stdlib.h>
@@ -88,7 +92,9 @@ static sq_err plan_read(struct sq_span text, size_t n_object, struct plan *plan)
 
 struct package {
     struct sq_task *task;
-    struct sq_zip *zip;
+    struct sq_zip *zip;         /* either this */
+    struct sq_seal_to *seal_to; /* or a tar into this */
+    int64_t begun_s;
     struct sq_sha256 *hash; /* of the present entry's plaintext */
     struct sq_buf manifest;
     uint32_t n_entry; /* begun so far: the number that keeper counts */
@@ -123,21 +129,42 @@ static sq_err ask_entry_keys(struct sq_task *t, uint32_t entry_no, struct sq_zip
     return e;
 }
 
+static sq_err tar_begin(struct package *p, const char *name, uint64_t plain_bytes)
+{
+    uint8_t header[SQ_TAR_BLOCK_BYTES];
+    sq_err e = sq_tar_header(name, plain_bytes, p->begun_s, header);
+    return e ? e : sq_seal_to_write(p->seal_to, header, sizeof header);
+}
+
 static sq_err entry_begin(struct package *p, const char *name, uint64_t plain_bytes)
 {
+    p->n_entry++;
+    if (p->seal_to)
+        return tar_begin(p, name, plain_bytes);
     struct sq_zip_keys keys;
-    sq_err e = ask_entry_keys(p->task, p->n_entry, &keys);
+    sq_err e = ask_entry_keys(p->task, p->n_entry - 1, &keys);
     if (!e)
         e = sq_zip_entry_begin(p->zip, name, &keys, plain_bytes);
     sq_wipe(&keys, sizeof keys);
-    p->n_entry++;
     return e;
+}
+
+static sq_err entry_put(struct package *p, const void *bytes, size_t n)
+{
+    return p->seal_to ? sq_seal_to_write(p->seal_to, bytes, n) : sq_zip_write(p->zip, bytes, n);
 }
 
 static sq_err entry_write(struct package *p, const void *bytes, size_t n)
 {
     sq_err e = sq_sha256_add(p->hash, bytes, n);
-    return e ? e : sq_zip_write(p->zip, bytes, n);
+    return e ? e : entry_put(p, bytes, n);
+}
+
+static const uint8_t zeros[2 * SQ_TAR_BLOCK_BYTES]; /* pad an entry of a tar, and end it */
+
+static sq_err entry_close(struct package *p, uint64_t plain_bytes)
+{
+    return p->seal_to ? sq_seal_to_write(p->seal_to, zeros, sq_tar_padding(plain_bytes)) : sq_zip_entry_end(p->zip);
 }
 
 /* ends the entry and notes it in the manifest; names are of [A-Za-z0-9._/-], so need no escapes */
@@ -145,7 +172,7 @@ static sq_err entry_end(struct package *p, const char *name, uint64_t plain_byte
 {
     uint8_t sha256[SQ_SHA256_BYTES];
     char hex[2 * SQ_SHA256_BYTES + 1];
-    sq_err e = sq_zip_entry_end(p->zip);
+    sq_err e = entry_close(p, plain_bytes);
     if (!e)
         e = sq_sha256_end(p->hash, sha256);
     if (e)
@@ -199,20 +226,28 @@ static sq_err write_manifest(struct package *p)
     if (!e)
         e = entry_begin(p, MANIFEST_NAME, p->manifest.n);
     if (!e)
-        e = sq_zip_write(p->zip, p->manifest.p, p->manifest.n);
-    return e ? e : sq_zip_entry_end(p->zip);
+        e = entry_put(p, p->manifest.p, p->manifest.n);
+    return e ? e : entry_close(p, p->manifest.n);
+}
+
+static sq_err close_all(struct package *p)
+{
+    if (!p->seal_to)
+        return sq_zip_close(p->zip, NULL);
+    sq_err e = sq_seal_to_write(p->seal_to, zeros, sizeof zeros);
+    return e ? e : sq_seal_to_close(p->seal_to);
 }
 
 static sq_err write_all(struct package *p, const struct plan *plan)
 {
     sq_err e = sq_buf_addf(&p->manifest, "{\n  \"format\": \"sequester-package/1\",\n  \"files\": [");
-    if (!e)
+    if (!e && p->zip)
         e = write_check(p);
     for (size_t i = 0; !e && i < plan->n_entry; i++)
         e = write_entry(p, plan, &plan->entry[i]);
     if (!e)
         e = write_manifest(p);
-    return e ? e : sq_zip_close(p->zip, NULL);
+    return e ? e : close_all(p);
 }
 
 static sq_err package(struct sq_task *t)
@@ -225,6 +260,7 @@ static sq_err package(struct sq_task *t)
     if (!p)
         return sq_fail(SQ_ENOMEM);
     p->task = t;
+    p->begun_s = sq_clock_now_s();
     sq_buf_init(&p->manifest, MANIFEST_MAX_BYTES);
     p->copy = malloc(SQ_RUNNER_COPY_BYTES);
     sq_err e = p->copy ? sq_sha256_new(&p->hash) : sq_fail(SQ_ENOMEM);
@@ -233,7 +269,7 @@ static sq_err package(struct sq_task *t)
     if (!e)
         e = sq_task_sealer(&keys, t, &t->file[n_input], &sealer);
     if (!e)
-        e = sq_zip_new(to_sealer, sealer, sq_clock_now_s(), &p->zip);
+        e = t->recipient.kind ? sq_seal_to_new(&t->recipient, to_sealer, sealer, &p->seal_to) : sq_zip_new(to_sealer, sealer, p->begun_s, &p->zip);
     if (!e)
         e = sq_fault_at("runner.mid_task", "package");
     if (!e)
@@ -245,6 +281,7 @@ static sq_err package(struct sq_task *t)
     if (!e)
         sq_task_add_sum(t, &sum);
     sq_zip_free(p->zip);
+    sq_seal_to_free(p->seal_to);
     sq_vault_sealer_free(sealer);
     for (size_t i = 0; i < n_input; i++)
         sq_vault_opener_free(p->opener[i]);
@@ -259,20 +296,31 @@ static sq_err package(struct sq_task *t)
 
 /* ---- the request ---- */
 
+/* a check text and no key, or a key and no check text */
+static sq_err take_recipient(struct sq_task *t, const struct sq_msg_task_package *a)
+{
+    static const uint8_t none[32];
+    t->recipient.kind = (enum sq_recipient_kind)a->recipient_kind;
+    memcpy(t->recipient.x25519, a->recipient, sizeof t->recipient.x25519);
+    bool is_key = a->recipient_kind == SQ_RECIPIENT_AGE || a->recipient_kind == SQ_RECIPIENT_CRYPT4GH;
+    bool is_none = !a->recipient_kind && !memcmp(a->recipient, none, sizeof none);
+    return (is_key && !a->check.n) || (is_none && a->check.n) ? sq_span_copy(a->check, t->check, sizeof t->check) : sq_fail(SQ_EPROTO);
+}
+
 /* inputs as in other tasks, then the package's own id and file */
 static sq_err take_request(struct sq_task *t, struct sq_ask *ask, const struct sq_msg_task_package *a)
 {
     uint8_t ids[SQ_RUNNER_MAX_FILES * SQ_ID_BYTES], lengths[SQ_RUNNER_MAX_FILES * 8] = {0};
     bool is_input[SQ_RUNNER_MAX_FILES];
     const uint32_t n = a->objects.n;
-    if (n < 1 || n >= SQ_RUNNER_MAX_FILES || a->sealed_bytes.n != n * 8 || !a->check.n)
+    if (n < 1 || n >= SQ_RUNNER_MAX_FILES || a->sealed_bytes.n != n * 8)
         return sq_fail(SQ_EPROTO);
     memcpy(ids, a->objects.p, (size_t)n * SQ_ID_BYTES);
     memcpy(ids + (size_t)n * SQ_ID_BYTES, a->package_id, SQ_ID_BYTES);
     memcpy(lengths, a->sealed_bytes.p, a->sealed_bytes.n);
     for (uint32_t i = 0; i <= n; i++)
         is_input[i] = i < n;
-    sq_err e = sq_span_copy(a->check, t->check, sizeof t->check);
+    sq_err e = take_recipient(t, a);
     struct plan *plan = calloc(1, sizeof *plan);
     t->plan = plan; /* the task frees it */
     if (!e)

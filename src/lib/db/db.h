@@ -299,6 +299,9 @@ struct sq_db_job {
     int64_t claims;  /* how often it was claimed */
     bool has_check;
     uint8_t check_sha256[32]; /* digest of the package's check entry */
+    bool has_seal_key;        /* the result is sealed to the owner's own public key: */
+    int seal_kind;            /* enum sq_recipient_kind of crypt/recipient.h; 0: it isn't */
+    uint8_t seal_key[32];
     uint8_t package_object_id[SQ_DB_ID_BYTES], report_object_id[SQ_DB_ID_BYTES];
     uint64_t samples, variants_in, variants_kept, variants_overlap, variants_out;
     int64_t n_fence; /* last fence given to a task of this job */
@@ -330,9 +333,11 @@ sq_err sq_db_job_receipt(struct sq_db *db, const char *id, struct sq_buf *out) S
 sq_err sq_db_job_set_counts(struct sq_db *db, const char *id, uint64_t samples, uint64_t variants_in, uint64_t kept,
                             uint64_t overlap, uint64_t out) SQ_MUST_CHECK;
 sq_err sq_db_job_set_upload(struct sq_db *db, const char *id, const uint8_t upload_id[16]) SQ_MUST_CHECK; /* zero: forgotten */
+/** The package of a job that is sealed to its owner's own key, while it is sealing; zero: none any more. */
+sq_err sq_db_job_set_package(struct sq_db *db, const char *id, const uint8_t package_object_id[16]) SQ_MUST_CHECK;
 /** -> claimed, with the package and the digest of its check entry; counts the claim. */
 sq_err sq_db_job_claimed(struct sq_db *db, const char *id, const uint8_t package_object_id[16], const uint8_t check_sha256[32]) SQ_MUST_CHECK;
-sq_err sq_db_job_set_claim(struct sq_db *db, const char *id, int claim_state) SQ_MUST_CHECK; /* none, confirmed; none forgets the package */
+sq_err sq_db_job_set_claim(struct sq_db *db, const char *id, int claim_state) SQ_MUST_CHECK; /* none, confirmed; none forgets the package; confirmed without a claim: only with a key and a package */
 /** Jobs in checking, running or sealing that began before @before_s and aren't marked late. */
 sq_err sq_db_jobs_late(struct sq_db *db, int64_t before_s, int limit, sq_db_on_job on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_job_set_late(struct sq_db *db, const char *id, int64_t late_s) SQ_MUST_CHECK;
@@ -381,6 +386,8 @@ sq_err sq_db_task_count(struct sq_db *db, int state, int64_t *out_n) SQ_MUST_CHE
 sq_err sq_db_task_next_ready(struct sq_db *db, struct sq_db_task *out) SQ_MUST_CHECK;
 /** What a task ran in and with; @worker_sha256 NULL: not known. */
 sq_err sq_db_task_set_walls(struct sq_db *db, const uint8_t id[16], uint32_t walls, const uint8_t *worker_sha256) SQ_MUST_CHECK;
+/** The oldest ready task of @stage (200 and above: no sandbox). SQ_ENOTFOUND. */
+sq_err sq_db_task_next_of(struct sq_db *db, int stage, struct sq_db_task *out) SQ_MUST_CHECK;
 sq_err sq_db_task_set_sites(struct sq_db *db, const uint8_t id[16], uint64_t sites) SQ_MUST_CHECK;
 /** Of @stage that ended before @before_ms, at most 1000 at a time. */
 sq_err sq_db_task_delete_ended(struct sq_db *db, int stage, int64_t before_ms, int64_t *out_n) SQ_MUST_CHECK;

@@ -25,6 +25,8 @@ static const struct sq_column job_columns[] = {
     SQ_COLUMN(sq_db_job, claim_state, INT),
     SQ_COLUMN(sq_db_job, claims, I64),
     SQ_COLUMN_32_IF(sq_db_job, check_sha256, has_check),
+    SQ_COLUMN(sq_db_job, seal_kind, INT),
+    SQ_COLUMN_32_IF(sq_db_job, seal_key, has_seal_key),
     SQ_COLUMN(sq_db_job, package_object_id, ID_OR_NULL),
     SQ_COLUMN(sq_db_job, report_object_id, ID_OR_NULL),
     SQ_COLUMN(sq_db_job, samples, U64),
@@ -107,7 +109,7 @@ sq_err sq_db_job_next_queued(struct sq_db *db, struct sq_db_job *out)
 
 sq_err sq_db_jobs_to_remind(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_job on, void *ctx)
 {
-    return each_job(db, "WHERE state = 5 AND claim_state <> 3 AND expires_s > ?1 AND expires_s <= ?1 + ?2 AND finished_s < expires_s - ?2"
+    return each_job(db, "WHERE state = 5 AND (claim_state <> 3 OR seal_key IS NOT NULL) AND expires_s > ?1 AND expires_s <= ?1 + ?2 AND finished_s < expires_s - ?2"
                         " AND NOT EXISTS (SELECT 1 FROM notice WHERE notice.job_id = job.id AND kind = 3) ORDER BY id LIMIT ?3",
                     ARGS(A_NO(now_s), A_NO(ahead_s), A_NO(sq_db_limit(limit))), on, ctx);
 }
@@ -130,7 +132,7 @@ static sq_err set_state(struct sq_db *db, const char *id, int state, int64_t now
     if (!e && state == SQ_DB_job_state_erased) /* counts and times stay; what a person supplied, or that quotes him, goes */
         e = sq_db_run_one(db,
                           "UPDATE job SET name_sealed = NULL, population = '', why_line = 0, why_column = 0, why_field = '',"
-                          " why_detail = '', check_sha256 = NULL WHERE id = ?1", ARGS(A_TEXT(id)));
+                          " why_detail = '', check_sha256 = NULL, seal_kind = 0, seal_key = NULL WHERE id = ?1", ARGS(A_TEXT(id)));
     return e ? e : add_time(db, id, state, now_ms);
 }
 
@@ -214,8 +216,23 @@ static sq_err may_claim(struct sq_db *db, const char *id, int to)
         e = sq_fail(SQ_ECONFLICT);
     if (!e)
         e = sq_db_no(db, "SELECT claim_state FROM job WHERE id = ?1", ARGS(A_TEXT(id)), &from);
-    return e ? e : sq_db_move(SQ_DB_claim_state, (int)from, to);
+    if (!e)
+        e = sq_db_move(SQ_DB_claim_state, (int)from, to);
+    int64_t has_key = 1;
+    if (!e && from == SQ_DB_claim_state_none && to == SQ_DB_claim_state_confirmed) /* nobody could open it but by his own key */
+        e = sq_db_no(db, "SELECT seal_key IS NOT NULL AND package_object_id IS NOT NULL FROM job WHERE id = ?1", ARGS(A_TEXT(id)), &has_key);
+    return e || has_key ? e : sq_fail(SQ_ECONFLICT);
 }
+
+sq_err sq_db_job_set_package(struct sq_db *db, const char *id, const uint8_t package_object_id[16])
+{
+    int64_t may = 0;
+    sq_err e = sq_db_no(db, "SELECT state = 4 AND seal_key IS NOT NULL FROM job WHERE id = ?1", ARGS(A_TEXT(id)), &may);
+    if (!e && !may)
+        e = sq_fail(SQ_ECONFLICT);
+    return e ? e : sq_db_run_one(db, "UPDATE job SET package_object_id = ?2 WHERE id = ?1", ARGS(A_TEXT(id), sq_arg_id_or_null(package_object_id)));
+}
+_Static_assert(SQ_DB_job_state_sealing == 4, "in SQL");
 
 sq_err sq_db_job_claimed(struct sq_db *db, const char *id, const uint8_t package_object_id[16], const uint8_t check_sha256[32])
 {

@@ -73,6 +73,11 @@ sq_err sq_db_task_set_walls(struct sq_db *db, const uint8_t id[16], uint32_t wal
     return sq_db_run_one(db, "UPDATE task SET walls = ?2, worker_sha256 = ?3 WHERE id = ?1", ARGS(A_ID(id), A_NO(walls), A_BYTES(worker_sha256, 32)));
 }
 
+sq_err sq_db_task_next_of(struct sq_db *db, int stage, struct sq_db_task *out)
+{
+    return sq_db_get(db, &tasks, "WHERE state = 1 AND stage = ?1 ORDER BY no LIMIT 1", ARGS(A_NO(stage)), out);
+}
+
 sq_err sq_db_task_set_sites(struct sq_db *db, const uint8_t id[16], uint64_t sites)
 {
     if (sites > INT64_MAX)

@@ -117,6 +117,8 @@ CREATE TABLE job (
     claim_state INTEGER NOT NULL CHECK (claim_state BETWEEN 1 AND 3),
     claims INTEGER NOT NULL,
     check_sha256 BLOB CHECK (length(check_sha256) = 32),
+    seal_kind INTEGER NOT NULL CHECK (seal_kind BETWEEN 0 AND 2),
+    seal_key BLOB CHECK (length(seal_key) = 32),
     package_object_id BLOB REFERENCES object (id),
     report_object_id BLOB REFERENCES object (id),
     samples INTEGER NOT NULL,

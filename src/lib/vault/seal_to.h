@@ -11,7 +11,7 @@
 #define SQ_VAULT_SEAL_TO_H
 
 #include "lib/crypt/crypt.h"
-#include "lib/vault/recipient.h"
+#include "lib/crypt/recipient.h"
 
 typedef sq_err (*sq_seal_to_sink_fn)(void *ctx, const void *p, size_t n);
 

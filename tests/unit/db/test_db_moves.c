@@ -17,7 +17,7 @@ static const char job_model[] = "010001110" /* queued */
                                 "000000010" /* cancelled */
                                 "000000001" /* erasing */
                                 "000000000"; /* erased */
-static const char claim_model[] = "010" "111" "000";
+static const char claim_model[] = "011" "111" "000";
 static const char task_model[] = "0101" "1011" "0000" "0000";
 
 static void check_model(enum sq_db_table table, const char *model, int n)
@@ -137,6 +137,7 @@ static void claims(void **state)
                 j.claim_state = from;
                 OK(sq_db_job_insert(db, &j));
                 bool may = job_state == SQ_DB_job_state_done && sq_db_may_move(SQ_DB_claim_state, from, to);
+                may = may && !(from == SQ_DB_claim_state_none && to == SQ_DB_claim_state_confirmed); /* it has no key */
                 sq_err e = to == SQ_DB_claim_state_claimed ? sq_db_job_claimed(db, name, id(20), check)
                                                            : sq_db_job_set_claim(db, name, to);
                 assert_int_equal(e, may ? SQ_OK : SQ_ECONFLICT);
@@ -146,8 +147,48 @@ static void claims(void **state)
             }
 }
 
+/* sealed to its owner's own key: confirmed without a claim, once there is a package; the key goes with the job */
+static void sealed_to(void **state)
+{
+    (void)state;
+    make_ground();
+    struct sq_db_object o = some_object(20, 9);
+    OK(sq_db_object_insert(db, &o));
+    struct sq_db_job j = some_job("job-key", 9, 2);
+    j.state = SQ_DB_job_state_running;
+    j.has_seal_key = true;
+    j.seal_kind = 2;
+    memset(j.seal_key, 7, sizeof j.seal_key);
+    OK(sq_db_job_insert(db, &j));
+    assert_int_equal(sq_db_job_set_package(db, j.id, id(20)), SQ_ECONFLICT); /* not sealing yet */
+    OK(sq_db_job_set_state(db, j.id, SQ_DB_job_state_sealing, 1000));
+    OK(sq_db_job_set_package(db, j.id, id(20)));
+    OK(sq_db_job_set_package(db, j.id, (const uint8_t[16]){0}));
+    OK(sq_db_job_set_state(db, j.id, SQ_DB_job_state_done, 2000));
+    assert_int_equal(sq_db_job_set_claim(db, j.id, SQ_DB_claim_state_confirmed), SQ_ECONFLICT); /* no package */
+    j = some_job("job-package", 9, 2);
+    j.state = SQ_DB_job_state_sealing;
+    j.has_seal_key = true;
+    j.seal_kind = 1;
+    memset(j.seal_key, 8, sizeof j.seal_key);
+    OK(sq_db_job_insert(db, &j));
+    OK(sq_db_job_set_package(db, j.id, id(20)));
+    OK(sq_db_job_set_state(db, j.id, SQ_DB_job_state_done, 2000));
+    OK(sq_db_job_set_claim(db, j.id, SQ_DB_claim_state_confirmed));
+    OK(sq_db_job_get(db, j.id, &j));
+    assert_true(j.has_seal_key && j.seal_kind == 1 && j.seal_key[31] == 8 && j.claim_state == SQ_DB_claim_state_confirmed);
+    OK(sq_db_job_set_state(db, j.id, SQ_DB_job_state_erasing, 3000));
+    OK(sq_db_job_set_state(db, j.id, SQ_DB_job_state_erased, 4000));
+    OK(sq_db_job_get(db, j.id, &j));
+    assert_true(!j.has_seal_key && j.seal_kind == 0);
+    j = some_job("job-plain", 9, 2);
+    j.state = SQ_DB_job_state_sealing;
+    OK(sq_db_job_insert(db, &j));
+    assert_int_equal(sq_db_job_set_package(db, j.id, id(20)), SQ_ECONFLICT); /* no key */
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {DB_TEST(models), DB_TEST(objects), DB_TEST(uploads_jobs_tasks), DB_TEST(claims)};
+    const struct CMUnitTest tests[] = {DB_TEST(models), DB_TEST(objects), DB_TEST(uploads_jobs_tasks), DB_TEST(claims), DB_TEST(sealed_to)};
     return cmocka_run_group_tests(tests, db_group_start, db_group_stop);
 }

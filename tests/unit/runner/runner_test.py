@@ -4,10 +4,12 @@ Arguments: the program, the source root, `hooks` or `no-hooks` (is it a test bui
 """
 import fcntl
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -15,6 +17,7 @@ import traceback
 
 program, root, has_hooks, only = sys.argv[1], sys.argv[2], sys.argv[3] == "hooks", sys.argv[4:]
 sys.path[:0] = [os.path.join(root, "tests/support"), os.path.join(root, "tests/oracle")]
+import crypt4gh  # noqa: E402
 import runner_hub as h  # noqa: E402
 import sanitizer  # noqa: E402
 from runner_hub import ERR, sums  # noqa: E402
@@ -345,12 +348,12 @@ def test_import(hub):
     assert hub.registrar.ask("task_import", task_id=os.urandom(16), fence=1, object_id=object_id, source=fd, file=fd) == ERR["EPROTO"]
 
 
-def package(hub, objects, plan, check="K7pQ", package_id=None):
+def package(hub, objects, plan, check="K7pQ", package_id=None, kind=0, key=bytes(32)):
     target = hub.empty()
     answer = hub.registrar.ask(
         "task_package", task_id=os.urandom(16), fence=1, objects=[o[0] for o in objects],
         sealed_bytes=b"".join(o[1].to_bytes(8, "big") for o in objects), files=[o[2] for o in objects] + [target[2]],
-        package_id=package_id or target[0], plan=plan, check=check)
+        package_id=package_id or target[0], plan=plan, check=check, recipient_kind=kind, recipient=key)
     return answer, target[0]
 
 
@@ -380,6 +383,32 @@ def test_package(hub):
     assert manifest["files"] == [{"name": e, "bytes": len(w), "sha256": hashlib.sha256(w).hexdigest()} for e, w in zip(entries, wanted)]
     listed = subprocess.run(["bsdtar", "-xOf", path, "--passphrase", password, "chr22.dose.vcf.gz.tbi"], check=True, capture_output=True)
     assert listed.stdout == c
+
+
+def test_package_sealed_to(hub):
+    """a tar for the holder of a key; keeper is asked for no password's keys; what is no key is refused"""
+    a, b = os.urandom(3 << 20), b"second"
+    objects = [hub.sealed(a), hub.sealed(b)]
+    secret, n_keys = os.urandom(32), len(hub.entry_keys)
+    public = crypt4gh.public_of(crypt4gh.X25519PrivateKey.from_private_bytes(secret))
+    answer, package_id = package(hub, objects, b"entry x.vcf.gz\nobject 1\nobject 0\nentry x.txt\nobject 1\n", check="", kind=2, key=public)
+    assert answer.name == "ok"
+    m = hub.end()
+    code_is(m, "OK")
+    data = hub.opened(package_id)
+    assert sums(m) == [(1, len(data), os.path.getsize(hub.path(package_id)), hashlib.sha256(data).digest())]
+    with tarfile.open(fileobj=io.BytesIO(crypt4gh.open_bytes(data, secret))) as tar:
+        got = {e.name: tar.extractfile(e).read() for e in tar.getmembers()}
+    assert list(got) == ["x.vcf.gz", "x.txt", "manifest.json"] and got["x.vcf.gz"] == b + a and got["x.txt"] == b
+    assert json.loads(got["manifest.json"])["files"] == [{"name": e, "bytes": len(got[e]), "sha256": hashlib.sha256(got[e]).hexdigest()} for e in ("x.vcf.gz", "x.txt")]
+    assert len(hub.entry_keys) == n_keys
+    for check, kind, key in (("K7pQ", 2, public), ("", 0, bytes(32)), ("", 3, public), ("", 255, public), ("K7pQ", 0, public)):
+        answer, _ = package(hub, objects, b"entry a\nobject 0\n", check=check, kind=kind, key=key)
+        assert answer == ERR["EPROTO"], (check, kind)
+    for kind in (1, 2):  # a point of small order: anybody could open it
+        answer, _ = package(hub, objects, b"entry a\nobject 0\n", check="", kind=kind, key=bytes(32))
+        assert answer.name == "ok"
+        code_is(hub.end(), "ECRYPTO")
 
 
 def test_package_plans(hub):

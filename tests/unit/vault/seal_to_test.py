@@ -44,7 +44,7 @@ check("a Crypt4GH key, bare and in its file", kind(PUBLIC) == "c4gh" and kind(PE
 check("an age key", kind(AGE) == "age")
 check("every mistyped letter of an age key is found", all(kind(AGE[:i] + ("q" if AGE[i] != "q" else "p") + AGE[i + 1:]) == "EFIELD" for i in range(4, len(AGE))))
 check("what is no public key", all(kind(x) == "EFIELD" for x in ("", "age1", "AGE-SECRET-KEY-1QQQ", PUBLIC[:-1], PUBLIC + "x", "-----BEGIN CRYPT4GH PRIVATE KEY-----\n" + PUBLIC,
-                                                              "ssh-ed25519 AAAA", PEM + "x", "x" * 199)))
+                                                              "ssh-ed25519 AAAA", PEM + "x", "x" * 199, AGE + "\n" + AGE)))
 check("a public key of small order is refused", tool(base64.b64encode(bytes(32)).decode(), "--raw").returncode == 1)
 
 for n in SIZES:

@@ -6,8 +6,8 @@
  *
  * Public, but personal: it is kept with the job and nowhere else.
  */
-#ifndef SQ_VAULT_RECIPIENT_H
-#define SQ_VAULT_RECIPIENT_H
+#ifndef SQ_CRYPT_RECIPIENT_H
+#define SQ_CRYPT_RECIPIENT_H
 
 #include "lib/core/buf.h"
 
@@ -22,6 +22,8 @@ struct sq_recipient {
 
 /** SQ_EFIELD: neither of the two, mistyped, or a private key (which must never be sent). */
 sq_err sq_recipient_parse(struct sq_span text, struct sq_recipient *out) SQ_MUST_CHECK;
+/** Does it hold a private key of age or Crypt4GH, or any other kind of private key in PEM? */
+bool sq_recipient_is_private(struct sq_span text);
 /** `age` or `c4gh`: the ending of files sealed to it. */
 const char *sq_recipient_suffix(enum sq_recipient_kind kind);
 

@@ -1,6 +1,7 @@
-#include "lib/vault/recipient.h"
+#include "lib/crypt/recipient.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* ---- Bech32, BIP 173 ---- */
 
@@ -84,8 +85,11 @@ sq_err sq_recipient_parse(struct sq_span text, struct sq_recipient *out)
         return sq_fail(SQ_EFIELD);
     skip(&p, "");
     if (!strncmp(p, "age1", 4)) {
+        size_t n = strcspn(p, " \r\n");
+        const char *rest = p + n;
         out->kind = SQ_RECIPIENT_AGE;
-        return parse_age(p, strcspn(p, " \r\n"), out->x25519);
+        skip(&rest, "");
+        return *rest ? sq_fail(SQ_EFIELD) : parse_age(p, n, out->x25519); /* a second key would get nothing */
     }
     skip(&p, "-----BEGIN CRYPT4GH PUBLIC KEY-----");
     skip(&p, "");
@@ -96,6 +100,18 @@ sq_err sq_recipient_parse(struct sq_span text, struct sq_recipient *out)
     skip(&p, "-----END CRYPT4GH PUBLIC KEY-----");
     skip(&p, "");
     return !err && *p ? sq_fail(SQ_EFIELD) : err;
+}
+
+bool sq_recipient_is_private(struct sq_span text)
+{
+    static const char *const marks[] = {"AGE-SECRET-KEY-", "PRIVATE KEY"};
+    for (size_t m = 0; m < sizeof marks / sizeof marks[0]; m++) {
+        size_t n = strlen(marks[m]);
+        for (size_t i = 0; i + n <= text.n; i++)
+            if (!strncasecmp((const char *)text.p + i, marks[m], n))
+                return true;
+    }
+    return false;
 }
 
 const char *sq_recipient_suffix(enum sq_recipient_kind kind)
