@@ -80,6 +80,7 @@ run "$sequester" receipt "$job" -o "$work/receipt.txt"
 "$sequester" receipt verify "$work/receipt.txt" >"$work/receipt.shown" || { cat "$work/receipt.shown"; exit 1; }
 head -30 "$work/receipt.shown" | sed 's/^/    /'
 printf '    ... %s receipts in all\n' "$(grep -c '^sequester-receipt' "$work/receipt.txt")"
+printf '  $ build/sequester download %s -o again.zip\n' "$job"
 if "$sequester" download "$job" -o "$work/again.zip" >"$work/again" 2>&1; then echo "the result could still be downloaded" >&2; exit 1; fi
 sed 's/^/    /' "$work/again"
 
