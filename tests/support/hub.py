@@ -51,6 +51,16 @@ def free_port():
         return s.getsockname()[1]
 
 
+def is_free(port):
+    """May a server listen there? Not while a process that was killed is still being taken apart: its program is gone before its sockets."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return True
+        return False
+
+
 def wait_for(what, condition, seconds=30.0):
     """The value of condition() once it is true; an AssertionError that names `what` after `seconds`."""
     until = time.monotonic() + seconds
@@ -122,6 +132,7 @@ class Hub:
 
     # ---- life ----
     def start(self, wait_up=True):
+        wait_for("port %d to be free" % self.port, lambda: is_free(self.port), 60)
         log = open(self.log_path, "ab")
         self.parent = subprocess.Popen([*tracer(), os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True, **self.user_is)
