@@ -272,9 +272,37 @@ static void full_disk(void **state)
     assert_int_equal(status, 0);
 }
 
+#ifdef SQ_TEST_HOOKS
+/* What erasing on a full disk lives on: given back in slices, filled again when there is room, never half counted. */
+static void reserve_is_filled_and_given_back(void **state)
+{
+    (void)state;
+    struct sq_db_reserve *r = NULL;
+    assert_int_equal(sq_db_reserve_open("reserve", 64 << 10, &r), SQ_OK);
+    assert_int_equal(sq_db_reserve_release(r, 1), SQ_EFULL); /* nothing in it yet */
+    snprintf(hooks->name, sizeof hooks->name, "db.reserve");
+    hooks->fail_code = SQ_EFULL;
+    hooks->is_armed = 2;
+    assert_int_equal(sq_db_reserve_fill(r), SQ_EFULL);
+    assert_int_equal(sq_db_reserve_release(r, 1), SQ_EFULL);
+    assert_int_equal(sq_db_reserve_fill(r), SQ_OK); /* room again */
+    assert_int_equal(sq_db_reserve_release(r, 48 << 10), SQ_OK);
+    sq_db_reserve_close(r);
+    assert_int_equal(sq_db_reserve_open("reserve", 64 << 10, &r), SQ_OK);
+    assert_int_equal(sq_db_reserve_release(r, 48 << 10), SQ_OK); /* the rest, less than was asked for */
+    assert_int_equal(sq_db_reserve_release(r, 1), SQ_EFULL);
+    sq_db_reserve_close(r);
+    unlink("reserve");
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {DB_TEST(opens_again), DB_TEST(versions), DB_TEST(transactions), DB_TEST(killed),
-                                       DB_TEST(deleted_is_gone), DB_TEST(damage_is_noticed), DB_TEST(full_disk)};
+                                       DB_TEST(deleted_is_gone), DB_TEST(damage_is_noticed), DB_TEST(full_disk),
+#ifdef SQ_TEST_HOOKS
+                                       DB_TEST(reserve_is_filled_and_given_back),
+#endif
+    };
     return cmocka_run_group_tests(tests, db_group_start, db_group_stop);
 }
