@@ -100,6 +100,8 @@ def test_each_directory_is_its_owners_alone():
 
 def test_a_crash_leaves_no_core():
     """Even where whoever starts the hub allows dumps: each process sets its limit to 0 and isn't dumpable."""
+    if hub.SECCOMP == "0":
+        raise hub.Skip("a sanitizer takes the signal and calls it a finding")
     before = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
     try:
