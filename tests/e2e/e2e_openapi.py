@@ -95,6 +95,7 @@ def test_the_whole_way():
     ada.call("POST", "/api/v1/jobs/%s/claim" % job, {"password": ada.password}, status=410)
     ada.get("/api/v1/jobs/" + job)
     assert ada.get("/api/v1/jobs/%s/audit?limit=100" % job)["data"]
+    assert ada.get("/api/v1/jobs/%s/attestation" % job)["attestation"].startswith("sequester-attestation/v1\n")
     assert ada.get("/api/v1/me/audit?limit=3")["next"]
     ada.call("DELETE", "/api/v1/jobs/" + job, status=202)
     ada.wait_job(job, ("erased",))
