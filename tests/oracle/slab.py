@@ -33,7 +33,9 @@ def open_box(key, aad, box):
 def argon2id(password, salt, memory, passes):
     """RFC 9106 by the system's libargon2: Debian's python3-cryptography has none yet."""
     out = ctypes.create_string_buffer(32)
-    code = ctypes.CDLL("libargon2.so.1").argon2id_hash_raw(passes, memory, 1, password, len(password), salt, len(salt), out, 32)
+    hash_raw = ctypes.CDLL("libargon2.so.1").argon2id_hash_raw
+    hash_raw.argtypes = [ctypes.c_uint32] * 3 + [ctypes.c_char_p, ctypes.c_size_t] * 2 + [ctypes.c_void_p, ctypes.c_size_t]
+    code = hash_raw(passes, memory, 1, password, len(password), salt, len(salt), out, 32)
     if code:
         raise ValueError("argon2id: %d" % code)
     return out.raw
