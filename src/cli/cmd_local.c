@@ -1,4 +1,4 @@
-/* impute and panel check: the worker does them on this machine, with no server. Also version and help. */
+/* impute and panel ...: the worker does them on this machine, with no server. Also version and help. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -29,17 +29,14 @@ static bool find_worker(char out[PATH_MAX])
 
 int cmd_local(struct cli *c)
 {
-    char worker[PATH_MAX];
+    char worker[PATH_MAX], local[] = "--local";
     char *argv[CLI_MAX_ARGS + 4];
     size_t n = 0;
-    bool is_panel = !strcmp(c->argv[1], "panel");
     if (!find_worker(worker))
         return out_error(c, SQ_ENOTFOUND, "sequester-worker isn't installed beside this program", NULL);
     argv[n++] = worker;
-    char local[] = "--local", panel[] = "panel", impute[] = "impute";
     argv[n++] = local;
-    argv[n++] = is_panel ? panel : impute;
-    for (int i = is_panel ? 3 : 2; i < c->argc && n < CLI_MAX_ARGS + 3; i++)
+    for (int i = 1; i < c->argc && n < CLI_MAX_ARGS + 3; i++)
         argv[n++] = c->argv[i];
     argv[n] = NULL;
     execv(worker, argv);

@@ -1,0 +1,73 @@
+/**
+ * local - the stages without a server: `sequester-worker --local COMMAND`, which `sequester impute` and `sequester panel ...` start.
+ *
+ * This process plays the runner: it opens the files, makes memory for what passes between stages, forks one child a stage
+ * with its ports at the places the sandbox would give them, and speaks the same messages. The children run the same code under
+ * the same list of system calls; what there isn't here is the container, the vault and the other processes.
+ *
+ *     local.c          which command; its arguments are read by local_options.c
+ *     local_stage.c    one stage in a child of its own
+ *     local_files.c    files in and out: whole or not at all
+ *     local_impute.c   sequester impute
+ *     local_panel.c    sequester panel ...
+ */
+#ifndef SQ_WORKER_LOCAL_H
+#define SQ_WORKER_LOCAL_H
+
+#include "worker/worker.h"
+
+#include <stdio.h>
+
+#define LOCAL_MAX_SAMPLES 1000000U
+#define LOCAL_MAX_VARIANTS 1000000000U
+#define LOCAL_HIGH_FD 100 /* out of the way of 3 and the ports */
+#define LOCAL_MAX_THREADS 64U
+#define LOCAL_MISUSED 2 /* exit code: wrong arguments */
+
+enum local_opt {
+#define SQ_LOCAL_OPT(name, letter, value, commands, text) LOCAL_##name,
+#include "lib/jobs/local_options.def"
+#undef SQ_LOCAL_OPT
+    LOCAL_COUNT
+};
+
+struct local {
+    const char *command;          /* "impute", "panel check" */
+    const char *opt[LOCAL_COUNT]; /* what was given; "" for a switch; NULL: not given */
+    unsigned n_thread;
+    bool is_quiet, is_terminal;        /* is_terminal: progress can be shown */
+    struct sq_msg_work_counts counts; /* of the last stage; without chrom */
+    char chrom[SQ_CHROM_MAX];
+};
+
+/* ---- local_options.c ---- */
+/** local_parse - options of @l->command from @argv. Returns 0, or LOCAL_MISUSED and has said why. `--help` prints and exits. */
+int local_parse(struct local *l, int argc, char **argv) SQ_MUST_CHECK;
+/** local_misused - "sequester: ..." and where the options are listed. Returns LOCAL_MISUSED. */
+int local_misused(const struct local *l, const char *what, ...) __attribute__((format(printf, 2, 3)));
+void local_usage(const char *command, FILE *to);
+/** local_number - a whole number of option @opt between @least and @most; *out stays as it is when the option isn't given. False: has said why. */
+bool local_number(const struct local *l, enum local_opt opt, uint64_t least, uint64_t most, uint64_t *out) SQ_MUST_CHECK;
+
+/* ---- local_stage.c ---- */
+/** local_run_stage - one stage with its ports (borrowed, read from their start). Counts come to @l. */
+sq_err local_run_stage(struct local *l, const char *name, const int *port, uint32_t flags, struct sq_why *why) SQ_MUST_CHECK;
+
+/* ---- local_files.c ---- */
+/** local_say_error - "sequester: WHERE: text: detail (line ..)" and the hint, to standard error. Returns 1. */
+int local_say_error(const char *where, sq_err e, const struct sq_why *why);
+int local_cannot_open(const char *path);
+/** local_memory - an empty file in memory, above LOCAL_HIGH_FD; -1. */
+int local_memory(const char *name);
+/** local_open_input - above LOCAL_HIGH_FD; -1 and errno. */
+int local_open_input(const char *path);
+/** local_body_file - where a large body lies until its header is known: an unnamed file beside @out, else memory; -1. */
+int local_body_file(const char *out);
+/** local_write_file - write @n pieces to @path so that either the whole file is there or nothing new. */
+sq_err local_write_file(const char *path, const int *piece, size_t n) SQ_MUST_CHECK;
+
+/* ---- the commands: exit codes ---- */
+int local_impute(struct local *l);
+int local_panel_check(struct local *l);
+
+#endif

@@ -1,0 +1,98 @@
+/* Files of the commands without a server: what comes in, and what is written whole or not at all. */
+#include "worker/local.h"
+
+#include "lib/core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int local_say_error(const char *where, sq_err e, const struct sq_why *why)
+{
+    fprintf(stderr, "sequester: %s: %s", where, sq_err_text(e));
+    if (why && why->detail[0])
+        fprintf(stderr, ": %s", why->detail);
+    if (why && why->line)
+        fprintf(stderr, " (line %llu", (unsigned long long)why->line);
+    if (why && why->line && why->column)
+        fprintf(stderr, ", column %u", why->column);
+    if (why && why->line && why->field[0])
+        fprintf(stderr, ", %s", why->field);
+    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", sq_err_hint(e));
+    return 1;
+}
+
+int local_cannot_open(const char *path)
+{
+    fprintf(stderr, "sequester: %s can't be opened: %s\n", path, strerror(errno));
+    return 1;
+}
+
+int local_memory(const char *name)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    return fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, LOCAL_HIGH_FD);
+}
+
+int local_open_input(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int high = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, LOCAL_HIGH_FD);
+    sq_close(&fd);
+    return high;
+}
+
+static sq_err append(int from, int to)
+{
+    static uint8_t part[1 << 18];
+    if (lseek(from, 0, SEEK_SET) < 0)
+        return sq_fail(SQ_EIO);
+    for (;;) {
+        size_t got = 0;
+        sq_err e = sq_read_full(from, part, sizeof part, &got);
+        if (!e)
+            e = sq_write_all(to, part, got);
+        if (e || got < sizeof part)
+            return e;
+    }
+}
+
+/* Write @n pieces to @path so that either the whole file is there or nothing new. */
+sq_err local_write_file(const char *path, const int *piece, size_t n)
+{
+    char temp[4096];
+    if ((size_t)snprintf(temp, sizeof temp, "%s.part", path) >= sizeof temp)
+        return sq_fail(SQ_ERANGE);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0)
+        return sq_fail(sq_err_errno());
+    sq_err e = SQ_OK;
+    for (size_t i = 0; i < n && !e; i++)
+        e = append(piece[i], fd);
+    if (!e)
+        e = sq_fsync(fd);
+    close(fd);
+    if (!e && rename(temp, path))
+        e = sq_fail(sq_err_errno());
+    if (e)
+        unlink(temp);
+    return e;
+}
+
+/* Where a large body lies until its header is known: an unnamed file beside the result, else memory. */
+int local_body_file(const char *out)
+{
+    char copy[4096];
+    int fd = -1;
+    if ((size_t)snprintf(copy, sizeof copy, "%s", out) < sizeof copy)
+        fd = open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return local_memory("body");
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, LOCAL_HIGH_FD);
+    close(fd);
+    return high;
+}
