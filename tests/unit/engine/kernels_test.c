@@ -1,0 +1,431 @@
+/*
+ * Every kernel of every version that this machine runs, against what kernels.h says, one element at a time, and every version
+ * against scalar, bit for bit: every shape up to 200 elements and some large ones, aligned and not, with zeros, denormal
+ * numbers and values equal to the cut. Nothing behind the padding may change.
+ *
+ * A program of its own without cmocka: kernels_neon_test.py builds it for another processor. The last lines are digests
+ * of all that came out of each version, which are the same on every machine. Arguments: how often to go round (1).
+ */
+#include "lib/engine/kernels.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROOM = 128, BIG = 70001 }; /* elements behind each array that must stay as they are */
+
+static uint64_t seed = 1;
+
+static uint64_t draw(void)
+{
+    uint64_t z = seed += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+static float unit(void)
+{
+    return (float)(draw() >> 40) * 0x1p-24F;
+}
+
+/* Of the kinds of numbers that a pass may meet: near one, tiny, denormal, zero, and those where rounding is hard. */
+static float number(void)
+{
+    switch (draw() % 16) {
+    case 0: return 0;
+    case 1: return 1e-38F * unit();
+    case 2: return 0x1p-149F * (float)(draw() % 100);
+    case 3: return 1e-38F;
+    case 4: return 1.0F / (float)(1 + draw() % 5000);
+    case 5: return ldexpf(1.0F + (float)(draw() % 256) * 0x1p-8F, -(int)(draw() % 60)); /* few bits: ties */
+    case 6: return ldexpf(unit(), -(int)(draw() % 140));
+    default: return ldexpf(unit(), -(int)(draw() % 20));
+    }
+}
+
+static uint64_t word(void)
+{
+    switch (draw() % 4) {
+    case 0: return draw() & draw() & draw() & draw();
+    case 1: return draw() % 4 ? 0 : UINT64_MAX;
+    default: return draw();
+    }
+}
+
+/* Arrays that start @skew bytes beyond a multiple of 64, so that a kernel meets any alignment. */
+struct array {
+    void *base, *at;
+    size_t bytes;
+};
+
+static struct array array_new(size_t n, size_t size, size_t skew)
+{
+    struct array a = {.bytes = (n + ROOM) * size + 128};
+    a.base = aligned_alloc(64, (a.bytes + 63) / 64 * 64);
+    if (!a.base)
+        abort();
+    memset(a.base, 0xa5, a.bytes);
+    a.at = (char *)a.base + skew;
+    return a;
+}
+
+static int n_case, n_bad;
+static char what[200];
+
+static void check(bool is_good, const char *why)
+{
+    if (!is_good && n_bad++ < 20)
+        printf("# %s: %s\n", what, why);
+}
+
+static void untouched(const struct array *a, size_t from, size_t size, const char *why)
+{
+    const unsigned char *p = (const unsigned char *)a->at + from * size, *end = (const unsigned char *)a->base + a->bytes;
+    for (; p < end; p++)
+        if (*p != 0xa5) {
+            check(false, why);
+            return;
+        }
+}
+
+/* FNV-1a over the bytes of what comes out */
+static uint64_t digest;
+
+static void digest_add(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        digest = (digest ^ ((const unsigned char *)p)[i]) * 0x100000001b3;
+}
+
+/* ---- what kernels.h says ---- */
+
+static float tree(const float *of, size_t n)
+{
+    float lane[32] = {0};
+    for (size_t i = 0; i < n; i++)
+        lane[i % 32] += of[i];
+    for (int step = 16; step; step /= 2)
+        for (int j = 0; j < step; j++)
+            lane[j] = lane[j] + lane[j + step];
+    return lane[0];
+}
+
+static uint16_t bf16(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return (uint16_t)((u + 0x8000U) >> 16);
+}
+
+static float from_bf16(uint16_t h)
+{
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+static bool bit(const uint64_t *bits, size_t i)
+{
+    return bits[i / 64] >> (i % 64) & 1;
+}
+
+static bool same(const void *a, const void *b, size_t n)
+{
+    return !memcmp(a, b, n);
+}
+
+/* ---- each kernel at one shape ---- */
+
+static void try_forward(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    size_t pad = sq_kernel_pad(n), n_word = pad / 64;
+    struct array x = array_new(pad, 4, skew), m = array_new(n_word, 8, skew), save = array_new(pad, 2, skew / 2);
+    float *xv = x.at, *want = calloc(pad + 1, 4), stay = number(), jump = number(), hit = 1 - 1e-4F * unit(), miss = number();
+    uint64_t *mv = m.at;
+    uint16_t *sv = save.at;
+    bool has_save = draw() % 4 != 0;
+    for (size_t i = 0; i < pad; i++)
+        xv[i] = i < n ? number() : 0;
+    for (size_t i = 0; i < n_word; i++)
+        mv[i] = word();
+    for (uint32_t i = 0; i < n; i++)
+        want[i] = fmaf(xv[i], stay, jump) * (bit(mv, i) ? hit : miss);
+    float got = k->forward(xv, n, mv, stay, jump, hit, miss, has_save ? sv : NULL), sum = tree(want, pad);
+    check(same(&got, &sum, 4), "forward: sum");
+    check(same(xv, want, pad * 4), "forward: states");
+    for (size_t i = 0; i < pad && has_save; i++)
+        if (sv[i] != bf16(want[i])) {
+            check(false, "forward: saved");
+            break;
+        }
+    untouched(&x, pad, 4, "forward: behind the states");
+    untouched(&save, has_save ? pad : 0, 2, "forward: behind what is saved");
+    digest_add(&got, 4);
+    digest_add(xv, pad * 4);
+    free(want);
+    free(x.base);
+    free(m.base);
+    free(save.base);
+}
+
+static void try_backward(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    size_t pad = sq_kernel_pad(n), n_word = pad / 64;
+    struct array b = array_new(pad, 4, skew), m = array_new(n_word, 8, skew), a = array_new(n_word, 8, skew), saved = array_new(pad, 2, skew / 2),
+                 post = array_new(pad, 4, skew);
+    float *bv = b.at, *pv = post.at, *want_b = calloc(pad + 1, 4), *want_p = calloc(pad + 1, 4), *want_a = calloc(pad + 1, 4);
+    float stay = number(), jump = number(), hit = 1 - 1e-4F * unit(), miss = number(), out[4] = {1, 2, 3, 4};
+    uint64_t *mv = m.at, *av = a.at;
+    uint16_t *sv = saved.at;
+    for (size_t i = 0; i < pad; i++) {
+        bv[i] = i < n ? number() : 0;
+        sv[i] = i < n ? bf16(number()) : 0;
+    }
+    for (size_t i = 0; i < n_word; i++) {
+        mv[i] = word();
+        av[i] = word();
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        float v = fmaf(bv[i], stay, jump);
+        want_p[i] = v * from_bf16(sv[i]);
+        want_b[i] = v * (bit(mv, i) ? hit : miss);
+        want_a[i] = bit(av, i) ? want_p[i] : 0;
+    }
+    k->backward(bv, n, sv, mv, av, stay, jump, hit, miss, pv, out);
+    float want[4] = {tree(want_p, pad), tree(want_b, pad), tree(want_a, pad), 4};
+    check(same(out, want, sizeof out), "backward: sums");
+    check(same(bv, want_b, pad * 4), "backward: states");
+    check(same(pv, want_p, pad * 4), "backward: posterior");
+    untouched(&b, pad, 4, "backward: behind the states");
+    untouched(&post, pad, 4, "backward: behind the posterior");
+    digest_add(out, 12);
+    digest_add(bv, pad * 4);
+    digest_add(pv, pad * 4);
+    free(want_b);
+    free(want_p);
+    free(want_a);
+    free(b.base);
+    free(m.base);
+    free(a.base);
+    free(saved.base);
+    free(post.base);
+}
+
+static void try_above(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    struct array p = array_new(n, 4, skew), index = array_new(n + SQ_KERNEL_ROOM, 4, skew), value = array_new(n + SQ_KERNEL_ROOM, 4, skew);
+    float *pv = p.at, *vv = value.at, cut = number();
+    uint32_t *iv = index.at, count = 0, rarely = draw() % 2 ? 1 : 40;
+    for (uint32_t i = 0; i < n; i++)
+        pv[i] = draw() % rarely ? 0 : draw() % 3 ? number() : draw() % 8 ? cut : draw() % 2 ? nextafterf(cut, 2) : NAN;
+    uint32_t got = k->above(pv, n, cut, iv, vv);
+    bool is_good = true;
+    for (uint32_t i = 0; i < n; i++)
+        if (pv[i] > cut) {
+            is_good = is_good && count < got && iv[count] == i && same(&vv[count], &pv[i], 4);
+            count++;
+        }
+    check(is_good && got == count, "above");
+    untouched(&index, n + SQ_KERNEL_ROOM, 4, "above: behind the indices");
+    untouched(&value, n + SQ_KERNEL_ROOM, 4, "above: behind the values");
+    digest_add(iv, (size_t)got * 4);
+    digest_add(vv, (size_t)got * 4);
+    free(p.base);
+    free(index.base);
+    free(value.base);
+}
+
+static void try_transpose(const struct sq_kernels *k, size_t skew)
+{
+    struct array a = array_new(64, 8, skew);
+    uint64_t *av = a.at, was[64];
+    for (int i = 0; i < 64; i++)
+        was[i] = av[i] = word();
+    k->transpose(av);
+    bool is_good = true;
+    for (unsigned i = 0; i < 64; i++)
+        for (unsigned j = 0; j < 64; j++)
+            is_good = is_good && (av[i] >> j & 1) == (was[j] >> i & 1);
+    check(is_good, "transpose");
+    untouched(&a, 64, 8, "transpose: behind the words");
+    digest_add(av, 512);
+    free(a.base);
+}
+
+/* @size of a number: 4 or 2 bytes */
+static void try_partition(const struct sq_kernels *k, uint32_t n, size_t size, size_t skew)
+{
+    if (size == 2 && n > 65536)
+        n = 65536;
+    size_t n_word = sq_kernel_words(n);
+    struct array order = array_new(n, size, skew), out = array_new(n, size, skew), bits = array_new(n_word, 8, skew), in_order = array_new(n_word, 8, skew);
+    uint32_t *list = calloc((size_t)n + 1, 4), *want = calloc((size_t)n + 1, 4), n_zero = 0, at = 0;
+    uint64_t *bv = bits.at, *wanted = calloc(n_word + 1, 8);
+    for (size_t i = 0; i < n_word; i++)
+        bv[i] = word();
+    bool is_permutation = draw() % 4 != 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t j = (uint32_t)(draw() % (i + 1));
+        list[i] = is_permutation ? list[j] : (uint32_t)(draw() % n);
+        if (is_permutation)
+            list[j] = i;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (size == 4)
+            ((uint32_t *)order.at)[i] = list[i];
+        else
+            ((uint16_t *)order.at)[i] = (uint16_t)list[i];
+        wanted[i / 64] |= (uint64_t)bit(bv, list[i]) << (i % 64);
+    }
+    for (int side = 0; side < 2; side++) {
+        for (uint32_t i = 0; i < n; i++)
+            if (bit(bv, list[i]) == side)
+                want[at++] = list[i];
+        n_zero = side ? n_zero : at;
+    }
+    uint32_t got = size == 4 ? k->partition(order.at, n, bv, out.at, in_order.at) : k->partition16(order.at, n, bv, out.at, in_order.at);
+    bool is_good = got == n_zero;
+    for (uint32_t i = 0; i < n; i++)
+        is_good = is_good && (size == 4 ? ((uint32_t *)out.at)[i] : ((uint16_t *)out.at)[i]) == want[i];
+    check(is_good, "partition: order");
+    check(same(in_order.at, wanted, n_word * 8), "partition: bits");
+    untouched(&out, n, size, "partition: behind the order");
+    untouched(&in_order, n_word, 8, "partition: behind the bits");
+    digest_add(out.at, n * size);
+    free(order.base);
+    free(out.base);
+    free(bits.base);
+    free(in_order.base);
+    free(list);
+    free(want);
+    free(wanted);
+}
+
+static void try_rows(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    struct array x = array_new(n, 4, skew), milli = array_new(n, 2, skew / 2);
+    float *xv = x.at;
+    uint16_t *mv = milli.at;
+    static const float odd[] = {-1e-3F, -0.0F, 1.0005F, 2e9F, 1e30F, -1e30F, 0.0005F, 0.00049999F, 0.9995F, 0.99949999F, 1, 0, NAN, INFINITY, -INFINITY, 0.5005F};
+    for (uint32_t i = 0; i < n; i++)
+        xv[i] = draw() % 8 ? unit() : draw() % 2 ? number() : odd[draw() % (sizeof odd / sizeof odd[0])];
+    k->milli(xv, n, mv);
+    uint64_t sum = 0, square = 0, got_sum = 7, got_square = 7;
+    bool is_good = true;
+    for (uint32_t i = 0; i < n; i++) {
+        float v = fmaf(xv[i], 1000, 0.5F);
+        uint16_t want = v >= 1000 ? 1000 : v > 0 ? (uint16_t)floorf(v) : 0;
+        is_good = is_good && mv[i] == want;
+        sum += want;
+        square += (uint64_t)want * want;
+    }
+    check(is_good, "milli");
+    untouched(&milli, n, 2, "milli: behind the row");
+    k->row_sums(mv, n, &got_sum, &got_square);
+    check(got_sum == sum && got_square == square, "row_sums");
+    digest_add(mv, (size_t)n * 2);
+    free(x.base);
+    free(milli.base);
+}
+
+static void try_class_bits(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    static const uint32_t sizes[] = {1, 2, 63, 64, 65, 128, 255, 256, 257, 400, 511, 512, 513, 1000, 1024, 1025, 5000, 65535, 65536};
+    uint32_t n_class = draw() % 2 ? sizes[draw() % (sizeof sizes / sizeof sizes[0])] : 1 + (uint32_t)(draw() % 600);
+    struct array class_of = array_new(n, 2, skew / 2), out = array_new(sq_kernel_words(n), 8, skew);
+    uint16_t *cv = class_of.at;
+    uint64_t *table = malloc(sq_kernel_words(n_class) * 8), *want = calloc(sq_kernel_words(n) + 1, 8); /* the sanitizer watches its end */
+    if (!table || !want)
+        abort();
+    for (size_t i = 0; i < sq_kernel_words(n_class); i++)
+        table[i] = word();
+    for (uint32_t h = 0; h < n; h++) {
+        cv[h] = (uint16_t)(draw() % 8 ? draw() % n_class : n_class - 1);
+        want[h / 64] |= (uint64_t)bit(table, cv[h]) << (h % 64);
+    }
+    k->class_bits(cv, n, table, n_class, out.at);
+    check(same(out.at, want, sq_kernel_words(n) * 8), "class_bits");
+    untouched(&out, sq_kernel_words(n), 8, "class_bits: behind the bits");
+    digest_add(out.at, sq_kernel_words(n) * 8);
+    free(table);
+    free(want);
+    free(class_of.base);
+    free(out.base);
+}
+
+/* Rows long enough for sums of 32 bits to overflow. */
+static void long_rows(const struct sq_kernels *k)
+{
+    size_t n = 5000007;
+    uint16_t *x = malloc(n * 2);
+    if (!x)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        x[i] = 1000;
+    uint64_t sum = 0, square = 0;
+    k->row_sums(x, n, &sum, &square);
+    check(sum == n * 1000 && square == n * 1000000, "row_sums of a long row");
+    free(x);
+}
+
+static void at_shape(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    snprintf(what, sizeof what, "%s, n %" PRIu32 ", %zu bytes off", k->name, n, skew);
+    try_forward(k, n, skew);
+    try_backward(k, n, skew);
+    try_above(k, n, skew);
+    try_transpose(k, skew);
+    try_partition(k, n, 4, skew);
+    try_partition(k, n, 2, skew);
+    try_rows(k, n, skew);
+    try_class_bits(k, n, skew);
+}
+
+static void result(const char *name, const char *of)
+{
+    printf("%s %d - %s%s\n", n_bad ? "not ok" : "ok", ++n_case, of, name);
+    n_bad = 0;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    uint64_t digests[4] = {0}, n_round = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+    bool is_bad = false;
+    for (size_t v = 0; v < sizeof names / sizeof names[0]; v++) {
+        const struct sq_kernels *k = sq_kernels_named(names[v]);
+        if (!k) {
+            printf("ok %d - every shape: %s # SKIP not on this machine\n", ++n_case, names[v]);
+            continue;
+        }
+        seed = 1;
+        digest = 0xcbf29ce484222325;
+        for (uint64_t round = 0; round < n_round; round++) {
+            for (uint32_t n = 0; n <= 200; n++)
+                for (size_t skew = 0; skew < 64; skew += 8)
+                    at_shape(k, n, draw() % 2 ? skew : 0);
+            for (uint32_t n = 201; n < 5000; n += 1 + (uint32_t)(draw() % 200))
+                at_shape(k, n, draw() % 8 * 8);
+            at_shape(k, BIG, 0);
+            at_shape(k, BIG, 8);
+        }
+        long_rows(k);
+        digests[v] = digest;
+        is_bad = is_bad || n_bad;
+        result(names[v], "every shape: ");
+        check(digests[v] == digests[0], "other bits than scalar's");
+        is_bad = is_bad || n_bad;
+        result(names[v], "the same bits as scalar: ");
+    }
+    check(sq_kernels() && sq_kernels() == sq_kernels() && sq_kernels_named(sq_kernels()->name) == sq_kernels(), "what sq_kernels() gives");
+    check(!sq_kernels_named("abacus"), "a name that isn't one");
+    is_bad = is_bad || n_bad;
+    result("", "one version is chosen");
+    printf("# %s is used; digest %016" PRIx64 "\n1..%d\n", sq_kernels()->name, digests[0], n_case);
+    return is_bad;
+}
