@@ -59,7 +59,6 @@ sq_err tx_chunks_add(struct tx *tx, const struct sq_db_job *job)
 
 /* ---- what a task works on ---- */
 
-/* the newest object of @kind that a done task of this job wrote */
 struct find {
     int kind;
     uint8_t id[ID];
@@ -71,6 +70,15 @@ static sq_err find_kind(void *ctx, const struct sq_db_object *row)
     if (row->kind == f->kind && row->state == SQ_DB_object_state_live)
         memcpy(f->id, row->id, ID);
     return SQ_OK;
+}
+
+sq_err newest_of_kind(struct sq_db *db, const char *job_id, int kind, uint8_t out_id[ID])
+{
+    struct find f = {.kind = kind};
+    sq_err e = sq_db_job_objects(db, job_id, find_kind, &f);
+    if (!e)
+        memcpy(out_id, f.id, ID);
+    return e;
 }
 
 static sq_err input_of(struct sq_db *db, const struct work *w, const struct sq_port *port, uint8_t out[ID])
@@ -88,14 +96,13 @@ static sq_err input_of(struct sq_db *db, const struct work *w, const struct sq_p
         id = w->panel.object_id;
     else if (kind == SQ_DB_object_kind_map)
         id = w->panel.map_object_id;
-    struct find f = {.kind = kind};
-    if (!id) {
-        sq_err e = sq_db_job_objects(db, w->job.id, find_kind, &f);
-        if (e)
-            return e;
-        id = f.id;
-    }
-    memcpy(out, id, ID);
+    sq_err e = SQ_OK;
+    if (id)
+        memcpy(out, id, ID);
+    else
+        e = newest_of_kind(db, w->job.id, kind, out);
+    if (e)
+        return e;
     return is_zero(out) ? sq_fail(SQ_EGONE) : SQ_OK;
 }
 

@@ -36,6 +36,9 @@ sq_err tx_job_done(struct tx *tx, const struct sq_db_job *job) SQ_MUST_CHECK;
 /** The job is over: the keys of what it leaves end on its last day. */
 void job_keep_until(struct registrar *r, const char *job_id);
 
+/** newest_of_kind - the newest live object of @kind that belongs to @job_id; zeros: there is none. */
+sq_err newest_of_kind(struct sq_db *db, const char *job_id, int kind, uint8_t out_id[ID]) SQ_MUST_CHECK;
+
 /** chunks_of - the impute tasks of @job_id in order of chunk. */
 struct chunks {
     struct sq_db_task row[SQ_MAX_CHUNKS];

@@ -134,20 +134,6 @@ static sq_err tx_checked(struct tx *tx, struct over *o)
 
 /* ---- chunks ---- */
 
-/* the newest object of @kind that a done task of this job wrote */
-struct find {
-    int kind;
-    uint8_t id[ID];
-};
-
-static sq_err find_kind(void *ctx, const struct sq_db_object *row)
-{
-    struct find *f = ctx;
-    if (row->kind == f->kind && row->state == SQ_DB_object_state_live)
-        memcpy(f->id, row->id, ID);
-    return SQ_OK;
-}
-
 static sq_err take_chunk(void *ctx, const struct sq_db_task *row)
 {
     struct chunks *c = ctx;
@@ -195,13 +181,12 @@ sq_err chunk_object(struct sq_db *db, const struct sq_db_task *chunk, const char
 static sq_err tx_all_imputed(struct tx *tx, struct over *o, uint64_t n_site)
 {
     struct sq_db_job *job = &o->w.job;
-    uint8_t task[ID];
-    struct find kept = {.kind = SQ_DB_object_kind_kept};
-    sq_err e = sq_db_job_objects(tx->db, job->id, find_kind, &kept);
+    uint8_t task[ID], kept[ID];
+    sq_err e = newest_of_kind(tx->db, job->id, SQ_DB_object_kind_kept, kept);
     if (!e)
         e = tx_object_erase(tx, o->w.upload.genotypes_object_id, NULL);
     if (!e)
-        e = tx_object_erase(tx, kept.id, NULL);
+        e = tx_object_erase(tx, kept, NULL);
     if (!e)
         e = sq_db_job_set_counts(tx->db, job->id, job->samples, job->variants_in, job->variants_kept, job->variants_overlap,
                                  n_site + job->variants_kept - job->variants_overlap);
