@@ -217,4 +217,21 @@ def test_file_and_token():
         assert not h.is_up()
 
 
-hub.main([test_rotate_passphrase_split, test_file_and_token])
+def test_dead_token_of_another_lock():
+    """A token that is configured and dead, and on which nothing hangs: a hub locked by a passphrase starts all the same."""
+    with hub.Hub(key_backend="passphrase") as h:
+        pin = os.path.join(h.base, "pin")
+        with open(pin, "w") as f:
+            f.write("4711\n")
+        os.chmod(pin, 0o600)
+        set_config(h, pkcs11_server=os.path.join(h.base, "no-such.sock"), pkcs11_pin_file=pin)
+        restart(h)
+        operator_ok(h, "unseal", "--new", lines=[FIRST])
+        h.wait_up()
+        restart(h)
+        operator_ok(h, "unseal", lines=[FIRST])
+        h.wait_up()
+        assert key(h)["locked_by"] == "passphrase" and "pkcs11_" not in h.log(), h.log()[-2000:]
+
+
+hub.main([test_rotate_passphrase_split, test_file_and_token, test_dead_token_of_another_lock])

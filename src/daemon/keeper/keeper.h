@@ -38,6 +38,7 @@ struct keeper {
         uint32_t n_failure;
         int64_t not_before_steady_ms;
     } backoff;
+    pthread_mutex_t relocking; /* from the check of the old secret until the slab hangs on the new one: one at a time; before backoff.lock */
     struct keeper_publics { /* drawn from the slab once */
         pthread_mutex_t lock;
         bool is_known;

@@ -82,6 +82,7 @@ static void open_keeper(struct keeper *k, int slab_fd)
         give_up("grants", err);
     keeper_hash_pool_init(&k->hash_pool);
     pthread_mutex_init(&k->backoff.lock, NULL);
+    pthread_mutex_init(&k->relocking, NULL);
     pthread_mutex_init(&k->publics.lock, NULL);
     pthread_mutex_init(&k->signing, NULL);
 }
@@ -136,24 +137,23 @@ static void take_token_kek(struct keeper *k)
     int pin = sq_node_take(k->node, "pkcs11_pin");
     struct sq_hsm *hsm = NULL;
     const char *why = "pkcs11";
-    sq_err err = SQ_OK;
-    if (!server || !*server || pin < 0) {
+    struct sq_slab_lock now = {.backend = 0};
+    if (!sq_slab_is_new(k->slab))
+        sq_slab_lock_of(k->slab, &now);
+    bool is_needed = k->wanted == SQ_SLAB_PKCS11 || now.backend == SQ_SLAB_PKCS11; /* a token that nothing hangs on may be dead */
+    if (!is_needed || !server || !*server || pin < 0) {
         sq_close(&pin);
         if (k->wanted == SQ_SLAB_PKCS11)
             give_up("pkcs11_server_or_pin_file_missing", SQ_ECONFIG);
         return;
     }
-    if (sq_slab_is_new(k->slab)) {
-        if (k->wanted == SQ_SLAB_PKCS11 && !(err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), pin, &hsm, &why)))
-            err = sq_hsm_new_kek(hsm, &k->token_lock, &k->token_kek);
-    } else if (!(err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), pin, &hsm, &why))) {
-        sq_slab_lock_of(k->slab, &k->token_lock);
-        if (k->token_lock.backend == SQ_SLAB_PKCS11)
-            err = sq_hsm_kek(hsm, &k->token_lock, &k->token_kek);
-        else
-            err = sq_hsm_new_kek(hsm, &k->token_lock, &k->token_kek);
-        k->token_lock.kek = k->token_kek;
-    }
+    sq_err err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), pin, &hsm, &why);
+    k->token_lock = now;
+    if (!err && now.backend == SQ_SLAB_PKCS11)
+        err = sq_hsm_kek(hsm, &now, &k->token_kek);
+    else if (!err)
+        err = sq_hsm_new_kek(hsm, &k->token_lock, &k->token_kek);
+    k->token_lock.kek = k->token_kek;
     sq_hsm_close(hsm);
     sq_close(&pin);
     if (err)

@@ -27,30 +27,25 @@ static void lock_as_wanted(struct keeper *k)
 {
     struct sq_slab_lock now;
     uint32_t no, n;
+    pthread_mutex_lock(&k->relocking);
     sq_slab_lock_of(k->slab, &now);
     bool by_person = k->wanted == SQ_SLAB_PASSPHRASE;
-    if (by_person && (now.backend == SQ_SLAB_PASSPHRASE || now.backend == SQ_SLAB_SHARES))
-        return;
-    if (by_person)
+    if (by_person && now.backend != SQ_SLAB_PASSPHRASE && now.backend != SQ_SLAB_SHARES)
         sq_log(SQ_LOG_key_service, SQ_LW("state", "passphrase_not_set_yet"));
-    else if (now.backend != k->wanted && k->own.kek) {
+    else if (!by_person && now.backend != k->wanted && k->own.kek) {
         sq_err err = rekey(k, &k->own, &no, &n);
         (void)err; /* logged; the old lock goes on, and the next start tries again */
     }
+    pthread_mutex_unlock(&k->relocking);
 }
 
-static void is_open(struct keeper *k)
+void keeper_unsealed(struct keeper *k)
 {
     sq_node_set_unsealed(k->node, true);
     sq_log(SQ_LOG_key_service, SQ_LW("state", "unsealed"));
     if (!keeper_clock_is_held(&k->clock) && sq_slab_set_clock(k->slab, keeper_clock_wall_s(), false))
         sq_log(SQ_LOG_failed, SQ_LW("what", "header_write"));
     lock_as_wanted(k);
-}
-
-void keeper_unsealed(struct keeper *k)
-{
-    is_open(k);
 }
 
 static sq_err own_unseal(struct keeper *k, enum sq_slab_backend have)
@@ -77,7 +72,7 @@ sq_err keeper_unseal_self(struct keeper *k)
         err = own_unseal(k, have.backend);
     }
     if (!err)
-        is_open(k);
+        keeper_unsealed(k);
     return err;
 }
 
@@ -109,95 +104,126 @@ static sq_err may_change(struct keeper *k, struct sq_span passphrase)
     return l.backend == SQ_SLAB_PASSPHRASE ? keeper_try_passphrase(k, passphrase) : SQ_OK;
 }
 
-static void answer_rekey(struct sq_ask *ask, sq_err err, uint32_t no, uint32_t n)
+/* What the slab is to hang on next. */
+struct new_lock {
+    struct sq_slab_lock lock;
+    struct sq_key *kek; /* NULL: the lock's own is kept elsewhere */
+    uint8_t *shares;    /* in locked memory, KEEPER_SHARE_TEXT_BYTES each */
+};
+#define SHARES_BYTES ((size_t)SQ_SPLIT_MAX_SHARES * KEEPER_SHARE_TEXT_BYTES)
+
+/* Checks who asks and makes the lock; backoff.lock is held. */
+typedef sq_err make_lock(struct keeper *k, const struct sq_msg *m, struct new_lock *out);
+
+/* The slots are wrapped anew without backoff.lock, for that takes a while, and others ask how it is going. */
+static sq_err relock(struct keeper *k, const struct sq_msg *m, make_lock *make, struct new_lock *l, uint32_t *out_no, uint32_t *out_n)
 {
-    struct sq_msg is = sq_msg_of(key_rotated_is, .root_no = no, .n_slot = n);
+    if (pthread_mutex_trylock(&k->relocking))
+        return sq_fail(SQ_EBUSY);
+    pthread_mutex_lock(&k->backoff.lock);
+    sq_err err = make(k, m, l);
+    pthread_mutex_unlock(&k->backoff.lock);
+    if (!err)
+        err = rekey(k, &l->lock, out_no, out_n);
+    pthread_mutex_unlock(&k->relocking);
+    return err;
+}
+
+static void new_lock_done(struct new_lock *l)
+{
+    sq_key_free(l->kek);
+    sq_secret_free(l->shares, SHARES_BYTES);
+}
+
+static void relock_and_answer(struct keeper *k, struct sq_ask *ask, const struct sq_msg *m, make_lock *make)
+{
+    struct new_lock l = {.kek = NULL};
+    struct sq_msg is = sq_msg_of(key_rotated_is, .root_no = 0);
+    sq_err err = relock(k, m, make, &l, &is.u.key_rotated_is.root_no, &is.u.key_rotated_is.n_slot);
     if (err)
         sq_ask_fail(ask, err);
     else
         sq_ask_reply(ask, &is);
+    new_lock_done(&l);
+}
+
+static sq_err by_passphrase(struct sq_span passphrase, struct new_lock *out)
+{
+    return sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, &out->lock, &out->kek);
 }
 
 /* A new root key under the lock as it is. */
+static sq_err lock_as_it_is(struct keeper *k, const struct sq_msg *m, struct new_lock *out)
+{
+    struct sq_span passphrase = m->u.key_rotate.passphrase;
+    sq_err err = may_change(k, passphrase);
+    if (err)
+        return err;
+    sq_slab_lock_of(k->slab, &out->lock);
+    if (out->lock.backend == SQ_SLAB_PASSPHRASE)
+        return by_passphrase(passphrase, out);
+    if (out->lock.backend == SQ_SLAB_FILE)
+        out->lock.kek = k->file_kek;
+    else if (out->lock.backend == SQ_SLAB_PKCS11)
+        out->lock.kek = k->token_kek;
+    return out->lock.kek ? SQ_OK : sq_fail(SQ_ECONFLICT); /* shares: nobody has the key they gave; they are made anew */
+}
+
 void on_key_rotate(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
-    struct keeper *k = ctx;
-    struct sq_slab_lock l;
-    struct sq_key *kek = NULL;
-    uint32_t no = 0, n = 0;
-    struct sq_span passphrase = m->u.key_rotate.passphrase;
-    pthread_mutex_lock(&k->backoff.lock);
-    sq_err err = may_change(k, passphrase);
-    sq_slab_lock_of(k->slab, &l);
-    if (!err && l.backend == SQ_SLAB_PASSPHRASE)
-        err = sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, &l, &kek);
-    else if (!err && l.backend == SQ_SLAB_FILE)
-        l.kek = k->file_kek;
-    else if (!err && l.backend == SQ_SLAB_PKCS11)
-        l.kek = k->token_kek;
-    if (!err && !l.kek)
-        err = sq_fail(SQ_ECONFLICT); /* shares: nobody has the key they gave; they are made anew */
-    if (!err)
-        err = rekey(k, &l, &no, &n);
-    pthread_mutex_unlock(&k->backoff.lock);
-    sq_key_free(kek);
-    answer_rekey(ask, err, no, n);
+    relock_and_answer(ctx, ask, m, lock_as_it_is);
+}
+
+static sq_err lock_by_new_passphrase(struct keeper *k, const struct sq_msg *m, struct new_lock *out)
+{
+    struct sq_span passphrase = m->u.key_passphrase.passphrase;
+    sq_err err = k->wanted == SQ_SLAB_PASSPHRASE ? may_change(k, m->u.key_passphrase.present) : sq_fail(SQ_ECONFLICT);
+    if (!err && passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES)
+        err = sq_fail(SQ_EWEAK);
+    return err ? err : by_passphrase(passphrase, out);
 }
 
 void on_key_passphrase(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
-    struct keeper *k = ctx;
-    struct sq_slab_lock l;
-    struct sq_key *kek = NULL;
-    uint32_t no = 0, n = 0;
-    struct sq_span passphrase = m->u.key_passphrase.passphrase;
-    pthread_mutex_lock(&k->backoff.lock);
-    sq_err err = k->wanted == SQ_SLAB_PASSPHRASE ? may_change(k, m->u.key_passphrase.present) : sq_fail(SQ_ECONFLICT);
-    if (!err && passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES)
-        err = sq_fail(SQ_EWEAK);
+    relock_and_answer(ctx, ask, m, lock_by_new_passphrase);
+}
+
+static sq_err lock_by_shares(struct keeper *k, const struct sq_msg *m, struct new_lock *out)
+{
+    const struct sq_msg_key_split *s = &m->u.key_split;
+    out->lock = (struct sq_slab_lock){.backend = SQ_SLAB_SHARES, .n_share = s->n_share, .threshold = s->threshold};
+    sq_err err = may_change(k, s->present);
     if (!err)
-        err = sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, &l, &kek);
+        err = sq_random(out->lock.salt, sizeof out->lock.salt);
     if (!err)
-        err = rekey(k, &l, &no, &n);
-    pthread_mutex_unlock(&k->backoff.lock);
-    sq_key_free(kek);
-    answer_rekey(ask, err, no, n);
+        err = sq_key_new(&out->kek);
+    if (!err)
+        err = sq_secret_new(SHARES_BYTES, &out->shares);
+    if (!err)
+        err = keeper_shares_write(out->kek, &out->lock, (char *)out->shares);
+    out->lock.kek = out->kek;
+    return err;
 }
 
 void on_key_split(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
     const struct sq_msg_key_split *s = &m->u.key_split;
-    struct sq_slab_lock l = {.backend = SQ_SLAB_SHARES, .n_share = s->n_share, .threshold = s->threshold};
-    struct sq_key *kek = NULL;
-    uint8_t *shares = NULL;
-    const size_t n_bytes = (size_t)SQ_SPLIT_MAX_SHARES * KEEPER_SHARE_TEXT_BYTES;
+    struct new_lock l = {.kek = NULL};
     uint32_t no, n;
     struct sq_msg is = sq_msg_bare(key_shares_is);
-    if (s->threshold < 2 || s->threshold > s->n_share || s->n_share > SQ_SPLIT_MAX_SHARES || k->wanted != SQ_SLAB_PASSPHRASE) {
-        sq_ask_fail(ask, sq_fail(k->wanted != SQ_SLAB_PASSPHRASE ? SQ_ECONFLICT : SQ_ERANGE));
-        return;
-    }
-    pthread_mutex_lock(&k->backoff.lock);
-    sq_err err = may_change(k, s->present);
-    if (!err)
-        err = sq_random(l.salt, sizeof l.salt);
-    if (!err)
-        err = sq_key_new(&kek);
-    if (!err)
-        err = sq_secret_new(n_bytes, &shares);
-    if (!err)
-        err = keeper_shares_write(kek, &l, (char *)shares);
-    l.kek = kek;
-    if (!err)
-        err = rekey(k, &l, &no, &n);
-    pthread_mutex_unlock(&k->backoff.lock);
+    sq_err err = SQ_OK;
+    if (k->wanted != SQ_SLAB_PASSPHRASE)
+        err = sq_fail(SQ_ECONFLICT);
+    else if (s->threshold < 2 || s->threshold > s->n_share || s->n_share > SQ_SPLIT_MAX_SHARES)
+        err = sq_fail(SQ_ERANGE);
+    else
+        err = relock(k, m, lock_by_shares, &l, &no, &n);
     if (err) {
         sq_ask_fail(ask, err);
     } else {
-        is.u.key_shares_is.shares = sq_span_of(shares, (size_t)s->n_share * KEEPER_SHARE_TEXT_BYTES);
+        is.u.key_shares_is.shares = sq_span_of(l.shares, (size_t)s->n_share * KEEPER_SHARE_TEXT_BYTES);
         sq_ask_reply(ask, &is);
     }
-    sq_key_free(kek);
-    sq_secret_free(shares, n_bytes);
+    new_lock_done(&l);
 }

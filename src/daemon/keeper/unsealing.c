@@ -74,9 +74,10 @@ void on_unseal(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     bool was_unsealed = sq_slab_is_unsealed(k->slab);
     bool is_new = sq_slab_is_new(k->slab);
     sq_err err = is_new && k->wanted != SQ_SLAB_PASSPHRASE ? sq_fail(SQ_ECONFLICT) : keeper_try_passphrase(k, m->u.unseal.passphrase);
-    if (!err && !was_unsealed && sq_slab_is_unsealed(k->slab)) /* one share of several opens nothing yet */
-        keeper_unsealed(k);
+    bool is_first = !err && !was_unsealed && sq_slab_is_unsealed(k->slab); /* one share of several opens nothing yet */
     pthread_mutex_unlock(&k->backoff.lock);
+    if (is_first)
+        keeper_unsealed(k);
     if (err) {
         sq_log(SQ_LOG_failed, SQ_LW("what", "unseal"), SQ_LW("code", sq_err_name(err)));
         sq_ask_fail(ask, err);

@@ -16,12 +16,17 @@ static void use_our_random(void)
     gfshare_fill_rand = fill_random;
 }
 
-sq_err sq_key_split(const struct sq_key *key, unsigned n_share, unsigned threshold, uint8_t *out_shares)
+static void start(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, use_our_random);
+}
+
+sq_err sq_key_split(const struct sq_key *key, unsigned n_share, unsigned threshold, uint8_t *out_shares)
+{
     unsigned char number[SQ_SPLIT_MAX_SHARES], secret[SQ_KEY_BYTES];
     sq_assert(threshold >= 2 && threshold <= n_share && n_share <= SQ_SPLIT_MAX_SHARES);
-    pthread_once(&once, use_our_random);
+    start();
     for (unsigned i = 0; i < n_share; i++)
         number[i] = (unsigned char)(i + 1);
     gfshare_ctx *g = gfshare_ctx_init_enc(number, n_share, (unsigned char)threshold, SQ_KEY_BYTES);
@@ -38,11 +43,10 @@ sq_err sq_key_split(const struct sq_key *key, unsigned n_share, unsigned thresho
 
 sq_err sq_key_join(const uint8_t *numbers, const uint8_t *shares, unsigned n, struct sq_key **out_key)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     unsigned char number[SQ_SPLIT_MAX_SHARES], share[SQ_KEY_BYTES];
     uint8_t *secret;
     sq_assert(n >= 2 && n <= SQ_SPLIT_MAX_SHARES);
-    pthread_once(&once, use_our_random);
+    start();
     memcpy(number, numbers, n);
     gfshare_ctx *g = gfshare_ctx_init_dec(number, n, SQ_KEY_BYTES);
     sq_err err = g ? sq_secret_new(SQ_KEY_BYTES, &secret) : sq_fail(SQ_ENOMEM);

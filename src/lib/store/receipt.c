@@ -88,6 +88,28 @@ static sq_err add_meanings(struct sq_buf *out, const struct sq_receipt *r)
     return SQ_OK;
 }
 
+/* what both kinds begin with; @job NULL: of no job */
+static sq_err add_head(struct sq_buf *out, const char *first_line, int64_t made_s, const uint8_t owner[SQ_STORE_ID_BYTES], const uint8_t *job)
+{
+    sq_err e = sq_buf_addf(out, "%s", first_line);
+    if (!e)
+        e = add_time(out, "made", made_s);
+    if (!e)
+        e = add_id(out, "owner", owner, SQ_STORE_ID_BYTES);
+    if (!e)
+        e = job ? add_id(out, "job", job, SQ_STORE_ID_BYTES) : sq_buf_addf(out, "job -\n");
+    return e;
+}
+
+/* what both kinds end with */
+static sq_err add_tail(struct sq_buf *out)
+{
+    sq_err e = SQ_OK;
+    for (size_t i = 0; !e && i < N_LIMIT; i++)
+        e = sq_buf_addf(out, "limit %s\n", limits[i]);
+    return e;
+}
+
 sq_err sq_receipt_text(const struct sq_receipt *r, struct sq_buf *out)
 {
     static const uint8_t no_job[SQ_STORE_ID_BYTES];
@@ -95,21 +117,15 @@ sq_err sq_receipt_text(const struct sq_receipt *r, struct sq_buf *out)
         return sq_fail(SQ_ERANGE);
     struct sq_buf b;
     sq_buf_init(&b, SQ_RECEIPT_MAX_BYTES);
-    sq_err e = sq_buf_addf(&b, "%s", SQ_RECEIPT_FIRST_LINE);
-    if (!e)
-        e = add_time(&b, "made", r->made_s);
-    if (!e)
-        e = add_id(&b, "owner", r->owner, sizeof r->owner);
-    if (!e)
-        e = memcmp(r->job, no_job, sizeof no_job) ? add_id(&b, "job", r->job, sizeof r->job) : sq_buf_addf(&b, "job -\n");
+    sq_err e = add_head(&b, SQ_RECEIPT_FIRST_LINE, r->made_s, r->owner, memcmp(r->job, no_job, sizeof no_job) ? r->job : NULL);
     if (!e)
         e = sq_buf_addf(&b, "part %u\nparts %u\nobjects %u\n", r->part, r->n_part, r->n_object);
     for (uint32_t i = 0; !e && i < r->n_object; i++)
         e = add_object(&b, &r->object[i]);
     if (!e)
         e = add_meanings(&b, r);
-    for (size_t i = 0; !e && i < N_LIMIT; i++)
-        e = sq_buf_addf(&b, "limit %s\n", limits[i]);
+    if (!e)
+        e = add_tail(&b);
     if (!e)
         e = sq_buf_add(out, b.p, b.n);
     sq_buf_done(&b);
@@ -312,13 +328,7 @@ sq_err sq_job_receipt_text(const struct sq_job_receipt *r, struct sq_buf *out)
         return sq_fail(SQ_ERANGE);
     struct sq_buf b;
     sq_buf_init(&b, SQ_RECEIPT_MAX_BYTES);
-    sq_err e = sq_buf_addf(&b, "%s", SQ_JOB_RECEIPT_FIRST_LINE);
-    if (!e)
-        e = add_time(&b, "made", r->made_s);
-    if (!e)
-        e = add_id(&b, "owner", r->owner, sizeof r->owner);
-    if (!e)
-        e = add_id(&b, "job", r->job, sizeof r->job);
+    sq_err e = add_head(&b, SQ_JOB_RECEIPT_FIRST_LINE, r->made_s, r->owner, r->job);
     if (!e)
         e = sq_buf_addf(&b, "objects %llu\nplain-bytes %llu\nsealed-bytes %llu\n", (unsigned long long)r->n_object,
                         (unsigned long long)r->plain_bytes, (unsigned long long)r->sealed_bytes);
@@ -333,8 +343,8 @@ sq_err sq_job_receipt_text(const struct sq_job_receipt *r, struct sq_buf *out)
     for (unsigned m = 1; !e && m < SQ_JOB_RECEIPT_METHODS; m++)
         if (r->n_method[m])
             e = sq_buf_addf(&b, "meaning %s: %s\n", sq_erase_word(m), sq_erase_sentence(m));
-    for (size_t i = 0; !e && i < N_LIMIT; i++)
-        e = sq_buf_addf(&b, "limit %s\n", limits[i]);
+    if (!e)
+        e = add_tail(&b);
     if (!e)
         e = sq_buf_add(out, b.p, b.n);
     sq_buf_done(&b);
