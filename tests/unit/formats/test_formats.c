@@ -124,6 +124,80 @@ static void map_errors_name_the_line(void **state)
     assert_null(m.pos_bp); /* untouched */
 }
 
+/* the code, and what is said, for @text as a map of chromosome 22 with sites from 1 to 3 Mb of 50 Mb */
+static sq_err map_of(const char *text, struct sq_gmap *out, struct sq_why *why)
+{
+    *why = (struct sq_why){0};
+    int fd = file_of(text, strlen(text));
+    sq_err e = sq_gmap_read(fd, "22", why, out);
+    close(fd);
+    if (!e)
+        e = sq_gmap_fits(out, 1000000, 3000000, 50000000, why);
+    return e;
+}
+
+static void map_columns_are_known_by_their_titles(void **state)
+{
+    static const char *const good[] = {
+        "pos chr cM\n1000000 22 1\n3000000 22 4\n",
+        "pos\tchr\tcM\r\n1000000\t22\t1\r\n3000000\t22\t4\r\n",
+        "chr position COMBINED_rate(cM/Mb) Genetic_Map(cM)\n22 1000000 1.5 1\n22 3000000 0 4\n23 5 0 0\n",
+        "Chromosome\tPosition(bp)\tRate(cM/Mb)\tMap(cM)\nchr22\t1000000\t1.5\t1\nchr22\t3000000\t0\t4\n",
+        "#chr pos cM\nchr22 1000000 1\nchr22 3000000 4\n",
+        "22 . 1 1000000\n22 rs5 4 3000000\n",
+        "21 . 9 100\n22 . 1 1000000\n22 rs5 4 3000000\n"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        struct sq_gmap m = {0};
+        struct sq_why why;
+        assert_int_equal(map_of(good[i], &m, &why), SQ_OK);
+        assert_int_equal(m.n, 2);
+        assert_true(fabs(sq_gmap_cm(&m, 2000000) - 2.5) < 1e-9);
+        sq_gmap_done(&m);
+    }
+}
+
+static void wrong_maps_are_refused_whole(void **state)
+{
+    static const struct {
+        const char *text, *detail;
+        uint64_t line;
+    } wrong[] = {
+        {"22\t1000000\t2000000\nchr22\t2000000\t3000000\n", "the first line fits none", 1}, /* BED */
+        {"chr22\t1000000\t2000000\tname\n", "the first line fits none", 1},
+        {"chr22\t1000000\t2000000\t7\nchr22\t2000000\t3000000\t8\n", "not a number between -1000 and 10000", 1}, /* bedGraph */
+        {"sample\tgroup\nA\t1\n", "the first line fits none", 1},
+        {"##fileformat=VCFv4.2\n#CHROM\tPOS\tID\n", "the first line fits none", 1},
+        {"position COMBINED_rate(cM/Mb) Genetic_Map(cM)\n1000000 1 1\n", "no column for the chromosome", 1}, /* IMPUTE 2 */
+        {"pos chr cM\n1000000 22 1 7\n3000000 22 4 7\n", "by its first line this is the SHAPEIT format, whose rows have 3 columns", 2},
+        {"chr position rate Genetic_Map(cM)\n1000000 22 1\n", "by its first line this is the Eagle format, whose rows have 4 columns", 2},
+        {"pos chr cM\n22 1000000 1\n22 3000000 4\n", "2 rows, of which 0 are of the panel's chromosome", 0}, /* columns swapped */
+        {"pos chr cM\n1000000 21 1\n3000000 21 4\n", "2 rows, of which 0 are of the panel's chromosome", 0},
+        {"pos chr cM\n1000000 22 1\n", "1 rows, of which 1 are of the panel's chromosome; 2 are needed", 0},
+        {"pos chr cM\n", "0 rows", 0},
+        {"pos chr cM\n1000000 22 1\n900000 22 4\n", "positions must ascend", 3},
+        {"pos chr cM\n1000000 22 4\n3000000 22 1\n", "the cM column falls", 3},
+        {"pos chr cM\n1000000 22 nan\n3000000 22 4\n", "not a number", 2},
+        {"pos chr cM\n1000000 22 1\n3000000 22 inf\n", "not a number", 3},
+        {"pos chr cM\n1000000 22 0x1\n3000000 22 4\n", "not a number", 2},
+        {"pos chr cM\n1000000 22 1e300\n", "not a number", 2},
+        {"pos chr cM\n1e6.5 22 1\n", "the position is not a whole number", 2},
+        {"pos chr cM\npos chr cM\n", "the position is not a whole number", 2},
+        {"pos chr cM\n1000000 22 1\n51000000 22 4\n", "a map of another build", 0},
+        {"pos chr cM\n10000000 22 1\n20000000 22 4\n", "it covers 10000000 to 20000000, the panel 1000000 to 3000000", 0},
+        {"pos chr cM\n1000000 22 0\n3000000 22 0.000001\n", "these can't be cM", 0},
+        {"pos chr cM\n1000000 22 0\n3000000 22 9999\n", "these can't be cM", 0},
+        {"pos chr cM\n1000000 22 0\n3000000 22 4", "", 0}, /* cut off */
+        {"", "", 0}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct sq_gmap m = {0};
+        struct sq_why why;
+        assert_int_equal(map_of(wrong[i].text, &m, &why), SQ_EMAP);
+        if (!strstr(why.detail, wrong[i].detail) || (wrong[i].line && why.line != wrong[i].line))
+            fail_msg("map %zu: line %llu: %s", i, (unsigned long long)why.line, why.detail);
+        sq_gmap_done(&m);
+    }
+}
+
 static void index_shifts_and_refuses(void **state)
 {
     struct sq_tbi *t = NULL;
@@ -225,7 +299,8 @@ int main(void)
         cmocka_unit_test(every_pair_of_dosages_adds_up),
         cmocka_unit_test(observed_alleles_are_kept),
         cmocka_unit_test(map_is_linear_between_rows),
-        cmocka_unit_test(map_errors_name_the_line),
+        cmocka_unit_test(map_errors_name_the_line), cmocka_unit_test(map_columns_are_known_by_their_titles),
+        cmocka_unit_test(wrong_maps_are_refused_whole),
         cmocka_unit_test(index_shifts_and_refuses),
         cmocka_unit_test(bgzf_reads_back),
         cmocka_unit_test(source_counts_what_it_unpacks),
