@@ -202,7 +202,7 @@ static sq_err push_site(struct impute_queue *q)
         return e;
     uint32_t *carrier = malloc((r->n_carrier + 1) * sizeof *carrier);
     struct site_entry s = {.pos_bp = r->site.pos_bp, .typed_no = UINT64_MAX};
-    s.site = (struct sq_panel_site){.cm = sq_gmap_cm(&q->map, r->site.pos_bp),
+    s.site = (struct sq_plain_site){.cm = sq_gmap_cm(&q->map, r->site.pos_bp),
                                     .n_carrier = r->n_carrier,
                                     .carriers_have_ref = r->carriers_have_ref,
                                     .carrier = carrier};

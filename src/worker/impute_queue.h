@@ -6,7 +6,7 @@
 #ifndef SQ_WORKER_IMPUTE_QUEUE_H
 #define SQ_WORKER_IMPUTE_QUEUE_H
 
-#include "lib/engine/engine.h"
+#include "lib/engine/plain.h"
 #include "lib/formats/gmap.h"
 #include "worker/panel_reader.h"
 
@@ -25,7 +25,7 @@ struct typed_entry {
 
 struct site_entry {
     int64_t pos_bp;
-    struct sq_panel_site site; /* carrier list owned */
+    struct sq_plain_site site; /* carrier list owned */
     char *text;
     uint32_t n_id, n_text;
     uint64_t typed_no; /* running number of the typed record, or UINT64_MAX */

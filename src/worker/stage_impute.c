@@ -39,11 +39,11 @@ struct impute {
     /* the present window */
     double window_to;          /* its last line */
     double core_from, core_to; /* within it */
-    struct sq_window window;
+    struct sq_plain_window window;
     uint64_t *bits;
     double *typed_cm;
     uint8_t *alleles;
-    struct sq_panel_site *sites;
+    struct sq_plain_site *sites;
     uint16_t *table; /* [n_site][n_target] */
 };
 
@@ -89,7 +89,7 @@ static sq_err window_gather(struct impute *m)
     }
     for (size_t i = 0; i < n_site; i++)
         m->sites[i] = q->site[i].site;
-    m->window = (struct sq_window){.n_hap = q->n_hap,
+    m->window = (struct sq_plain_window){.n_hap = q->n_hap,
                                    .n_typed = (uint32_t)n_typed,
                                    .typed_cm = m->typed_cm,
                                    .typed_bits = m->bits,
@@ -278,11 +278,11 @@ static sq_err window_run(struct impute *m)
 {
     sq_err e = window_gather(m);
     struct sq_hmm_params params = m->params;
-    struct sq_impute_sink sink = {.ctx = m, .put = put_dosage, .progress = report_progress};
+    struct sq_plain_sink sink = {.ctx = m, .put = put_dosage, .progress = report_progress};
     if (!e && m->window.n_site) {
         e = sq_hmm_fit_ne(&m->window, &m->params, &sink, &params.ne);
         if (!e)
-            e = sq_impute_window(&m->window, &params, &sink);
+            e = sq_plain_impute(&m->window, &params, &sink);
     }
     if (e == SQ_ELIMIT && !m->w->why.detail[0])
         e = sq_why_set(&m->w->why, e, 0, 0, "window",

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-static double emission(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t s, uint32_t h, uint32_t t)
+static double emission(const struct sq_plain_window *w, const struct sq_hmm_params *p, uint32_t s, uint32_t h, uint32_t t)
 {
     uint8_t seen = w->target[(size_t)s * w->n_target + t];
     unsigned has = (unsigned)(w->typed_bits[(size_t)s * sq_bit_words(w->n_hap) + h / 64] >> (h % 64) & 1);
@@ -16,7 +16,7 @@ static double emission(const struct sq_window *w, const struct sq_hmm_params *p,
                                         : p->mismatch;
 }
 
-static double transition(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t s, uint32_t from,
+static double transition(const struct sq_plain_window *w, const struct sq_hmm_params *p, uint32_t s, uint32_t from,
                          uint32_t to)
 {
     double r = fmax(1e-8, 1.0 - exp(-0.04 * p->ne * (w->typed_cm[s] - w->typed_cm[s - 1]) / w->n_hap));
@@ -24,7 +24,7 @@ static double transition(const struct sq_window *w, const struct sq_hmm_params *
 }
 
 /* forward[s][h] = P(alleles up to s, copying h at s) */
-static double *forward(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t t)
+static double *forward(const struct sq_plain_window *w, const struct sq_hmm_params *p, uint32_t t)
 {
     double *f = calloc((size_t)w->n_typed * w->n_hap, sizeof *f);
     for (uint32_t s = 0; s < w->n_typed; s++)
@@ -38,7 +38,7 @@ static double *forward(const struct sq_window *w, const struct sq_hmm_params *p,
 }
 
 /* backward[s][h] = P(alleles after s | copying h at s) */
-static double *backward(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t t)
+static double *backward(const struct sq_plain_window *w, const struct sq_hmm_params *p, uint32_t t)
 {
     double *b = calloc((size_t)w->n_typed * w->n_hap, sizeof *b);
     for (uint32_t s = w->n_typed; s-- > 0;)
@@ -51,7 +51,7 @@ static double *backward(const struct sq_window *w, const struct sq_hmm_params *p
     return b;
 }
 
-static double carriers_share(const struct sq_window *w, const struct sq_panel_site *site, const double *posterior)
+static double carriers_share(const struct sq_plain_window *w, const struct sq_plain_site *site, const double *posterior)
 {
     double sum = 0, all = 0;
     for (uint32_t h = 0; h < w->n_hap; h++)
@@ -61,14 +61,14 @@ static double carriers_share(const struct sq_window *w, const struct sq_panel_si
     return site->carriers_have_ref ? 1.0 - sum / all : sum / all;
 }
 
-void hmm_dense_impute(const struct sq_window *w, const struct sq_hmm_params *p, double *out)
+void hmm_dense_impute(const struct sq_plain_window *w, const struct sq_hmm_params *p, double *out)
 {
     for (uint32_t t = 0; t < w->n_target; t++) {
         double *f = forward(w, p, t), *b = backward(w, p, t);
         for (size_t i = 0; i < (size_t)w->n_typed * w->n_hap; i++)
             f[i] *= b[i];
         for (uint32_t i = 0; i < w->n_site; i++) {
-            const struct sq_panel_site *site = &w->site[i];
+            const struct sq_plain_site *site = &w->site[i];
             uint32_t right = 0;
             while (right < w->n_typed && w->typed_cm[right] < site->cm)
                 right++;
@@ -85,7 +85,7 @@ void hmm_dense_impute(const struct sq_window *w, const struct sq_hmm_params *p, 
     }
 }
 
-double hmm_dense_log_likelihood(const struct sq_window *w, const struct sq_hmm_params *p, uint32_t t)
+double hmm_dense_log_likelihood(const struct sq_plain_window *w, const struct sq_hmm_params *p, uint32_t t)
 {
     double *f = forward(w, p, t), sum = 0;
     for (uint32_t h = 0; h < w->n_hap; h++)

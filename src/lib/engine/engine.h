@@ -1,14 +1,20 @@
 /**
- * engine - imputation: arrays in, arrays out.
+ * engine - imputation: arrays in, dosages out.
  *
- * The plain version, and the oracle of every faster one: the haploid model of Li & Stephens (Genetics 165:2213, 2003,
- * Appendix A) over ALL panel haplotypes at the typed sites, forward-backward in float32 rescaled at each site;
- * at an untyped site the posterior is interpolated linearly in cM between the two typed neighbours (Browning &
- * Browning, AJHG 98:116, 2016) and summed over the carriers of the site's rarer allele.
+ * The haploid model of Li & Stephens (Genetics 165:2213, 2003) over the panel haplotypes that match a target best:
+ *   1. the typed sites of the window as bits of all haplotypes (typed.c);
+ *   2. one sweep of the positional Burrows-Wheeler transform each way (Durbin, Bioinformatics 30:1266, 2014) finds the neighbours of
+ *      each target every few hundredths of a cM (sweep.c);
+ *   3. of these, the longest matches lie in a fixed number of rows, one after another: composite reference haplotypes
+ *      (Browning, Zhou & Browning, AJHG 103:338, 2018), but a row that changes its haplotype forgets (states.c);
+ *   4. forward-backward over clusters of typed sites; of the posterior the part above a cut is kept (hmm.c);
+ *   5. at untyped sites the posterior is interpolated linearly in cM (Browning & Browning, AJHG 98:116, 2016), 64 rows of the panel
+ *      at a time, by the patterns that haplotypes carry there (dosage.c).
+ * The recombination scale is the one that makes the typed sites of a few targets likeliest (fit.c).
  *
  * What it may touch: memory. It opens nothing, knows no file format, no sample and no chromosome name.
- * Results are bit-identical for any number of threads and any grouping of target haplotypes: each haplotype is a
- * lane of its own and no sum ever crosses lanes. Checked against tests/oracle/hmm_dense.c (double precision).
+ * Dosages of a haplotype depend on the window, the panel and the fitted scale, not on the number of threads; sums are fixed in
+ * order or exact, so they are the same bits on every machine (kernels.h). Checked against tests/oracle.
  */
 #ifndef SQ_ENGINE_ENGINE_H
 #define SQ_ENGINE_ENGINE_H
@@ -19,87 +25,99 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SQ_ALLELE_MISSING 2
-#define SQ_HMM_LANES 8 /* target haplotypes that go through the model together */
-#define SQ_HMM_MAX_HAP 4000000U
-#define SQ_HMM_MAX_WORK_BYTES ((size_t)1 << 30) /* scratch of all threads together; more: SQ_ELIMIT */
-#define SQ_HMM_MAX_THREADS 64U
+#define SQ_ENGINE_MISSING 2
+#define SQ_ENGINE_MAX_HAP 4194304U
+#define SQ_ENGINE_MAX_THREADS 64U
+#define SQ_ENGINE_MAX_STATES 4096U
+#define SQ_ENGINE_FULL 1000U /* a dosage of 1 */
 
-/* Defaults, measured on real data (docs/decisions/0009-plain-imputation.md). */
-#define SQ_HMM_NE 1e5
-#define SQ_HMM_MISMATCH 1e-4
-
-struct sq_hmm_params {
-    double ne;         /* recombination scale: P(jump) = 1 - exp(-0.04 * ne * d_cm / n_hap), at least 1e-8 */
-    double mismatch;   /* P(target allele differs from the copied haplotype's) */
-    unsigned n_thread; /* 1..SQ_HMM_MAX_THREADS */
+/** Up to 64 consecutive rows of the panel, one ALT each. The cursor's, until its next call. */
+struct sq_engine_block {
+    uint32_t first_site, n_site; /* n_site: 1..64 */
+    const double *cm;            /* [n_site] ascending */
+    uint32_t n_pattern;
+    const uint64_t *pattern;  /* [n_pattern] bit s: carries the ALT of row first_site + s */
+    const uint16_t *class_of; /* [n_hap] -> pattern; NULL when not asked for */
 };
 
-/** One site of the panel. Lists hold the carriers of the RARER allele, ascending. */
-struct sq_panel_site {
-    double cm;
-    uint32_t n_carrier;
-    bool carriers_have_ref;  /* the list names carriers of REF (ALT is the commoner one) */
-    const uint32_t *carrier; /* [n_carrier] haplotype numbers < n_hap. borrowed */
+/** An independent run of blocks, where a cursor can start. */
+struct sq_engine_segment {
+    uint32_t first_site, n_site;
 };
 
-/** What is imputed at once: a stretch of the genome with flanks on both sides. All borrowed. */
-struct sq_window {
-    uint32_t n_hap; /* panel haplotypes */
-
-    uint32_t n_typed;           /* typed sites that are in the panel, flanks included; 0: only frequencies are known */
-    const double *typed_cm;     /* [n_typed] ascending */
-    const uint64_t *typed_bits; /* [n_typed][sq_bit_words(n_hap)] bit h: panel haplotype h carries ALT */
-    uint32_t n_target;          /* target haplotypes */
-    const uint8_t *target;      /* [n_typed][n_target] 0, 1 or SQ_ALLELE_MISSING */
-
-    uint32_t n_site; /* panel sites to be imputed, typed ones among them; any order with ascending cm */
-    const struct sq_panel_site *site;
-};
-
-static inline size_t sq_bit_words(uint32_t n_hap)
-{
-    return ((size_t)n_hap + 63) / 64;
-}
-
-/** Where results go, and who wants to know how far it is. */
-struct sq_impute_sink {
+/** Where the panel's haplotypes come from. Several threads have a cursor each. */
+struct sq_engine_panel {
     void *ctx;
-    /* ALT dosages (0..1) of target haplotypes first .. first+n-1 at window->site[site]. Called from several threads
-     * at once, each (site, first) exactly once, in no order. Never NULL. */
-    void (*put)(void *ctx, uint32_t site, uint32_t first, uint32_t n, const float *dosage);
-    /* May be NULL. Called from the caller's thread only; anything but SQ_OK stops the work with that code. */
-    sq_err (*progress)(void *ctx, uint32_t n_target_done, uint32_t n_target);
+    uint32_t n_hap, n_site, n_segment;
+    const struct sq_engine_segment *segment; /* [n_segment] in order, without gaps. borrowed */
+    /* a cursor for the calling thread, at the start of @segment */
+    sq_err (*open)(void *ctx, uint32_t segment, void **out_cursor);
+    /* the next block of the same segment; *out_has false behind its last */
+    sq_err (*next)(void *cursor, bool want_classes, struct sq_engine_block *out, bool *out_has);
+    void (*close)(void *cursor);
+};
+
+/** A typed site that the panel has. */
+struct sq_engine_typed {
+    uint32_t site;             /* row of the panel */
+    const uint8_t *allele;     /* [n_target] 0, 1 or SQ_ENGINE_MISSING. borrowed */
+    const uint8_t *confidence; /* [n_target] 0..255: how sure the phase is (255 certain, 0 a coin); NULL: certain. borrowed */
+};
+
+/** What is imputed at once: a stretch of the genome with flanks on both sides. */
+struct sq_engine_window {
+    const struct sq_engine_panel *panel;
+    uint32_t n_target; /* haplotypes */
+    uint32_t n_typed;  /* 0: only frequencies are known */
+    const struct sq_engine_typed *typed; /* [n_typed] ascending by row, flanks included */
+    uint32_t from_site, to_site;         /* rows to be handed out */
+};
+
+struct sq_engine_params {
+    unsigned n_thread;    /* 1..SQ_ENGINE_MAX_THREADS */
+    uint32_t n_state;     /* rows of states; 0: the default */
+    uint32_t n_neighbour; /* neighbours taken at a place; 0: the default */
+    double scale;         /* recombination scale: P(jump) = 1 - exp(-0.04 * scale * d_cm / n_hap); 0: fitted */
+    double mismatch;      /* P(target allele differs from the copied haplotype's); 0: fitted */
+    double cut;           /* part of a posterior that isn't kept; 0: the default */
+    size_t memory;        /* bytes that posteriors may take; 0: the default. Changes the time, never the result */
+    bool no_leave_one_out;
+};
+
+/** What is known of one row besides its dosages. */
+struct sq_engine_row {
+    float r2;                 /* estimated squared correlation of dosage and truth */
+    const uint16_t *left_out; /* [n_target] dosage without the row's own typed alleles, thousandths; NULL: not typed */
+};
+
+/** Where results go. A code other than SQ_OK stops the work and is returned. */
+struct sq_engine_sink {
+    void *ctx;
+    /* Rows [from, to) of the block that @cursor stands at. A piece is handled by one thread, its rows in order; several pieces at once.
+     * Pieces are numbered from 0 in the order of the panel; their cuts depend on the panel and the window alone.
+     * @milli [to - from][n_target] ALT dosages in thousandths; @row [to - from]. */
+    sq_err (*put)(void *ctx, uint32_t piece, void *cursor, const struct sq_engine_block *block, uint32_t from, uint32_t to,
+                  const uint16_t *milli, const struct sq_engine_row *row);
+    sq_err (*piece_end)(void *ctx, uint32_t piece);                /* after its last row, by the same thread */
+    sq_err (*progress)(void *ctx, uint64_t n_done, uint64_t n_all); /* may be NULL; from the caller's thread alone */
+};
+
+/** What the window was, for those who want to know. CPU seconds are of all threads together. */
+struct sq_engine_report {
+    double scale, mismatch; /* as used */
+    uint32_t n_cluster;     /* of typed sites */
+    double mean_states, mean_kept; /* rows of states a target; posteriors kept a cluster and target */
+    double cpu_typed, cpu_sweep, cpu_fit, cpu_states, cpu_hmm, cpu_dosage, cpu_sink;
 };
 
 /**
- * sq_impute_window - ALT dosages of every target haplotype at every site of @window.
+ * sq_engine_impute - ALT dosages of every target haplotype at rows [from_site, to_site) of the panel.
  *
- * Memory: threads x (4 + 2*sqrt(n_typed)) x n_hap x 32 bytes, lowered to fewer threads when it exceeds
- * SQ_HMM_MAX_WORK_BYTES, SQ_ELIMIT when one thread alone exceeds it. SQ_ENOMEM; SQ_ERANGE for a broken window.
- * O(n_target * n_hap * n_typed + n_target * carriers).
+ * @report  may be NULL.
+ * SQ_ENOMEM; SQ_ERANGE for a broken window; errors of the panel's cursor and of the sink. Time: O(n_target * n_state * clusters) and
+ * O(n_hap * n_typed) twice; memory: n_hap * n_typed / 4 bytes and what params->memory says, at least one piece's posteriors.
  */
-sq_err sq_impute_window(const struct sq_window *window, const struct sq_hmm_params *params,
-                        const struct sq_impute_sink *sink) SQ_MUST_CHECK;
-
-/**
- * sq_hmm_fit_ne - the recombination scale of a fixed grid (1e4 .. 1e6) that makes the typed markers of the first
- * target haplotypes of @window likeliest: uphill from 1e5. Depends on the window alone, not on the number of
- * threads. *out_ne is params->ne when the window can't tell (fewer than SQ_HMM_FIT_MIN_TYPED typed sites). Of @sink, which
- * may be NULL, only `progress` is called, with no target done. Same errors as sq_impute_window.
- */
-#define SQ_HMM_FIT_MIN_TYPED 20U
-#define SQ_HMM_FIT_TARGETS 32U
-sq_err sq_hmm_fit_ne(const struct sq_window *window, const struct sq_hmm_params *params, const struct sq_impute_sink *sink,
-                     double *out_ne) SQ_MUST_CHECK;
-
-/** Integer sums over the haplotype dosages (thousandths) of one site: exact, so independent of any order. */
-struct sq_quality {
-    double af;  /* ALT frequency: mean dosage */
-    double maf; /* min(af, 1 - af) */
-    double r2;  /* variance of the dosages / (af * (1 - af)); 0 for a monomorphic site (minimac's Rsq) */
-};
-/** sq_quality_of - @dosage_milli[n] in 0..1000. n >= 1. */
-struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n);
+sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_engine_params *params,
+                        const struct sq_engine_sink *sink, struct sq_engine_report *report) SQ_MUST_CHECK;
 
 #endif

@@ -1,4 +1,4 @@
-#include "lib/engine/engine.h"
+#include "lib/engine/plain.h"
 
 struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n)
 {

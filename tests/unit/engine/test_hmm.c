@@ -1,5 +1,5 @@
 /* lib/engine against oracle/hmm_dense.c, and what it promises about threads, windows and limits. */
-#include "lib/engine/engine.h"
+#include "lib/engine/plain.h"
 #include "oracle/hmm_dense.h"
 
 #include <setjmp.h>
@@ -13,11 +13,11 @@
 
 /* A small window with everything owned. */
 struct made {
-    struct sq_window w;
+    struct sq_plain_window w;
     double *typed_cm;
     uint64_t *bits;
     uint8_t *target;
-    struct sq_panel_site *site;
+    struct sq_plain_site *site;
     uint32_t **carrier;
 };
 
@@ -39,7 +39,7 @@ static void fill_site(struct made *m, uint32_t i, double cm)
     bool is_ref = n_alt > n_ref;
     m->carrier[i] = is_ref ? ref : alt;
     free(is_ref ? alt : ref);
-    m->site[i] = (struct sq_panel_site){
+    m->site[i] = (struct sq_plain_site){
         .cm = cm, .n_carrier = is_ref ? n_ref : n_alt, .carriers_have_ref = is_ref, .carrier = m->carrier[i]};
 }
 
@@ -53,7 +53,7 @@ static struct made *make(uint32_t n_hap, uint32_t n_typed, uint32_t n_target, ui
 {
     struct made *m = calloc(1, sizeof *m);
     size_t n_word = sq_bit_words(n_hap);
-    m->w = (struct sq_window){.n_hap = n_hap, .n_typed = n_typed, .n_target = n_target, .n_site = n_site};
+    m->w = (struct sq_plain_window){.n_hap = n_hap, .n_typed = n_typed, .n_target = n_target, .n_site = n_site};
     m->typed_cm = calloc(n_typed + 1, sizeof *m->typed_cm);
     m->bits = calloc(n_typed * n_word + 1, 8);
     m->target = calloc((size_t)n_typed * n_target + 1, 1);
@@ -96,7 +96,7 @@ static void unmake(struct made *m)
 }
 
 struct table {
-    const struct sq_window *w;
+    const struct sq_plain_window *w;
     float *dosage;
     uint32_t n_put, n_progress;
     sq_err answer;
@@ -117,10 +117,10 @@ static sq_err progress(void *ctx, uint32_t n_done, uint32_t n_all)
     return t->answer;
 }
 
-static float *run(const struct sq_window *w, const struct sq_hmm_params *p)
+static float *run(const struct sq_plain_window *w, const struct sq_hmm_params *p)
 {
     struct table t = {.w = w, .dosage = calloc((size_t)w->n_site * w->n_target + 1, sizeof(float))};
-    assert_int_equal(sq_impute_window(w, p, &(struct sq_impute_sink){&t, put, progress}), SQ_OK);
+    assert_int_equal(sq_plain_impute(w, p, &(struct sq_plain_sink){&t, put, progress}), SQ_OK);
     assert_int_equal(t.n_put, w->n_site * w->n_target);
     return t.dosage;
 }
@@ -192,7 +192,7 @@ static void neighbours_in_the_batch_do_not_matter(void **state)
     float *all = run(&m->w, &p);
     uint8_t alone[20];
     for (uint32_t t = 0; t < 19; t++) {
-        struct sq_window w = m->w;
+        struct sq_plain_window w = m->w;
         for (uint32_t s = 0; s < 20; s++)
             alone[s] = m->target[s * 19 + t];
         w.n_target = 1;
@@ -222,7 +222,7 @@ static void flanks_hide_the_edges(void **state)
     for (uint32_t i = 0; i < 400; i++)
         m->site[i].cm = 3.5 + i * 0.001;
     float *whole = run(&m->w, &p);
-    struct sq_window part = m->w; /* 1.5 cM and more on either side of 3.5 .. 3.9 */
+    struct sq_plain_window part = m->w; /* 1.5 cM and more on either side of 3.5 .. 3.9 */
     part.n_typed = 340;
     part.typed_cm += 100;
     part.typed_bits += 100 * sq_bit_words(400);
@@ -288,35 +288,35 @@ static void broken_windows_are_refused(void **state)
     seed = 8;
     struct made *m = make(10, 5, 2, 6);
     struct table t = {.w = &m->w, .dosage = calloc(12, sizeof(float)), .answer = SQ_ECANCELLED};
-    struct sq_impute_sink sink = {&t, put, progress};
+    struct sq_plain_sink sink = {&t, put, progress};
     struct sq_hmm_params p = {.ne = 1e5, .mismatch = 1e-4, .n_thread = 1};
-    assert_int_equal(sq_impute_window(&m->w, &p, &sink), SQ_ECANCELLED); /* what progress says is passed on */
+    assert_int_equal(sq_plain_impute(&m->w, &p, &sink), SQ_ECANCELLED); /* what progress says is passed on */
     struct sq_hmm_params none = p;
     none.n_thread = 0;
-    assert_int_equal(sq_impute_window(&m->w, &none, &sink), SQ_ERANGE);
+    assert_int_equal(sq_plain_impute(&m->w, &none, &sink), SQ_ERANGE);
     m->site[2].n_carrier = 1;
     m->carrier[2][0] = 10;
-    assert_int_equal(sq_impute_window(&m->w, &p, &sink), SQ_ERANGE);
+    assert_int_equal(sq_plain_impute(&m->w, &p, &sink), SQ_ERANGE);
     m->carrier[2][0] = 9;
     m->typed_cm[1] = 0.5;
-    assert_int_equal(sq_impute_window(&m->w, &p, &sink), SQ_ERANGE);
-    struct sq_window large = m->w;
+    assert_int_equal(sq_plain_impute(&m->w, &p, &sink), SQ_ERANGE);
+    struct sq_plain_window large = m->w;
     large.n_hap = SQ_HMM_MAX_HAP + 1;
-    assert_int_equal(sq_impute_window(&large, &p, &sink), SQ_ERANGE);
+    assert_int_equal(sq_plain_impute(&large, &p, &sink), SQ_ERANGE);
     free(t.dosage);
     unmake(m);
 }
 
 static void too_large_a_window_is_a_limit(void **state)
 {
-    struct sq_window w = {.n_hap = SQ_HMM_MAX_HAP, .n_typed = 400, .n_target = 1};
+    struct sq_plain_window w = {.n_hap = SQ_HMM_MAX_HAP, .n_typed = 400, .n_target = 1};
     w.typed_cm = calloc(400, sizeof(double));
     w.typed_bits = calloc(1, 8);
     uint8_t target[400] = {0};
     w.target = target;
     struct table t = {.w = &w};
-    assert_int_equal(sq_impute_window(&w, &(struct sq_hmm_params){.ne = 1e5, .mismatch = 1e-4, .n_thread = 4},
-                                      &(struct sq_impute_sink){&t, put, NULL}),
+    assert_int_equal(sq_plain_impute(&w, &(struct sq_hmm_params){.ne = 1e5, .mismatch = 1e-4, .n_thread = 4},
+                                      &(struct sq_plain_sink){&t, put, NULL}),
                      SQ_ELIMIT);
     free((void *)(uintptr_t)w.typed_cm);
     free((void *)(uintptr_t)w.typed_bits);

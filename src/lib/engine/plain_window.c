@@ -5,7 +5,7 @@
  * Forward rows are kept only every sqrt(n_typed) sites and computed again a block at a time: one more forward
  * pass, and the memory of a whole chromosome's window falls from n_typed rows to 2 sqrt(n_typed).
  */
-#include "lib/engine/engine_internal.h"
+#include "lib/engine/plain_internal.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -14,9 +14,9 @@
 #include <string.h>
 
 struct shared {
-    const struct sq_window *w;
+    const struct sq_plain_window *w;
     const struct sq_hmm_params *p;
-    const struct sq_impute_sink *sink;
+    const struct sq_plain_sink *sink;
     uint32_t block;     /* typed sites between checkpoints */
     uint32_t *right_of; /* [n_site] first typed site with cm >= the site's, or n_typed */
     float *jump;        /* [n_typed] P(jump) between s-1 and s; [0] unused */
@@ -33,7 +33,7 @@ struct work {
     uint32_t n_checkpoint;
 };
 
-static size_t work_bytes(const struct sq_window *w, uint32_t block)
+static size_t work_bytes(const struct sq_plain_window *w, uint32_t block)
 {
     size_t n_row = (w->n_typed + block - 1) / block + block + 3;
     return n_row * w->n_hap * sizeof(sq_lanes) + w->n_typed * sizeof(struct hmm_emission) + n_row * sizeof(sq_lanes);
@@ -47,7 +47,7 @@ static void work_done(struct work *k)
     free(k->emission);
 }
 
-static sq_err work_init(struct work *k, const struct sq_window *w, uint32_t block)
+static sq_err work_init(struct work *k, const struct sq_plain_window *w, uint32_t block)
 {
     *k = (struct work){.n_checkpoint = (w->n_typed + block - 1) / block};
     size_t n_row = (size_t)k->n_checkpoint + block + 3;
@@ -61,7 +61,7 @@ static sq_err work_init(struct work *k, const struct sq_window *w, uint32_t bloc
     return sq_fail(SQ_ENOMEM);
 }
 
-static const uint64_t *bits_at(const struct sq_window *w, uint32_t s)
+static const uint64_t *bits_at(const struct sq_plain_window *w, uint32_t s)
 {
     return w->typed_bits + (size_t)s * sq_bit_words(w->n_hap);
 }
@@ -69,7 +69,7 @@ static const uint64_t *bits_at(const struct sq_window *w, uint32_t s)
 /* Forward from typed site @from (whose row and sum are given) to @to, rows side by side. */
 static void forward_block(const struct shared *sh, struct work *k, uint32_t from, uint32_t to, sq_lanes *rows)
 {
-    const struct sq_window *w = sh->w;
+    const struct sq_plain_window *w = sh->w;
     for (uint32_t s = from; s < to; s++) {
         sq_lanes *row = rows + (size_t)(s - from) * w->n_hap, *sum = &k->sum_in_block[s - from];
         if (s == from) {
@@ -85,7 +85,7 @@ static void forward_block(const struct shared *sh, struct work *k, uint32_t from
 /* The first pass: two rows in turn, and a copy at each checkpoint. */
 static void forward_checkpoints(const struct shared *sh, struct work *k, sq_lanes *two_rows)
 {
-    const struct sq_window *w = sh->w;
+    const struct sq_plain_window *w = sh->w;
     sq_lanes sum[2];
     for (uint32_t s = 0; s < w->n_typed; s++) {
         sq_lanes *row = two_rows + (size_t)(s & 1) * w->n_hap, *prev = two_rows + (size_t)(~s & 1) * w->n_hap;
@@ -114,7 +114,7 @@ HMM_CLONES
 static void dosage_at(const struct shared *sh, uint32_t site, uint32_t first, uint32_t n, const sq_lanes *left,
                       const sq_lanes *left_inv, const sq_lanes *right, const sq_lanes *right_inv, float weight)
 {
-    const struct sq_panel_site *s = &sh->w->site[site];
+    const struct sq_plain_site *s = &sh->w->site[site];
     sq_lanes sum_left = *left_inv - *left_inv, sum_right = sum_left; /* zeros */
     for (uint32_t c = 0; c < s->n_carrier; c++) {
         sum_left += left[s->carrier[c]];
@@ -126,7 +126,7 @@ static void dosage_at(const struct shared *sh, uint32_t site, uint32_t first, ui
     clamp_put(sh, site, first, n, &d);
 }
 
-static float share_of_right(const struct sq_window *w, uint32_t right, double cm)
+static float share_of_right(const struct sq_plain_window *w, uint32_t right, double cm)
 {
     double span = w->typed_cm[right] - w->typed_cm[right - 1];
     return span > 0 ? (float)((cm - w->typed_cm[right - 1]) / span) : 1.0F;
@@ -136,7 +136,7 @@ static float share_of_right(const struct sq_window *w, uint32_t right, double cm
 static void batch_of_frequencies(const struct shared *sh, uint32_t first, uint32_t n)
 {
     for (uint32_t i = 0; i < sh->w->n_site; i++) {
-        const struct sq_panel_site *s = &sh->w->site[i];
+        const struct sq_plain_site *s = &sh->w->site[i];
         float af = (float)s->n_carrier / (float)sh->w->n_hap;
         sq_lanes d = {0};
         d += s->carriers_have_ref ? 1.0F - af : af;
@@ -146,7 +146,7 @@ static void batch_of_frequencies(const struct shared *sh, uint32_t first, uint32
 
 static void batch_run(const struct shared *sh, struct work *k, uint32_t first, uint32_t n)
 {
-    const struct sq_window *w = sh->w;
+    const struct sq_plain_window *w = sh->w;
     if (!w->n_typed) {
         batch_of_frequencies(sh, first, n);
         return;
@@ -219,7 +219,7 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-static sq_err window_check(const struct sq_window *w, const struct sq_hmm_params *p)
+static sq_err window_check(const struct sq_plain_window *w, const struct sq_hmm_params *p)
 {
     if (!w->n_hap || w->n_hap > SQ_HMM_MAX_HAP || p->n_thread < 1 || p->n_thread > SQ_HMM_MAX_THREADS)
         return sq_fail(SQ_ERANGE);
@@ -238,7 +238,7 @@ static sq_err window_check(const struct sq_window *w, const struct sq_hmm_params
     return SQ_OK;
 }
 
-static sq_err shared_init(struct shared *sh, const struct sq_window *w, const struct sq_hmm_params *p)
+static sq_err shared_init(struct shared *sh, const struct sq_plain_window *w, const struct sq_hmm_params *p)
 {
     sh->block = w->n_typed ? (uint32_t)ceil(sqrt((double)w->n_typed)) : 1;
     sh->right_of = calloc((size_t)w->n_site + 1, sizeof *sh->right_of);
@@ -256,7 +256,7 @@ static sq_err shared_init(struct shared *sh, const struct sq_window *w, const st
     return SQ_OK;
 }
 
-sq_err sq_impute_window(const struct sq_window *w, const struct sq_hmm_params *p, const struct sq_impute_sink *sink)
+sq_err sq_plain_impute(const struct sq_plain_window *w, const struct sq_hmm_params *p, const struct sq_plain_sink *sink)
 {
     sq_err e = window_check(w, p);
     if (e)

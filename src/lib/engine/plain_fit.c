@@ -3,7 +3,7 @@
  * mixed real ones), and the likelihood of the typed markers alone picks a good one: a forward pass for a few haplotypes
  * and a handful of values. Half a decade between values would be too coarse: it cost .003 of siteR2 on real data.
  */
-#include "lib/engine/engine_internal.h"
+#include "lib/engine/plain_internal.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@ static const double grid[] = {1e4, 1.7e4, 3e4, 5.5e4, 1e5, 1.7e5, 3e5, 5.5e5, 1e
 #define N_BATCH (SQ_HMM_FIT_TARGETS / SQ_HMM_LANES)
 
 struct fit {
-    const struct sq_window *w;
+    const struct sq_plain_window *w;
     double mismatch;
     uint32_t n_target, n_batch;
     size_t first, n_value;          /* of the grid, being looked at */
@@ -30,7 +30,7 @@ struct fit {
 /* log P(typed alleles) of one batch of targets; rows: two rows of scratch. */
 static double log_likelihood(const struct fit *f, double ne, uint32_t first, sq_lanes *rows)
 {
-    const struct sq_window *w = f->w;
+    const struct sq_plain_window *w = f->w;
     double total = 0;
     uint32_t n = f->n_target - first < SQ_HMM_LANES ? f->n_target - first : SQ_HMM_LANES;
     sq_lanes sum[2];
@@ -69,7 +69,7 @@ static void *fit_main(void *arg)
 }
 
 /* Likelihoods of grid[first .. first + n), those that aren't known yet. */
-static sq_err look_at(struct fit *f, size_t first, size_t n, const struct sq_hmm_params *p, const struct sq_impute_sink *sink)
+static sq_err look_at(struct fit *f, size_t first, size_t n, const struct sq_hmm_params *p, const struct sq_plain_sink *sink)
 {
     while (n && f->is_known[first]) {
         first++;
@@ -100,7 +100,7 @@ static double total_of(const struct fit *f, size_t value)
     return total;
 }
 
-sq_err sq_hmm_fit_ne(const struct sq_window *w, const struct sq_hmm_params *p, const struct sq_impute_sink *sink, double *out_ne)
+sq_err sq_hmm_fit_ne(const struct sq_plain_window *w, const struct sq_hmm_params *p, const struct sq_plain_sink *sink, double *out_ne)
 {
     if (!w->n_hap || w->n_hap > SQ_HMM_MAX_HAP || p->n_thread < 1 || p->n_thread > SQ_HMM_MAX_THREADS)
         return sq_fail(SQ_ERANGE);
