@@ -8,7 +8,8 @@
  *     tree: lane j + 16 to lane j, then + 8, + 4, + 2, + 1;
  *   - denormal numbers are kept as IEEE 754 has them: nothing is flushed to zero, rounding is to nearest even;
  *   - bf16 is the upper half of a float, rounded to nearest, halves away from zero: (bits + 0x8000) >> 16, whatever the
- *     value is (denormals too; infinity stays, a value in the last half step before it becomes infinity).
+ *     value is (denormals too; what rounds up from the largest becomes infinity). That takes two instructions for a vector;
+ *     nearest even takes five and gains nothing here.
  * Numbers handed in are finite and no kernel looks for others, but where it says what a NaN gives.
  *
  * Arrays of states hold sq_kernel_pad(n) elements: a kernel may read and write the padding, finds zeros there
@@ -38,6 +39,13 @@ static inline size_t sq_kernel_words(uint32_t n)
     return ((size_t)n + 63) / 64;
 }
 
+/** Where forward() saves element @i: each half of a group of 32 takes every second place, so that two vectors of floats become
+ * one of bf16, and back, without a shuffle. */
+static inline size_t sq_kernel_saved_at(size_t i)
+{
+    return (i & ~(size_t)31) | (i & 15) << 1 | (i >> 4 & 1);
+}
+
 struct sq_kernels {
     const char *name; /* "scalar", "avx2", "avx512", "neon" */
 
@@ -45,7 +53,7 @@ struct sq_kernels {
      * One step of the forward pass: x[i] = fma(x[i], stay, jump) * e(i), e(i) = bit i of @match ? hit : miss.
      * @x      [pad(n)] in/out.
      * @match  [words(n)].
-     * @save   [pad(n)], bf16 of the results, or NULL.
+     * @save   [pad(n)] bf16 of the results in the order of sq_kernel_saved_at(), or NULL.
      * Returns the sum of the results.
      */
     float (*forward)(float *x, uint32_t n, const uint64_t *match, float stay, float jump, float hit, float miss, uint16_t *save);
@@ -54,7 +62,7 @@ struct sq_kernels {
      * One step of the backward pass, with the posterior of the site: b[i] = fma(b[i], stay, jump); post[i] = b[i] * saved[i];
      * then b[i] *= e(i), ready for the site to the left.
      * @b      [pad(n)] in/out.
-     * @saved  [pad(n)] bf16 as forward() left them at this site.
+     * @saved  [pad(n)] what forward() saved at this site.
      * @alt    [words(n)] the states whose posterior is summed up apart.
      * @post   [pad(n)] not normalised: divide by out[0].
      * @out    sum of post; sum of b as left behind; sum of post over the states in @alt.

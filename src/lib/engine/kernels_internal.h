@@ -8,6 +8,11 @@
 #define KERNEL_LANES 32U
 
 extern const struct sq_kernels sq_kernels_scalar;
+#if defined(__x86_64__)
+extern const struct sq_kernels sq_kernels_avx2, sq_kernels_avx512;
+#elif defined(__aarch64__)
+extern const struct sq_kernels sq_kernels_neon;
+#endif
 
 /* Bits of the block at @base that stand for elements below @n. base < n. */
 static inline uint64_t kernel_valid(uint32_t n, size_t base)

@@ -65,7 +65,7 @@ static float forward(float *x, uint32_t n, const uint64_t *match, float stay, fl
             lane[j % KERNEL_LANES] += x[base + j];
         if (save)
             for (unsigned j = 0; j < 64; j++)
-                save[base + j] = bf16_of(x[base + j]);
+                save[base + sq_kernel_saved_at(j)] = bf16_of(x[base + j]);
     }
     return lane_sum(lane);
 }
@@ -78,7 +78,7 @@ static void backward(float *b, uint32_t n, const uint16_t *saved, const uint64_t
         uint64_t m = match[base / 64], a = alt[base / 64], valid = kernel_valid(n, base);
         for (unsigned j = 0; j < 64; j++) {
             float v = valid >> j & 1 ? fused(b[base + j], stay, jump) : 0;
-            post[base + j] = v * float_of((uint32_t)saved[base + j] << 16);
+            post[base + j] = v * float_of((uint32_t)saved[base + sq_kernel_saved_at(j)] << 16);
             b[base + j] = v * (m >> j & 1 ? hit : miss);
         }
         for (unsigned j = 0; j < 64; j++) {
