@@ -10,6 +10,14 @@
 #include "lib/core/buf.h"
 
 #define SQ_BGZF_LEVEL 1
+#define SQ_BGZF_BLOCK_BYTES ((size_t)0xff00) /* unpacked, as htslib: what always fits 64 KiB packed */
+#define SQ_BGZF_PACKED_MAX 65536U
+#define SQ_BGZF_END_BYTES 28U
+
+struct libdeflate_compressor;
+/** sq_bgzf_pack - one block of 1..SQ_BGZF_BLOCK_BYTES bytes at @out (SQ_BGZF_PACKED_MAX bytes). Returns its packed length. */
+size_t sq_bgzf_pack(struct libdeflate_compressor *packer, const void *p, size_t n, uint8_t *out);
+extern const uint8_t sq_bgzf_end[SQ_BGZF_END_BYTES]; /* the block that ends a file */
 
 struct sq_bgzf_out;
 sq_err sq_bgzf_out_open(int fd, struct sq_bgzf_out **out) SQ_MUST_CHECK;

@@ -2,18 +2,13 @@
 
 #include <pthread.h>
 
-struct number {
-    char text[7];
-    uint8_t n;
-};
-
-static struct number table[2 * SQ_DOSAGE_FULL + 1];
+static struct sq_dosage_text table[2 * SQ_DOSAGE_FULL + 1];
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 
 static void table_fill(void)
 {
     for (unsigned v = 0; v <= 2 * SQ_DOSAGE_FULL; v++) {
-        struct number *t = &table[v];
+        struct sq_dosage_text *t = &table[v];
         t->text[t->n++] = (char)('0' + v / 1000);
         if (v % 1000) {
             t->text[t->n++] = '.';
@@ -22,6 +17,12 @@ static void table_fill(void)
                 t->text[t->n++] = (char)('0' + rest / unit);
         }
     }
+}
+
+const struct sq_dosage_text *sq_dosage_texts(void)
+{
+    pthread_once(&table_once, table_fill);
+    return table;
 }
 
 static char *put_number(char *at, unsigned milli)

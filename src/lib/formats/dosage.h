@@ -21,6 +21,13 @@ static inline uint16_t sq_dosage_milli(float dosage)
 /** sq_dosage_number - @milli / 1000 (0..2000) as text at @out (>= 8 bytes). Returns the length; no NUL. */
 size_t sq_dosage_number(unsigned milli, char *out);
 
+/** Every number at once, for those who write millions: [0 .. 2000], 8 bytes each, to be copied whole and stepped over by n. */
+struct sq_dosage_text {
+    char text[7];
+    uint8_t n;
+};
+const struct sq_dosage_text *sq_dosage_texts(void);
+
 /** What the genotype says; alleles 0 or 1, or SQ_DOSAGE_NO_ALLELE where it is the likelier allele of the dosage. */
 #define SQ_DOSAGE_NO_ALLELE 2U
 
