@@ -233,7 +233,7 @@ static void print_findings(const json_t *j)
 int cmd_admin_check(struct cli *c)
 {
     json_t *j = NULL;
-    int rc = admin_ask(c, "check", json_pack("{s:b}", "mend", c->opt[OPT_mend] != NULL), NULL, &j);
+    int rc = admin_ask(c, "check", json_pack("{s:b, s:b}", "mend", c->opt[OPT_mend] != NULL, "contents", c->opt[OPT_contents] != NULL), NULL, &j);
     bool is_clean = json_is_true(json_object_get(j, "clean"));
     if (!rc && c->opt[OPT_json]) {
         out_json(j);
@@ -247,6 +247,9 @@ int cmd_admin_check(struct cli *c)
                (unsigned long long)out_number(n, "damaged"), (unsigned long long)out_number(j, "keys"),
                (unsigned long long)out_number(j, "files"), (unsigned long long)out_number(audit, "entries"),
                (unsigned long long)out_number(audit, "signed"));
+        if (c->opt[OPT_contents])
+            printf("opened       %llu objects, %llu bytes\n", (unsigned long long)out_number(json_object_get(j, "opened"), "objects"),
+                   (unsigned long long)out_number(json_object_get(j, "opened"), "bytes"));
         if (c->opt[OPT_mend])
             printf("mended       %llu\n", (unsigned long long)out_number(j, "mended"));
         if (is_clean)

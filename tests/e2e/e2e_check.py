@@ -281,6 +281,52 @@ def rollback_is_the_operators_word():
             h.clean()
 
 
+def contents_are_what_was_sealed():
+    """A file of the right length with other bytes: --contents finds it, nothing less does; the others are whole. --mend marks it."""
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        job = ada.run_job(ada.upload()["id"])
+        disk.settle(h)
+        code, a = h.check("--contents")
+        assert code == 0 and a["opened"]["objects"] == a["objects"]["live"] >= 4, a
+        assert a["opened"]["bytes"] == a["live_bytes"] == sum(os.path.getsize(p) for p in h.objects()), a
+        tail = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "20"], capture_output=True, text=True).stdout
+        assert "contents_checked" in tail, tail
+        for kind, at in ((6, 0.5), (12, 0.1)):  # the result's body; the panel, which is the service's own
+            ident, path = path_of(h, kind)
+            with open(path, "r+b", buffering=0) as f:
+                f.seek(int(os.path.getsize(path) * at))
+                byte = f.read(1)
+                f.seek(-1, os.SEEK_CUR)
+                f.write(bytes([byte[0] ^ 1]))
+                h.clean()
+                code, a = h.check("--contents")
+                assert code == 1 and codes(a) == ["content_differs"] and a["findings"][0]["id"] == ident, a
+                f.seek(-1, os.SEEK_CUR)
+                f.write(byte)
+        h.clean()
+        # a row that says another digest: each tag is right, and it isn't what was there
+        with database(h) as db:
+            (sha,) = db.execute("SELECT sha256 FROM object WHERE id = ?", (bytes.fromhex(ident),)).fetchone()
+            db.execute("UPDATE object SET sha256 = ? WHERE id = ?", (b"\x11" * 32, bytes.fromhex(ident)))
+            code, a = h.check("--contents")
+            assert code == 1 and codes(a) == ["content_differs"], a
+            db.execute("UPDATE object SET sha256 = ? WHERE id = ?", (sha, bytes.fromhex(ident)))
+        # it is mended as everything that nobody can read is: said to its owner
+        ident, path = path_of(h, 6)
+        with open(path, "r+b") as f:
+            f.seek(-200, os.SEEK_END)
+            f.write(b"\0" * 8)
+        code, a = h.check("--contents", "--mend")
+        assert code == 1 and a["mended"] == 1 and "damaged" in codes(a), a
+        assert ada.get("/api/v1/jobs/" + job["id"])["damaged"] == 1
+        ada.call("DELETE", "/api/v1/jobs/" + job["id"], status=202)
+        ada.wait_job(job["id"], ("erased",))
+        disk.settle(h)
+        assert h.check("--contents")[0] == 0
+
+
 def what_rows_left_is_mended():
     """Rows that contradict each other: named; --mend erases what nothing needs, and leaves alone what a person must decide."""
     with hub.Hub() as h:
@@ -345,4 +391,4 @@ def what_rows_left_is_mended():
 
 
 if __name__ == "__main__":
-    hub.main([what_rows_left_is_mended, rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])
+    hub.main([contents_are_what_was_sealed, what_rows_left_is_mended, rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended])

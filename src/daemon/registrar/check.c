@@ -64,11 +64,12 @@ struct check {
     uint64_t n_state[8];
     uint64_t live_bytes;
     unsigned n_mended;
+    bool is_opening;           /* every object is opened, too */
+    uint64_t n_opened, opened_bytes;
 };
 
-static sq_err found(struct check *c, enum finding_no no, const uint8_t *id, const char *job, uint64_t a, uint64_t b)
+static sq_err findings_add(struct findings *f, enum finding_no no, const uint8_t *id, const char *job, uint64_t a, uint64_t b)
 {
-    struct findings *f = &c->now;
     if (f->n == f->cap) {
         size_t cap = f->cap ? 2 * f->cap : 64;
         struct finding *p = realloc(f->p, cap * sizeof *p);
@@ -82,6 +83,11 @@ static sq_err found(struct check *c, enum finding_no no, const uint8_t *id, cons
     memcpy(x->id, id ? id : no_id, ID);
     snprintf(x->job, sizeof x->job, "%s", job ? job : "");
     return SQ_OK;
+}
+
+static sq_err found(struct check *c, enum finding_no no, const uint8_t *id, const char *job, uint64_t a, uint64_t b)
+{
+    return findings_add(&c->now, no, id, job, a, b);
 }
 
 static int by_what(const void *a, const void *b)
@@ -366,6 +372,35 @@ static sq_err all_passes(struct check *c)
     return e;
 }
 
+/* ---- contents ---- */
+
+static bool has_finding(const struct check *c, const uint8_t id[ID])
+{
+    for (size_t i = 0; i < c->kept.n; i++)
+        if (!memcmp(c->kept.p[i].id, id, ID))
+            return true;
+    return false;
+}
+
+/* Each live object is opened, which is an event of the operator's. Once is enough: what was sealed doesn't change. */
+static sq_err open_all(struct check *c, const struct caller *by)
+{
+    sq_err e = record(c->r, &(struct event){.no = SQ_AUDIT_contents_checked, .by = by, .a = c->n_state[SQ_DB_object_state_live], .b = c->live_bytes});
+    for (size_t i = 0; i < c->s.n_row && !e; i++) {
+        bool is_damaged = false;
+        uint64_t n_bytes = 0;
+        const struct seen_row *row = &c->s.row[i];
+        if (row->state != SQ_DB_object_state_live || has_finding(c, row->id))
+            continue;
+        e = object_verify(c->r, row->id, &is_damaged, &n_bytes);
+        c->n_opened += !e && n_bytes;
+        c->opened_bytes += e ? 0 : n_bytes;
+        if (!e && is_damaged)
+            e = findings_add(&c->kept, FOUND_content_differs, row->id, NULL, 0, 0);
+    }
+    return e;
+}
+
 /* ---- mending ---- */
 
 struct erasing_one {
@@ -480,12 +515,13 @@ static json_t *view_check(const struct check *c)
         if (n[i])
             json_object_set_new(count, kinds[i].name, json_integer((json_int_t)n[i]));
     const uint64_t *s = c->n_state;
-    return json_pack("{s:b, s:I, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:{s:I, s:I}}", "clean", c->kept.n == 0, "total", (json_int_t)c->kept.n,
+    return json_pack("{s:b, s:I, s:o, s:o, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:{s:I, s:I}, s:{s:I, s:I}}", "clean", c->kept.n == 0, "total", (json_int_t)c->kept.n,
                      "findings", list, "counts", count, "mended", (json_int_t)c->n_mended,
                      "objects", "live", (json_int_t)s[SQ_DB_object_state_live], "opening", (json_int_t)s[SQ_DB_object_state_opening], "erasing",
                      (json_int_t)s[SQ_DB_object_state_erasing], "erased", (json_int_t)s[SQ_DB_object_state_erased], "damaged", (json_int_t)s[SQ_DB_object_state_damaged],
                      "keys", (json_int_t)c->s.n_slot, "files", (json_int_t)c->s.n_file, "live_bytes", (json_int_t)c->live_bytes,
-                     "audit", "entries", (json_int_t)c->n_entry, "signed", (json_int_t)c->n_signed);
+                     "audit", "entries", (json_int_t)c->n_entry, "signed", (json_int_t)c->n_signed,
+                     "opened", "objects", (json_int_t)c->n_opened, "bytes", (json_int_t)c->opened_bytes);
 }
 
 sq_err admin_check(struct registrar *r, const json_t *args, const struct caller *by, json_t **out)
@@ -495,6 +531,8 @@ sq_err admin_check(struct registrar *r, const json_t *args, const struct caller 
         return sq_fail(SQ_ENOMEM);
     c->r = r;
     sq_err e = all_passes(c);
+    if (!e && json_is_true(json_object_get(args, "contents")))
+        e = open_all(c, by);
     if (!e && json_is_true(json_object_get(args, "mend")) && c->kept.n) {
         e = mend_all(c, by);
         if (!e) /* what is left now */

@@ -46,4 +46,7 @@ sq_err agree_deadline(struct registrar *r, const struct seen_row *row, const str
 /** live -> damaged, with log line and event; once. */
 sq_err mark_damaged(struct registrar *r, const uint8_t id[ID], const char *reason) SQ_MUST_CHECK;
 
+/** contents.c: is the live object @id, opened whole, still what was sealed? Not live any more: nothing is wrong. SQ_EDOWN, SQ_ESEALED, SQ_EBUSY: it can't be said. */
+sq_err object_verify(struct registrar *r, const uint8_t id[ID], bool *out_is_damaged, uint64_t *out_sealed_bytes) SQ_MUST_CHECK;
+
 #endif

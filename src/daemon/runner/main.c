@@ -68,6 +68,7 @@ static void listen_to_messages(struct sq_node *node)
     sq_node_on(node, SQ_MSG_task_import, on_task_import);
     sq_node_on(node, SQ_MSG_task_package, on_task_package);
     sq_node_on(node, SQ_MSG_task_stream, on_task_stream);
+    sq_node_on(node, SQ_MSG_task_verify, on_task_verify);
     sq_node_on(node, SQ_MSG_stream, on_stream);
     sq_node_on(node, SQ_MSG_exited, on_exited);
     sq_node_on_peer_down(node, sq_runner_on_peer_down);

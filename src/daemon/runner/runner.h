@@ -27,7 +27,7 @@
 #define SQ_RUNNER_SUM_BYTES 52 /* n_part(4) plain_bytes(8) sealed_bytes(8) sha256(32) */
 #define SQ_RUNNER_COUNTS_BYTES 90 /* format, is_phased, chrom(16), nine u64 */
 
-enum sq_task_kind { SQ_TASK_RUN = 1, SQ_TASK_IMPORT, SQ_TASK_PACKAGE, SQ_TASK_STREAM };
+enum sq_task_kind { SQ_TASK_RUN = 1, SQ_TASK_IMPORT, SQ_TASK_PACKAGE, SQ_TASK_STREAM, SQ_TASK_VERIFY };
 
 struct sq_task_file {
     uint8_t object_id[SQ_ID_BYTES];
@@ -170,6 +170,7 @@ void sq_memory_put(struct sq_memory *memory, const uint8_t object_id[SQ_ID_BYTES
 /* ---- one story each ---- */
 void on_task_run(void *ctx, struct sq_ask *ask, const struct sq_msg *m);     /* runner_sandbox.c */
 void on_task_import(void *ctx, struct sq_ask *ask, const struct sq_msg *m);  /* runner_import.c */
+void on_task_verify(void *ctx, struct sq_ask *ask, const struct sq_msg *m);  /* runner_verify.c */
 void on_task_package(void *ctx, struct sq_ask *ask, const struct sq_msg *m); /* runner_package.c */
 void on_task_stream(void *ctx, struct sq_ask *ask, const struct sq_msg *m);  /* runner_stream.c */
 void on_stream(void *ctx, struct sq_ask *ask, const struct sq_msg *m);       /* runner_stream.c */
