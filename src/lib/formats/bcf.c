@@ -193,38 +193,46 @@ static sq_err find_gt(struct sq_genotypes *g, struct cursor *c, uint32_t n_fmt, 
         uint64_t bytes = (uint64_t)n * width_of(type) * g->n_sample;
         if (bytes > UINT32_MAX || !take(c, (uint32_t)bytes, &p))
             return bad(why, r->line, "FORMAT", "the genotype columns are shorter than they say");
-        if (key >= 0 && key == g->gt_key)
+        if (key < 0 || key != g->gt_key)
+            continue;
+        if (!g->limits.as_stored || type != T_INT8 || n != 2)
             return unpack_gt(g, p, type, n, r, why);
+        r->stored = p;
+        return SQ_OK;
     }
     return sq_why_set(why, sq_fail(SQ_ENOGT), r->line, 9, "FORMAT", "the record has no GT");
 }
 
-/* The bytes of the next record into g->record; *out_shared: length of its first half. */
-static sq_err read_record(struct sq_genotypes *g, struct sq_why *why, uint32_t *out_shared, bool *out_has)
+sq_err sq_genotypes_take_apart(struct sq_genotypes *g, struct sq_record *r, struct sq_why *why)
 {
-    uint8_t head[8];
-    size_t got;
+    return unpack_gt(g, r->stored, T_INT8, 2, r, why);
+}
+
+/* The bytes of the next record, where they lie in the source's buffer; *out_shared: length of its first half. */
+static sq_err read_record(struct sq_genotypes *g, struct sq_why *why, struct sq_span *out_record, uint32_t *out_shared, bool *out_has)
+{
+    const uint32_t n_head = 8;
+    struct sq_span ready;
     uint64_t line = g->n_record + 1;
-    sq_err e = sq_source_read(g->source, head, sizeof head, why, &got);
+    sq_err e = sq_source_fill(g->source, n_head, why, &ready);
     if (e)
         return e;
-    *out_has = got > 0;
-    if (!got)
+    *out_has = ready.n > 0;
+    if (!ready.n)
         return SQ_OK;
-    uint64_t n_shared = sq_get_le32(head), n_indiv = sq_get_le32(head + 4);
-    if (got < sizeof head)
+    if (ready.n < n_head)
         return sq_why_set(why, sq_fail(SQ_ECUT), line, 0, "record", "the file ends within a record");
-    if (n_shared < 24 || n_shared + n_indiv > SQ_SOURCE_MAX_LINE)
+    uint64_t n_shared = sq_get_le32(ready.p), n_indiv = sq_get_le32(ready.p + 4);
+    if (n_shared < 24 || n_head + n_shared + n_indiv > SQ_SOURCE_MAX_LINE)
         return bad(why, line, "record", "the record's length can't be right");
-    sq_buf_clear(&g->record);
-    e = sq_buf_reserve(&g->record, (size_t)(n_shared + n_indiv));
-    if (!e)
-        e = sq_source_read(g->source, g->record.p, (size_t)(n_shared + n_indiv), why, &got);
+    uint32_t n = (uint32_t)(n_shared + n_indiv);
+    e = sq_source_fill(g->source, n_head + n, why, &ready);
     if (e)
         return e;
-    g->record.n = got;
-    if (got < n_shared + n_indiv)
+    if (ready.n < n_head + n)
         return sq_why_set(why, sq_fail(SQ_ECUT), line, 0, "record", "the file ends within a record");
+    sq_source_skip(g->source, n_head + n);
+    *out_record = sq_span_of(ready.p + n_head, n);
     *out_shared = (uint32_t)n_shared;
     return SQ_OK;
 }
@@ -232,10 +240,11 @@ static sq_err read_record(struct sq_genotypes *g, struct sq_why *why, uint32_t *
 sq_err bcf_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has)
 {
     uint32_t n_shared = 0;
-    sq_err e = read_record(g, why, &n_shared, out_has);
+    struct sq_span record = {0};
+    sq_err e = read_record(g, why, &record, &n_shared, out_has);
     if (e || !*out_has)
         return e;
-    struct cursor c = {.p = g->record.p, .n = n_shared, .at = 24};
+    struct cursor c = {.p = record.p, .n = n_shared, .at = 24};
     struct sq_record r = {.line = g->n_record + 1};
     int32_t chrom = (int32_t)sq_get_le32(c.p);
     uint32_t n_allele = sq_get_le32(c.p + 16) >> 16, n_fmt = sq_get_le32(c.p + 20) >> 24,
@@ -257,7 +266,7 @@ sq_err bcf_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *ou
     e = take_alleles(g, &c, n_allele, &r, why);
     if (!e)
         e = take_filter(g, &c, &r, why);
-    struct cursor samples = {.p = g->record.p + n_shared, .n = (uint32_t)(g->record.n - n_shared)};
+    struct cursor samples = {.p = record.p + n_shared, .n = record.n - n_shared};
     if (!e && !g->limits.sites_only)
         e = find_gt(g, &samples, n_fmt, &r, why);
     if (!e)

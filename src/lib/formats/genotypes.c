@@ -207,7 +207,6 @@ sq_err sq_genotypes_open(int fd, const struct sq_genotypes_limits *limits, struc
     if (!g)
         return sq_fail(SQ_ENOMEM);
     g->limits = *limits;
-    sq_buf_init(&g->record, SQ_SOURCE_MAX_LINE);
     sq_buf_init(&g->alleles, SQ_ALLELES_MAX_BYTES);
     struct sq_buf text;
     sq_buf_init(&text, SQ_HEADER_MAX_BYTES);
@@ -254,7 +253,6 @@ void sq_genotypes_close(struct sq_genotypes *g)
         bcf_hdr_destroy(g->header);
     free(g->gt);
     free(g->phased);
-    sq_buf_done(&g->record);
     sq_buf_done(&g->alleles);
     free(g);
 }

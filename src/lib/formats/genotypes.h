@@ -30,6 +30,7 @@ enum sq_filter { SQ_FILTER_PASS,
 struct sq_genotypes_limits {
     uint64_t max_samples, max_variants; /* 0: no limit */
     bool sites_only;                    /* don't take genotypes apart: record.gt stays NULL */
+    bool as_stored;                     /* nor those of a BCF whose GT is two numbers of 8 bits a sample: see record.stored */
     struct sq_source_limits source;
 };
 
@@ -42,6 +43,9 @@ struct sq_record {
     enum sq_filter filter;
     const uint8_t *gt;     /* [2 * n_sample] allele number, SQ_GT_MISSING or SQ_GT_NONE */
     const uint8_t *phased; /* [n_sample] 1: bar, or nothing to phase in how it is written (haploid) */
+    /* with limits.as_stored, in place of gt and phased, where the file has it so: [2 * n_sample] (allele + 1) << 1 | phased, not
+       checked. For who packs a panel of thousands; sq_genotypes_take_apart makes gt and phased of it. Else NULL. */
+    const uint8_t *stored;
 };
 
 struct sq_genotypes;
@@ -57,6 +61,9 @@ void sq_genotypes_close(struct sq_genotypes *g);
  */
 sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out,
                          bool *out_has) SQ_MUST_CHECK;
+
+/** sq_genotypes_take_apart - fill gt and phased of the record last read, @r, whose `stored` isn't NULL. SQ_ERECORD. */
+sq_err sq_genotypes_take_apart(struct sq_genotypes *g, struct sq_record *r, struct sq_why *why) SQ_MUST_CHECK;
 
 enum sq_format sq_genotypes_format(const struct sq_genotypes *g);
 uint32_t sq_genotypes_n_sample(const struct sq_genotypes *g);

@@ -17,7 +17,7 @@ struct sq_genotypes {
     int64_t last_pos;
     int gt_key;           /* number of GT in the BCF dictionary */
     uint8_t *gt, *phased; /* of the current record */
-    struct sq_buf record, alleles;
+    struct sq_buf alleles;
 };
 
 /** vcf_text_next / bcf_next - one record in the reader's format; *out_has false at the end. */
