@@ -102,6 +102,7 @@ uint32_t sq_panel_sample_population(const struct sq_panel *p, uint32_t sample); 
 /** What a cursor is for. Sites can be walked without haplotypes, and the other way round. */
 #define SQ_PANEL_SITES 1U
 #define SQ_PANEL_HAPS 2U
+#define SQ_PANEL_SPECIAL 4U /* which genotypes are haploid or missing: for export and verify alone */
 
 struct sq_panel_cursor; /* one thread's; walks blocks forward */
 
@@ -120,6 +121,23 @@ void sq_panel_cursor_seek(struct sq_panel_cursor *c, uint32_t segment);
  */
 sq_err sq_panel_cursor_next(struct sq_panel_cursor *c, bool want_classes, struct sq_why *why,
                             struct sq_panel_block *out, bool *out_has) SQ_MUST_CHECK;
+
+/**
+ * Genotypes of the block last read that aren't two observed alleles. Columns: 2 * sample and 2 * sample + 1; a haploid sample has both. Arrays
+ * are the cursor's, valid until its next call.
+ */
+struct sq_panel_change { /* from this row of the block on the sample is haploid, or diploid again; at a segment's start all are diploid */
+    uint32_t row, sample;
+};
+struct sq_panel_missing {
+    uint32_t row, first_column, n;
+};
+struct sq_panel_special {
+    size_t n_change, n_missing;
+    const struct sq_panel_change *change;
+    const struct sq_panel_missing *missing;
+};
+const struct sq_panel_special *sq_panel_cursor_special(const struct sq_panel_cursor *c);
 
 /** A place between two blocks of a panel and the order of haplotypes there, so that another cursor can start there. */
 struct sq_panel_mark;

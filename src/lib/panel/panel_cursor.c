@@ -1,0 +1,345 @@
+/*
+ * Blocks, decoded one after another. A pack is unpacked when its first block is asked for; its columns are walked in step. Nothing in
+ * them is believed: a class, a length, a row that can't be ends the walk with SQ_EPANEL.
+ */
+#include "lib/panel/panel_cursor.h"
+
+#include <stdlib.h>
+#include <zstd.h>
+
+sq_err panel_cursor_bad(const struct sq_panel_cursor *c, struct sq_why *why, const char *field, const char *detail)
+{
+    return sq_why_set(why, sq_fail(SQ_EPANEL), 0, 0, field, "segment %u, block %u: %s", c->p->pack[c->pack].segment, c->block, detail);
+}
+
+sq_err sq_panel_cursor_new(const struct sq_panel *p, unsigned what, struct sq_panel_cursor **out)
+{
+    struct sq_panel_cursor *c = calloc(1, sizeof *c);
+    if (!c)
+        return sq_fail(SQ_ENOMEM);
+    c->p = p;
+    c->what = what;
+    c->z = ZSTD_createDCtx();
+    bool is_ok = c->z;
+    sq_buf_init(&c->id_text, 0);
+    if (what & SQ_PANEL_SITES)
+        is_ok = is_ok && (c->sites_raw = malloc(p->max_sites ? p->max_sites : 1));
+    if (what & (SQ_PANEL_HAPS | SQ_PANEL_SPECIAL))
+        is_ok = is_ok && (c->haps_raw = malloc(p->max_haps ? p->max_haps : 1));
+    if (what & SQ_PANEL_HAPS) {
+        size_t n_col = p->n_col;
+        c->order = malloc(n_col * sizeof *c->order);
+        c->next = malloc(n_col * sizeof *c->next);
+        c->run_n = malloc(n_col * sizeof *c->run_n);
+        c->run_class = malloc(n_col * sizeof *c->run_class);
+        c->class_of = malloc(((size_t)p->info.n_hap + 1) * sizeof *c->class_of);
+        c->pattern = malloc(SQ_PANEL_MAX_PATTERNS * sizeof *c->pattern);
+        c->start = malloc((SQ_PANEL_MAX_PATTERNS + 1) * sizeof *c->start);
+        is_ok = is_ok && c->order && c->next && c->run_n && c->run_class && c->class_of && c->pattern && c->start;
+    }
+    if (!is_ok) {
+        sq_panel_cursor_free(c);
+        return sq_fail(SQ_ENOMEM);
+    }
+    sq_panel_cursor_seek(c, 0);
+    *out = c;
+    return SQ_OK;
+}
+
+void sq_panel_cursor_free(struct sq_panel_cursor *c)
+{
+    if (!c)
+        return;
+    ZSTD_freeDCtx(c->z);
+    sq_buf_done(&c->id_text);
+    free(c->sites_raw);
+    free(c->haps_raw);
+    free(c->order);
+    free(c->next);
+    free(c->run_n);
+    free(c->run_class);
+    free(c->class_of);
+    free(c->pattern);
+    free(c->start);
+    free(c->change);
+    free(c->missing);
+    free(c);
+}
+
+/* The columns in the order of a segment's start. Of a sample that is haploid throughout the second one is haplotype n_hap: nobody's. */
+static void reset_order(struct sq_panel_cursor *c)
+{
+    const struct sq_panel *p = c->p;
+    if (!(c->what & SQ_PANEL_HAPS))
+        return;
+    for (uint32_t i = 0; i < p->info.n_sample; i++) {
+        uint32_t first = p->first_hap ? p->first_hap[i] : 2 * i;
+        bool is_haploid = p->first_hap && p->first_hap[i + 1] - first == 1;
+        c->order[2 * i] = first;
+        c->order[2 * i + 1] = is_haploid ? p->info.n_hap : first + 1;
+    }
+}
+
+void sq_panel_cursor_seek(struct sq_panel_cursor *c, uint32_t segment)
+{
+    sq_assert(segment < c->p->info.n_segment);
+    c->pack = c->p->first_pack[segment];
+    c->block = c->p->pack[c->pack].first_block;
+    c->site = c->p->pack[c->pack].first_row;
+    c->is_loaded = false;
+    reset_order(c);
+}
+
+/* ---- packs --------------------------------------------------------------------------------------------------------------------------- */
+
+/* @n columns behind their lengths, from @all on; they must use it up. */
+static bool split(struct column all, struct column *out, size_t n)
+{
+    uint32_t length[SITES_N_COLUMN];
+    for (size_t i = 0; i < n; i++)
+        if (!varint_take32(&all, UINT32_MAX, &length[i]))
+            return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!bytes_take(&all, length[i], &out[i].p))
+            return false;
+        out[i].end = all.p;
+    }
+    return all.p == all.end;
+}
+
+/* Rows of each block stand at the start of both frames. */
+static bool take_block_rows(struct sq_panel_cursor *c, const struct pack *k, struct column *all)
+{
+    const uint8_t *rows;
+    uint64_t n_row = 0;
+    if (!bytes_take(all, k->n_block, &rows))
+        return false;
+    for (uint32_t i = 0; i < k->n_block; i++) {
+        if (!rows[i] || rows[i] > SQ_PANEL_BLOCK_ROWS)
+            return false;
+        n_row += rows[i];
+    }
+    if (c->block_rows && memcmp(c->block_rows, rows, k->n_block) != 0)
+        return false;
+    c->block_rows = rows;
+    return n_row == k->n_row;
+}
+
+static sq_err load(struct sq_panel_cursor *c, struct sq_why *why)
+{
+    const struct pack *k = &c->p->pack[c->pack];
+    c->block_rows = NULL;
+    if (c->what & SQ_PANEL_SITES) {
+        if (!panel_unpack(c->p, c->z, &k->sites, c->sites_raw))
+            return panel_cursor_bad(c, why, "sites", "the sites from here on are damaged");
+        struct column all = {c->sites_raw, c->sites_raw + k->sites.n};
+        if (!take_block_rows(c, k, &all) || !split(all, c->sites, SITES_N_COLUMN))
+            return panel_cursor_bad(c, why, "sites", "the columns don't make up the pack");
+    }
+    if (c->what & (SQ_PANEL_HAPS | SQ_PANEL_SPECIAL)) {
+        if (!panel_unpack(c->p, c->z, &k->haps, c->haps_raw))
+            return panel_cursor_bad(c, why, "haplotypes", "the haplotypes from here on are damaged");
+        struct column all = {c->haps_raw, c->haps_raw + k->haps.n};
+        if (!take_block_rows(c, k, &all) || !split(all, c->haps, HAPS_N_COLUMN))
+            return panel_cursor_bad(c, why, "haplotypes", "the columns don't make up the pack");
+    }
+    c->record.n_left = 0;
+    c->record.no = k->first_record;
+    c->record.pos_bp = k->first_bp;
+    c->is_loaded = true;
+    return SQ_OK;
+}
+
+static bool is_used_up(const struct column *c, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (c[i].p != c[i].end)
+            return false;
+    return true;
+}
+
+/* Behind the last block of a pack: nothing is left over, and what the directory says of it is true. */
+static sq_err leave_pack(struct sq_panel_cursor *c, struct sq_why *why)
+{
+    const struct pack *k = &c->p->pack[c->pack];
+    if (c->what & SQ_PANEL_SITES && (!is_used_up(c->sites, SITES_N_COLUMN) || c->record.n_left || c->record.no != k->first_record + k->n_record ||
+                                     c->record.pos_bp != k->last_bp))
+        return panel_cursor_bad(c, why, "sites", "the sites don't end with the pack");
+    if ((c->what & SQ_PANEL_HAPS && !is_used_up(c->haps, HAPS_SPECIAL)) || (c->what & SQ_PANEL_SPECIAL && !is_used_up(c->haps + HAPS_SPECIAL, 1)))
+        return panel_cursor_bad(c, why, "haplotypes", "the haplotypes don't end with the pack");
+    return SQ_OK;
+}
+
+/* ---- haplotypes ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool take_patterns(struct sq_panel_cursor *c, uint32_t n_row)
+{
+    struct column *in = &c->haps[HAPS_PATTERNS];
+    if (!varint_take32(in, SQ_PANEL_MAX_PATTERNS, &c->n_pattern) || !c->n_pattern || c->n_pattern > c->p->n_col)
+        return false;
+    for (uint32_t i = 0; i < c->n_pattern; i++) {
+        uint32_t n, by, bit = 0;
+        uint64_t x = 0;
+        if (!varint_take32(in, n_row, &n))
+            return false;
+        for (uint32_t j = 0; j < n; j++) {
+            if (!varint_take32(in, 63, &by) || (j && !by) || (bit += by) >= n_row)
+                return false;
+            x |= (uint64_t)1 << bit;
+        }
+        if (i && x <= c->pattern[i - 1])
+            return false;
+        c->pattern[i] = x;
+    }
+    return true;
+}
+
+/* Runs to run_class and run_n; start[k]: where class k begins in the next order. */
+static bool take_runs(struct sq_panel_cursor *c)
+{
+    struct column *class = &c->haps[HAPS_CLASSES], *length = &c->haps[HAPS_LENGTHS];
+    uint32_t n_col = c->p->n_col, left = n_col, last = UINT32_MAX;
+    if (!varint_take32(class, n_col, &c->n_run))
+        return false;
+    memset(c->start, 0, ((size_t)c->n_pattern + 1) * sizeof *c->start);
+    for (uint32_t i = 0; i < c->n_run; i++) {
+        uint32_t k, n;
+        if (!varint_take32(class, c->n_pattern - 1, &k) || k == last || !varint_take32(length, n_col, &n) || n >= left)
+            return false;
+        c->run_class[i] = (uint16_t)k;
+        c->run_n[i] = n + 1;
+        c->start[k + 1] += n + 1;
+        left -= n + 1;
+        last = k;
+    }
+    if (left)
+        return false;
+    for (uint32_t k = 0; k < c->n_pattern; k++) {
+        if (!c->start[k + 1])
+            return false; /* nobody carries it */
+        c->start[k + 1] += c->start[k];
+    }
+    return true;
+}
+
+/* The next order, and on the way each haplotype's class. Runs have been checked: they make up the columns. */
+static void carry_order_on(struct sq_panel_cursor *c, bool want_classes)
+{
+    const uint32_t *from = c->order;
+    for (uint32_t i = 0; i < c->n_run; i++) {
+        uint32_t n = c->run_n[i], *to = c->next + c->start[c->run_class[i]];
+        if (want_classes) {
+            uint16_t k = c->run_class[i];
+            for (uint32_t j = 0; j < n; j++) {
+                to[j] = from[j];
+                c->class_of[from[j]] = k;
+            }
+        } else {
+            memcpy(to, from, (size_t)n * sizeof *to);
+        }
+        c->start[c->run_class[i]] += n;
+        from += n;
+    }
+    uint32_t *was = c->order;
+    c->order = c->next;
+    c->next = was;
+}
+
+/* ---- the next block ------------------------------------------------------------------------------------------------------------------ */
+
+/* What the columns say of the next block; the order stays as it is. */
+static sq_err take_block(struct sq_panel_cursor *c, uint32_t n_row, struct sq_why *why)
+{
+    sq_err e = c->what & SQ_PANEL_SITES ? panel_cursor_sites(c, n_row, why) : SQ_OK;
+    if (e)
+        return e;
+    if (c->what & SQ_PANEL_HAPS && !take_patterns(c, n_row))
+        return panel_cursor_bad(c, why, "patterns", "the patterns are damaged");
+    if (c->what & SQ_PANEL_HAPS && !take_runs(c))
+        return panel_cursor_bad(c, why, "classes", "the runs don't make up the haplotypes");
+    if (c->what & SQ_PANEL_SPECIAL)
+        e = panel_cursor_special(c, n_row);
+    return e == SQ_EPANEL ? panel_cursor_bad(c, why, "special", "the lists of haploid and missing genotypes are damaged") : e;
+}
+
+sq_err sq_panel_cursor_next(struct sq_panel_cursor *c, bool want_classes, struct sq_why *why, struct sq_panel_block *out, bool *out_has)
+{
+    const struct sq_panel *p = c->p;
+    if (c->pack == p->n_pack) {
+        *out_has = false;
+        return SQ_OK;
+    }
+    const struct pack *k = &p->pack[c->pack];
+    if (!c->is_loaded) {
+        uint32_t to = c->block;
+        c->block = k->first_block;
+        sq_err e = load(c, why);
+        for (; !e && c->block < to; c->block++) /* from a mark: the pack is walked up to it */
+            e = take_block(c, c->block_rows[c->block - k->first_block], why);
+        if (e)
+            return e;
+    }
+    uint32_t n_row = c->block_rows[c->block - k->first_block];
+    sq_err e = take_block(c, n_row, why);
+    if (e)
+        return e;
+    struct sq_panel_block b = {.no = c->block, .first_site = c->site, .n_site = n_row, .segment = k->segment};
+    if (c->what & SQ_PANEL_SITES)
+        b.site = c->row;
+    if (c->what & SQ_PANEL_HAPS) {
+        carry_order_on(c, want_classes);
+        b.n_pattern = c->n_pattern;
+        b.pattern = c->pattern;
+        b.class_of = want_classes ? c->class_of : NULL;
+    }
+    c->block++;
+    c->site += n_row;
+    if (c->block == k->first_block + k->n_block) {
+        e = leave_pack(c, why);
+        if (e)
+            return e;
+        c->is_loaded = false;
+        if (++c->pack < p->n_pack && p->pack[c->pack].segment != k->segment)
+            reset_order(c);
+    }
+    *out = b;
+    *out_has = true;
+    return SQ_OK;
+}
+
+/* ---- marks --------------------------------------------------------------------------------------------------------------------------- */
+
+struct sq_panel_mark {
+    const struct sq_panel *p;
+    uint32_t pack, block, site;
+    uint32_t order[];
+};
+
+sq_err sq_panel_cursor_mark(const struct sq_panel_cursor *c, struct sq_panel_mark **out)
+{
+    sq_assert(c->what & SQ_PANEL_HAPS);
+    size_t n = (size_t)c->p->n_col * sizeof(uint32_t);
+    struct sq_panel_mark *m = malloc(sizeof *m + n);
+    if (!m)
+        return sq_fail(SQ_ENOMEM);
+    *m = (struct sq_panel_mark){.p = c->p, .pack = c->pack, .block = c->block, .site = c->site};
+    memcpy(m->order, c->order, n);
+    *out = m;
+    return SQ_OK;
+}
+
+void sq_panel_cursor_seek_mark(struct sq_panel_cursor *c, const struct sq_panel_mark *mark)
+{
+    sq_assert(mark->p == c->p);
+    c->pack = mark->pack;
+    c->block = mark->block;
+    c->site = mark->site;
+    c->is_loaded = false;
+    if (c->what & SQ_PANEL_HAPS)
+        memcpy(c->order, mark->order, (size_t)c->p->n_col * sizeof *c->order);
+}
+
+void sq_panel_mark_free(struct sq_panel_mark *mark)
+{
+    free(mark);
+}
