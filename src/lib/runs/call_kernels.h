@@ -24,8 +24,11 @@ struct sq_call_kernels {
      */
     void (*unpack)(const uint8_t *in, size_t n, const uint8_t palette[16], uint8_t *out);
 
-    /** Keep of [n] bytes those whose bit is set in @pass ([(n + 63) / 64] words). @out may be @in. Returns how many were kept; @out has room for n. */
-    size_t (*keep)(const uint8_t *in, size_t n, const uint64_t *pass, uint8_t *out);
+    /**
+     * Keep of [n] bytes those whose bit is set in @pass ([(n + 63) / 64] words, bits behind the last 0). @out may be @in. [n_out]: how many bits
+     * are set; not a byte more is written.
+     */
+    void (*keep)(const uint8_t *in, size_t n, const uint64_t *pass, size_t n_out, uint8_t *out);
 
     /** Bit 0 of each of [n] bytes into bits, [(n + 63) / 64] words, bits behind the last 0. Returns how many are set. */
     size_t (*bits)(const uint8_t *in, size_t n, uint64_t *out);

@@ -63,7 +63,7 @@ enum sq_tile_naming { SQ_TILES_UNSAID,
 
 struct sq_run_tile {
     uint32_t lane, tile;
-    uint32_t surface; /* first digit of tile; of an absolute number 1 */
+    uint32_t surface; /* first digit of tile, of an absolute number 1; of a CBCL run that of the file that has the tile */
 };
 
 struct sq_run_info {
