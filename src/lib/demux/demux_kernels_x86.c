@@ -1,0 +1,165 @@
+/* The kernels of demux_kernels.h for AVX2. Tails go through the plain ones. */
+#include "lib/demux/demux_kernels_internal.h"
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+#include <string.h>
+
+#define AVX2 __attribute__((target("avx2")))
+
+/* unaligned loads and stores of bytes, without a cast that alignment checks would mind */
+AVX2 static inline __m256i load(const uint8_t *p)
+{
+    __m256i v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+AVX2 static inline void store(void *p, __m256i v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+AVX2 static inline __m128i load16(const uint8_t *p)
+{
+    __m128i v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+AVX2 static inline void store16(uint8_t *p, __m128i v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+AVX2 static size_t pack(const uint8_t *call, size_t n, const uint8_t quality[4], uint8_t *out)
+{
+    const __m256i six = _mm256_set1_epi8(63), three = _mm256_set1_epi8(3), zero = _mm256_setzero_si256();
+    const __m256i q1 = _mm256_set1_epi8((char)(quality[1] ? quality[1] : 0x7f)), q2 = _mm256_set1_epi8((char)(quality[2] ? quality[2] : 0x7f)),
+                  q3 = _mm256_set1_epi8((char)(quality[3] ? quality[3] : 0x7f));
+    const __m256i weights = _mm256_set1_epi16(0x1001); /* low byte * 1 + high byte * 16 */
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i c = load(call + i), q = _mm256_and_si256(_mm256_srli_epi16(c, 2), six), none = _mm256_cmpeq_epi8(c, zero);
+        __m256i is1 = _mm256_cmpeq_epi8(q, q1), is2 = _mm256_cmpeq_epi8(q, q2), is3 = _mm256_cmpeq_epi8(q, q3);
+        __m256i known = _mm256_or_si256(_mm256_or_si256(is1, is2), _mm256_or_si256(is3, none));
+        if (_mm256_movemask_epi8(known) != -1)
+            break;
+        __m256i nibble = _mm256_and_si256(c, three);
+        nibble = _mm256_or_si256(nibble, _mm256_and_si256(is1, _mm256_set1_epi8(4)));
+        nibble = _mm256_or_si256(nibble, _mm256_and_si256(is2, _mm256_set1_epi8(8)));
+        nibble = _mm256_or_si256(nibble, _mm256_and_si256(is3, _mm256_set1_epi8(12)));
+        __m256i pair = _mm256_maddubs_epi16(nibble, weights); /* 16 words below 256 */
+        __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi16(pair, zero), 0xd8);
+        store16(out + i / 2, _mm256_castsi256_si128(both));
+    }
+    return i + sq_demux_kernels_scalar.pack(call + i, n - i, quality, out + i / 2);
+}
+
+/* 16 rows of 16 bytes: four rounds of interleaving */
+AVX2 static inline void transpose16(const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride)
+{
+    __m128i a[16], b[16];
+    for (size_t i = 0; i < 16; i++)
+        a[i] = load16(in + i * in_stride);
+    for (size_t i = 0; i < 8; i++) {
+        b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+        b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
+        a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
+        b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+    }
+    for (size_t i = 0; i < 8; i++) {
+        a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
+        a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
+    }
+    for (size_t i = 0; i < 16; i++)
+        store16(out + i * out_stride, a[i]);
+}
+
+AVX2 static void transpose(const uint8_t *in, size_t in_stride, size_t n_row, size_t n_column, uint8_t *out, size_t out_stride)
+{
+    size_t c = 0;
+    for (; c + 16 <= n_column; c += 16) {
+        size_t r = 0;
+        for (; r + 16 <= n_row; r += 16)
+            transpose16(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
+        if (r < n_row)
+            sq_demux_kernels_scalar.transpose(in + r * in_stride + c, in_stride, n_row - r, 16, out + c * out_stride + r, out_stride);
+    }
+    if (c < n_column)
+        sq_demux_kernels_scalar.transpose(in + c, in_stride, n_row, n_column - c, out + c * out_stride, out_stride);
+}
+
+AVX2 static inline uint64_t across(__m256i v)
+{
+    __m128i s = _mm_add_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return (uint64_t)_mm_cvtsi128_si64(s) + (uint64_t)_mm_extract_epi64(s, 1);
+}
+
+AVX2 static void sum(const uint8_t *call, size_t n, struct sq_call_sums *sums)
+{
+    const __m256i six = _mm256_set1_epi8(63), zero = _mm256_setzero_si256(), q29 = _mm256_set1_epi8(29), two = _mm256_set1_epi8((char)SQ_DEMUX_N_QUALITY);
+    __m256i total = zero;
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i c = load(call + i), q = _mm256_and_si256(_mm256_srli_epi16(c, 2), six), none = _mm256_cmpeq_epi8(c, zero);
+        total = _mm256_add_epi64(total, _mm256_sad_epu8(_mm256_or_si256(q, _mm256_and_si256(none, two)), zero));
+        sums->n_q30 += (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_cmpgt_epi8(q, q29)));
+        sums->n_called += 32U - (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(none));
+    }
+    sums->quality += across(total);
+    sq_demux_kernels_scalar.sum(call + i, n - i, sums);
+}
+
+AVX2 static inline void text32(__m256i c, char *base, char *quality)
+{
+    const __m256i letters = _mm256_set1_epi32(0x54474341); /* A C G T */
+    __m256i none = _mm256_cmpeq_epi8(c, _mm256_setzero_si256());
+    __m256i q = _mm256_and_si256(_mm256_srli_epi16(c, 2), _mm256_set1_epi8(63));
+    __m256i b = _mm256_shuffle_epi8(letters, _mm256_and_si256(c, _mm256_set1_epi8(3)));
+    store(base, _mm256_blendv_epi8(b, _mm256_set1_epi8('N'), none));
+    q = _mm256_or_si256(q, _mm256_and_si256(none, _mm256_set1_epi8((char)SQ_DEMUX_N_QUALITY)));
+    store(quality, _mm256_add_epi8(q, _mm256_set1_epi8(33)));
+}
+
+AVX2 static void text(const uint8_t *call, size_t n, char *base, char *quality)
+{
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        text32(load(call + i), base + i, quality + i);
+    if (i < n) {
+        uint8_t rest[32] = {0};
+        memcpy(rest, call + i, n - i);
+        text32(load(rest), base + i, quality + i);
+    }
+}
+
+AVX2 static void differ(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, uint8_t *out)
+{
+    const __m256i three = _mm256_set1_epi8(3), zero = _mm256_setzero_si256();
+    for (size_t i = 0; i < n; i += 32) {
+        __m256i count = zero;
+        for (size_t k = 0; k < n_adapter; k++) {
+            if (adapter[k] > 3)
+                continue;
+            __m256i c = load(call + i + k);
+            __m256i same = _mm256_cmpeq_epi8(_mm256_and_si256(c, three), _mm256_set1_epi8((char)adapter[k]));
+            same = _mm256_or_si256(same, _mm256_cmpeq_epi8(c, zero));
+            count = _mm256_add_epi8(count, _mm256_add_epi8(same, _mm256_set1_epi8(1))); /* 0 when the same, else 1 */
+        }
+        store(out + i, count);
+    }
+}
+
+const struct sq_demux_kernels sq_demux_kernels_avx2 = {"avx2", pack, transpose, sum, text, differ};
+
+#else
+typedef int sq_demux_no_x86;
+#endif
