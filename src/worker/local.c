@@ -6,10 +6,12 @@
 
 static const struct {
     const char *name;
+    const char *args; /* words that stand alone, as the help shows them: "FILE" */
+    unsigned n_arg;
     int (*run)(struct local *);
 } commands[] = {
-    {"impute", local_impute},
-    {"panel check", local_panel_check},
+    {"impute", "", 0, local_impute},
+    {"panel check", "", 0, local_panel_check},
 };
 
 /* the words of @name at the start of the arguments; 0: they aren't */
@@ -36,7 +38,8 @@ int local_main(int argc, char **argv)
         if (!n)
             continue;
         l.command = commands[i].name;
-        int misused = local_parse(&l, argc - n, argv + n);
+        l.args = commands[i].args;
+        int misused = local_parse(&l, commands[i].n_arg, argc - n, argv + n);
         return misused ? misused : commands[i].run(&l);
     }
     bool is_help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
@@ -44,6 +47,6 @@ int local_main(int argc, char **argv)
     if (!is_help)
         fputs("sequester: say what to do\n", to);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        local_usage(commands[i].name, to);
+        local_usage(commands[i].name, commands[i].args, to);
     return is_help ? 0 : LOCAL_MISUSED;
 }

@@ -22,6 +22,7 @@
 #define LOCAL_MAX_VARIANTS 1000000000U
 #define LOCAL_HIGH_FD 100 /* out of the way of 3 and the ports */
 #define LOCAL_MAX_THREADS 64U
+#define LOCAL_MAX_ARGS 4U
 #define LOCAL_MISUSED 2 /* exit code: wrong arguments */
 
 enum local_opt {
@@ -32,8 +33,10 @@ enum local_opt {
 };
 
 struct local {
-    const char *command;          /* "impute", "panel check" */
+    const char *command, *args;   /* "impute", "panel check"; what may stand alone, in words */
     const char *opt[LOCAL_COUNT]; /* what was given; "" for a switch; NULL: not given */
+    const char *arg[LOCAL_MAX_ARGS];
+    unsigned n_arg; /* words that stand alone */
     unsigned n_thread;
     bool is_quiet, is_terminal;        /* is_terminal: progress can be shown */
     struct sq_msg_work_counts counts; /* of the last stage; without chrom */
@@ -41,11 +44,11 @@ struct local {
 };
 
 /* ---- local_options.c ---- */
-/** local_parse - options of @l->command from @argv. Returns 0, or LOCAL_MISUSED and has said why. `--help` prints and exits. */
-int local_parse(struct local *l, int argc, char **argv) SQ_MUST_CHECK;
+/** local_parse - options of @l->command and @n_arg words that stand alone from @argv. Returns 0, or LOCAL_MISUSED and has said why. `--help` prints and exits. */
+int local_parse(struct local *l, unsigned n_arg, int argc, char **argv) SQ_MUST_CHECK;
 /** local_misused - "sequester: ..." and where the options are listed. Returns LOCAL_MISUSED. */
 int local_misused(const struct local *l, const char *what, ...) __attribute__((format(printf, 2, 3)));
-void local_usage(const char *command, FILE *to);
+void local_usage(const char *command, const char *args, FILE *to);
 /** local_number - a whole number of option @opt between @least and @most; *out stays as it is when the option isn't given. False: has said why. */
 bool local_number(const struct local *l, enum local_opt opt, uint64_t least, uint64_t most, uint64_t *out) SQ_MUST_CHECK;
 

@@ -37,9 +37,9 @@ static bool takes(const char *command, size_t opt)
     return false;
 }
 
-void local_usage(const char *command, FILE *to)
+void local_usage(const char *command, const char *args, FILE *to)
 {
-    fprintf(to, "usage: sequester %s [options]\n", command);
+    fprintf(to, "usage: sequester %s%s%s [options]\n", command, *args ? " " : "", args);
     for (size_t i = 0; i < LOCAL_COUNT; i++) {
         char word[WORD_BYTES], all[2 * WORD_BYTES];
         if (!takes(command, i))
@@ -120,18 +120,26 @@ static int take(struct local *l, int argc, char **argv, int *i)
     return 0;
 }
 
-int local_parse(struct local *l, int argc, char **argv)
+int local_parse(struct local *l, unsigned n_arg, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-            local_usage(l->command, stdout);
+            local_usage(l->command, l->args, stdout);
             exit(0);
         }
-        if (argv[i][0] != '-')
-            return local_misused(l, "`%s` stands alone: each file is given with its option", argv[i]);
+        if (argv[i][0] != '-') {
+            if (!n_arg)
+                return local_misused(l, "`%s` stands alone: each file is given with its option", argv[i]);
+            if (l->n_arg == n_arg)
+                return local_misused(l, "`%s` is one too many: %s", argv[i], l->args);
+            l->arg[l->n_arg++] = argv[i];
+            continue;
+        }
         if (take(l, argc, argv, &i))
             return LOCAL_MISUSED;
     }
+    if (l->n_arg < n_arg)
+        return local_misused(l, "%s is missing", l->args);
     uint64_t n_thread = l->n_thread;
     if (!local_number(l, LOCAL_threads, 1, LOCAL_MAX_THREADS, &n_thread))
         return LOCAL_MISUSED;
