@@ -164,8 +164,10 @@ sq_err run_bgzf_index(struct sq_run *run, const struct run_file *f, uint32_t l, 
         e = check_count(&b, lane->first[lane->n_tile]);
     if (!e)
         e = read_table(run, l, cycle, why, x);
-    if (e == SQ_ENOTFOUND)
+    if (e == SQ_ENOTFOUND) {
+        x->is_walked = true;
         e = walk(&b, lane, x);
+    }
     if (e)
         free(x);
     else
@@ -213,7 +215,7 @@ sq_err run_bgzf_read(struct sq_run *run, const struct run_file *f, const struct 
         }
     }
     uint32_t next = place + 1;
-    if (!e && next < x->n_tile && !is_place(&b, used, x->at[next])) {
+    if (!e && next < x->n_tile && !x->is_walked && !is_place(&b, used, x->at[next])) {
         /* an empty block in between moves the place without a byte */
         bool is_right = used == b.n && (x->at[next] & 0xffff) == 0 && !(e = block_next(&b)) && x->at[next] == b.at << 16;
         if (!e && !is_right)

@@ -505,8 +505,8 @@ static sq_err is_whole(struct sq_calls *r, const struct sq_run_tile *t, uint32_t
             const struct run_lane *lane = &r->run->lane[t->lane];
             const struct bgzf_index *x = r->index;
             uint32_t k = lane->n_tile - 1;
-            if (x->at[lane->n_tile])
-                return SQ_OK; /* the blocks were walked to their end */
+            if (x->is_walked)
+                return SQ_OK; /* to the end */
             e = scratch(&r->raw, &r->cap_raw, lane->n_cluster[k]);
             if (!e)
                 e = run_bgzf_read(r->run, &r->f, x, t->lane, k, r->z, r->raw, why);

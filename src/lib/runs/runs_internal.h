@@ -39,7 +39,8 @@ struct cbcl_index {
 /** Of one bgzf cycle: where each tile's first call lies. */
 struct bgzf_index {
     uint32_t n_tile;
-    uint64_t at[]; /* [n_tile + 1] virtual offsets; the last: the end of the calls, or 0 when the table doesn't say */
+    bool is_walked; /* found by walking the blocks, not read from a table that could be wrong */
+    uint64_t at[];  /* [n_tile + 1] virtual offsets; the last: the end of the calls, or 0 when the table doesn't say */
 };
 
 struct sq_run {

@@ -136,7 +136,7 @@ static void states(const struct sq_run *run, struct sq_calls *r)
             enum sq_cycle_state state = SQ_CYCLE_WHOLE;
             sq_err e = sq_calls_state(r, l, c, &why, &state);
             if (e)
-                say(e, &why);
+                printf("state lane %u cycle %u %s\n", l, c, sq_err_name(e));
             else if (state != SQ_CYCLE_WHOLE)
                 printf("state lane %u cycle %u %s\n", l, c, state == SQ_CYCLE_ABSENT ? "absent" : "partial");
         }
