@@ -194,7 +194,8 @@ def test_errors_of_uploads_with_curl():
     url = "https://imputationserver.com/api/upload"
     auth = ["-H", "Authorization: Bearer " + s.ada.token]
     curl_error([*auth, "-F", "file=@" + big, url], 413, "ETOOBIG")  # by its Content-Length
-    curl_error([*auth, "-H", "Transfer-Encoding: chunked", "-F", "file=@" + big, url], 413, "ETOOBIG")  # when it is too much
+    fresh = ["-H", "Authorization: Bearer " + s.h.user("fresh").token]  # with all of his quota, which is more than a file may have
+    curl_error([*fresh, "-H", "Transfer-Encoding: chunked", "-F", "file=@" + big, url], 413, "ETOOBIG")  # when it is too much
     curl_error([*auth, "-F", "data=@" + s.path("data.vcf"), url], 400, "EFIELD")  # the field is named file
     curl_error([*auth, "-F", "file=x", url], 400, "EFIELD")
     kept = s.ada.upload()

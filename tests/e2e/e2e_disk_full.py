@@ -3,6 +3,7 @@
 erasing goes on, by the reserves of database and log. On one disk for everything, and on a disk of its own for each part."""
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ def refuses_and_erases(h, image, ada, gone, kept):
         assert a.status in (507, 503), a
         assert a.json["code"] in ("EFULL", "ELOG"), a
         assert a.json["hint"], a
+        assert a.json["code"] != "EFULL" or "the server's disk is full" in a.json["detail"] and "your quota" in a.json["detail"], a
     assert h.request("GET", "/healthz").status == 200
     ada.call("DELETE", "/api/v1/jobs/" + gone, status=202)
     erased(h, gone)
@@ -129,6 +131,21 @@ def quota_is_507_and_nothing_stays():
         ada = h.user("ada")
         a = ada.upload_raw(disk.many_samples(12), "big.vcf")
         assert a.status == 507 and a.json["code"] == "EFULL" and "quota" in a.json["message"], a
+        numbers = [int(x) for x in re.findall(r"\d+", a.json["detail"])]
+        assert numbers[:2] == [1048576, 0] and numbers[2] > 1048576 and "erase jobs and uploads" in a.json["detail"], a
+        ada.upload()
+        used = ada.get("/api/v1/me")["bytes"]
+        assert used
+        # without a length it is found on the way, and is the same answer
+        big = disk.many_samples(12)
+        parts = [b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"big.vcf\"\r\n\r\n"] + [big[i:i + 65536] for i in range(0, len(big), 65536)] + [b"\r\n--b--\r\n"]
+        a = ada.call("POST", "/api/upload", iter(parts), headers={"Content-Type": "multipart/form-data; boundary=b"})
+        assert a.status == 507 and a.json["code"] == "EFULL", a
+        numbers = [int(x) for x in re.findall(r"\d+", a.json["detail"])]
+        assert numbers[:2] == [1048576, used] and numbers[2] > 1048576 - used, a
+        hub.wait_for("the broken one to be gone", lambda: ada.get("/api/v1/me")["bytes"] == used, 20)
+        tail = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "60"], capture_output=True, text=True).stdout
+        assert tail.count("upload_failed") == 1, tail
         me = ada.get("/api/v1/me")
         assert "1048576" in str(me), me
         disk.settle(h)

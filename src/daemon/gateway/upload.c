@@ -14,6 +14,7 @@
 #include "lib/http/multipart.h"
 #include "lib/vault/vault_seal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SLICE_BYTES (64u << 10)
@@ -25,6 +26,7 @@ struct file {
     uint8_t upload_id[16], object_id[16];
     char name[SQ_HTTP_FILE_NAME_MAX + 1];
     uint64_t n_bytes, max_bytes;
+    struct sq_msg_upload_is room; /* what registrar said; its file is fd */
     int fd;
     struct sq_vault_sealer *sealer;
     struct ahead *ahead; /* feeds the sealer */
@@ -41,9 +43,26 @@ struct upload {
     uint64_t next_slice;
     sq_err why;        /* what a client did wrong, for upload_abort */
     const char *detail;
+    char no_room[320];
 };
 
 /* ---- one file ---- */
+
+/* 507 with numbers: whose limit it is, and who can do something about it. @needed: at least so much. */
+static sq_err fail_no_room(struct upload *u, const struct sq_msg_upload_is *room, uint64_t needed)
+{
+    uint64_t left = room->used_bytes >= room->quota_bytes ? 0 : room->quota_bytes - room->used_bytes;
+    if (left <= room->free_bytes)
+        snprintf(u->no_room, sizeof u->no_room,
+                 "your quota is %llu bytes, %llu of them are used, and this upload needs at least %llu: erase jobs and uploads that you don't need any more, or ask the operator for a larger quota",
+                 (unsigned long long)room->quota_bytes, (unsigned long long)room->used_bytes, (unsigned long long)needed);
+    else
+        snprintf(u->no_room, sizeof u->no_room,
+                 "the server's disk is full: %llu bytes are free, and this upload needs at least %llu; it isn't your quota (%llu of %llu bytes used): tell the operator, and send it again later",
+                 (unsigned long long)room->free_bytes, (unsigned long long)needed, (unsigned long long)room->used_bytes, (unsigned long long)room->quota_bytes);
+    u->detail = u->no_room;
+    return sq_fail(SQ_EFULL);
+}
 
 /* part_key: a fresh key for one new part, from keeper, straight into locked memory */
 static sq_err part_key(void *ctx, uint32_t part_no, uint8_t out_salt[SQ_VAULT_SALT_BYTES], struct sq_key **out_derived)
@@ -70,12 +89,15 @@ static sq_err file_open(struct request *r, struct file *f, uint64_t length_hint)
                                     .length_hint = length_hint);
     memcpy(m.u.upload_open.request_id, r->id, sizeof r->id);
     sq_err e = pkt ? sq_node_call(r->gw->node, SQ_ROLE_REGISTRAR, &m, GATEWAY_CALL_MS, pkt, &is) : sq_fail(SQ_ENOMEM);
+    if (!e && !is.u.upload_is.file.n)
+        e = fail_no_room(r->upload, &is.u.upload_is, length_hint ? length_hint : 1);
     if (!e) {
         const struct sq_msg_upload_is *u = &is.u.upload_is;
+        f->room = *u;
         memcpy(f->upload_id, u->upload_id, sizeof f->upload_id);
         memcpy(f->object_id, u->object_id, sizeof f->object_id);
         f->max_bytes = u->max_bytes < r->gw->upload_max_bytes ? u->max_bytes : r->gw->upload_max_bytes;
-        f->fd = u->file;
+        f->fd = u->file.fd[0];
         sq_packet_keep_fd(pkt, f->fd);
         f->state = OPENED;
     }
@@ -158,8 +180,8 @@ static sq_err on_data(void *ctx, const uint8_t *p, size_t n)
         return u->n_other > GATEWAY_FORM_BYTES ? wrong(r, SQ_ETOOBIG, "the form's other fields have at most 65536 bytes") : SQ_OK;
     }
     u->now->n_bytes += n;
-    if (u->now->n_bytes > u->now->max_bytes)
-        return sq_fail(SQ_ETOOBIG);
+    if (u->now->n_bytes > u->now->max_bytes) /* the service's limit, or no more room: a chunked body doesn't say its length before */
+        return u->now->max_bytes < r->gw->upload_max_bytes ? fail_no_room(u, &u->now->room, u->now->n_bytes) : sq_fail(SQ_ETOOBIG);
     return ahead_add(u->now->ahead, p, n);
 }
 
@@ -187,6 +209,8 @@ static sq_err on_part_end(void *ctx)
 
 static void fail(struct request *r, sq_err e)
 {
+    if (e == SQ_EFULL && !r->upload->detail) /* a write, or registrar's, that found no room: quotas are looked at before */
+        r->upload->detail = "the server's disk is full; it isn't your quota: tell the operator, and send it again later";
     r->upload->why = e;
     answer_error(r, e, r->upload->detail);
 }

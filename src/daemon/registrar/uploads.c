@@ -10,7 +10,12 @@
 #define INGEST_WAIT_MS 10000
 #define MAX_WAITING 8 /* of the handler threads of main.c */
 
-static sq_err quota_left(struct registrar *r, const uint8_t owner[ID], uint64_t *out_bytes)
+struct room {
+    uint64_t used_bytes, free_bytes; /* of his quota; on the disk */
+    uint64_t max_bytes;              /* what an upload of his may have now */
+};
+
+static sq_err room_of(struct registrar *r, const uint8_t owner[ID], struct room *out)
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
@@ -33,7 +38,7 @@ static sq_err quota_left(struct registrar *r, const uint8_t owner[ID], uint64_t 
     uint64_t used = live + opening, left = used >= r->quota_bytes ? 0 : r->quota_bytes - used;
     if (left > r->upload_max_bytes)
         left = r->upload_max_bytes;
-    *out_bytes = left > free_bytes ? free_bytes : left;
+    *out = (struct room){.used_bytes = used, .free_bytes = free_bytes, .max_bytes = left > free_bytes ? free_bytes : left};
     return SQ_OK;
 }
 
@@ -55,7 +60,7 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     const struct sq_msg_upload_open *m = &msg->u.upload_open;
     char address[65];
     struct caller c = {.role = 0};
-    uint64_t max_bytes = 0;
+    struct room room = {.used_bytes = 0};
     int fd = -1;
     int64_t now = sq_clock_now_s();
     struct opening o = {.by = &c, .row = {.state = SQ_DB_upload_state_receiving, .created_s = now, .expires_s = now + r->upload_life_s}};
@@ -65,11 +70,14 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     if (!e && !caller_may(&c, SQ_WHO_USER))
         e = refuse_role(r, &c, SQ_ROUTE_upload);
     if (!e)
-        e = quota_left(r, c.user, &max_bytes);
+        e = room_of(r, c.user, &room);
     if (!e && m->length_hint > r->upload_max_bytes)
         e = sq_fail(SQ_ETOOBIG);
-    if (!e && (m->length_hint > max_bytes || !max_bytes))
-        e = sq_fail(SQ_EFULL);
+    struct sq_msg is = sq_msg_of(upload_is, .max_bytes = room.max_bytes, .used_bytes = room.used_bytes, .quota_bytes = r->quota_bytes, .free_bytes = room.free_bytes);
+    if (!e && (m->length_hint > room.max_bytes || !room.max_bytes)) {
+        sq_ask_reply(ask, &is); /* gateway says with numbers why not */
+        return;
+    }
     if (!e)
         e = id_new(o.row.id);
     memcpy(o.row.owner_id, c.user, ID);
@@ -84,7 +92,7 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
         sq_ask_fail(ask, e);
         return;
     }
-    struct sq_msg is = sq_msg_of(upload_is, .max_bytes = max_bytes, .file = fd);
+    is.u.upload_is.file = (struct sq_fds){.fd = {fd}, .n = 1};
     memcpy(is.u.upload_is.upload_id, o.row.id, ID);
     memcpy(is.u.upload_is.object_id, o.row.object_id, ID);
     sq_ask_reply(ask, &is);
@@ -101,6 +109,7 @@ struct closing {
     struct object_sum sum;
     uint8_t task[ID];
     uint8_t request[8];
+    uint64_t used_bytes; /* of his quota, when there was no room in it */
 };
 
 static sq_err tx_close(struct tx *tx, void *ctx)
@@ -114,8 +123,10 @@ static sq_err tx_close(struct tx *tx, void *ctx)
         return sq_fail(SQ_EDENIED);
     if (!e)
         e = sq_db_object_count(tx->db, c->row.owner_id, SQ_DB_object_state_live, &n, &used);
-    if (!e && used + c->sum.sealed_bytes > tx->r->quota_bytes)
+    if (!e && used + c->sum.sealed_bytes > tx->r->quota_bytes) {
+        c->used_bytes = used;
         return sq_fail(SQ_EFULL); /* several uploads at once may each have found room */
+    }
     if (!e)
         e = tx_object_live(tx, c->row.object_id, c->row.owner_id, &c->sum);
     if (!e)
@@ -192,6 +203,11 @@ void on_upload_close(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
         sq_err broken = break_off(r, m->upload_id, e);
         (void)broken;
     }
+    if (e == SQ_EFULL && c.used_bytes) {
+        snprintf(a.why_store.detail, sizeof a.why_store.detail, "your quota is %llu bytes, %llu are used, and this upload takes %llu: erase jobs or uploads that you don't need any more",
+                 (unsigned long long)r->quota_bytes, (unsigned long long)c.used_bytes, (unsigned long long)m->sealed_bytes);
+        a.why = &a.why_store;
+    }
     if (!e && c.row.state == SQ_DB_upload_state_failed) {
         why_from_db(&c.row.why, &a.why_store);
         a.why = &a.why_store;
@@ -228,9 +244,7 @@ static sq_err tx_broken(struct tx *tx, void *ctx)
     e = sq_db_upload_failed(tx->db, b->row.id, &why);
     if (!e)
         e = tx_object_erase(tx, b->row.object_id, NULL);
-    if (e || tx->r->is_tight) /* a full disk takes no routine event; the erasure's says what happened to the bytes */
-        return e;
-    return tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_failed, .result = b->code, .subject = b->row.owner_id, .object = b->row.id});
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_upload_failed, .result = b->code, .subject = b->row.owner_id, .object = b->row.id});
 }
 
 static sq_err break_off(struct registrar *r, const uint8_t id[ID], sq_err code)

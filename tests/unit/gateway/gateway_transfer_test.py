@@ -169,14 +169,28 @@ def refused_before_the_body(w):
     assert not w.uploads
 
 
-def too_big(w):
-    w.max_bytes = 100_000
+def no_room(w):
+    """507 says whose limit it is and how far: at the head when the length is known, on the way when it isn't."""
+    w.max_bytes, w.quota_bytes, w.used_bytes = 100_000, 300_000, 200_000
     a = upload(w, form(("file", "a.vcf", bytes(100_001))))
-    error(a, 413, "ETOOBIG")
+    error(a, 507, "EFULL")
+    assert "your quota is 300000 bytes, 200000 of them are used, and this upload needs at least 1000" in a.json["detail"], a.json
     assert upload(w, form(("file", "a.vcf", bytes(100_000)))).status == 201
     assert [u["state"] for u in w.uploads.values()].count("closed") == 1
-    assert ERR["ETOOBIG"] in [u.get("code") for u in w.uploads.values()]
-    w.clear()
+    assert ERR["EFULL"] in [u.get("code") for u in w.uploads.values()]
+    forget(w)
+    w.has_room = False
+    a = upload(w, form(("file", "a.vcf", bytes(70_000))))
+    error(a, 507, "EFULL")
+    w.free_bytes = 4096
+    a = upload(w, form(("file", "a.vcf", bytes(70_000))))
+    error(a, 507, "EFULL")
+    assert "the server's disk is full: 4096 bytes are free" in a.json["detail"] and "(200000 of 300000 bytes used)" in a.json["detail"], a.json
+    assert not w.uploads
+    forget(w)
+
+
+def too_big(w):
     with w.tls() as s:  # over upload_max_mib = 1024: refused by Content-Length alone
         s.sendall(("POST /api/upload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: multipart/form-data; "
                    "boundary=b\r\nContent-Length: 2000000000\r\n\r\n" % TOKEN).encode())
@@ -401,7 +415,7 @@ def no_descriptor_is_left(w):
 def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     w = World(sys.argv[1])
-    tests = [documented_curl_line, curl_chunked, sizes, byte_by_byte, names, several_files, bad_forms, refused_before_the_body, too_big,
+    tests = [documented_curl_line, curl_chunked, sizes, byte_by_byte, names, several_files, bad_forms, refused_before_the_body, no_room, too_big,
              client_goes_away, keeper_seals_in_the_middle, disk_full, part_keys_are_asked_once, big_upload_in_bounded_memory,
              whole_file, ranges, conditions, head_of_a_download, errors_of_downloads, stream_ends_early, empty_file, curl_resumes,
              slow_reader, reader_goes_away, many_at_once, no_descriptor_is_left]

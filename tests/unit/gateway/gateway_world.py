@@ -90,6 +90,7 @@ class World:
         self.content = bytes(range(256)) * 4096   # 1 MiB for downloads
         self.pipe_writer = None  # override: f(fd, data)
         self.max_bytes = 1 << 40
+        self.used_bytes, self.quota_bytes, self.free_bytes, self.has_room = 0, 1 << 40, 1 << 40, True
         wire.serve(self.links["registrar"], {n: self.on for n in ("api", "upload_open", "upload_close", "upload_abort",
                                                                   "download_open", "download_end", "refused")})
         wire.serve(self.links["keeper"], {"part_key": self.on})
@@ -117,12 +118,15 @@ class World:
             error = "EAUTH"
         if error:
             return link.fail(m, ERR[error])
+        room = {"max_bytes": self.max_bytes, "used_bytes": self.used_bytes, "quota_bytes": self.quota_bytes, "free_bytes": self.free_bytes}
+        if not self.has_room:
+            return link.reply(m, "upload_is", upload_id=bytes(16), object_id=bytes(16), file=[], **room)
         fd = self.store_file() if self.store_file else os.open(self.folder, os.O_TMPFILE | os.O_RDWR)
         u = {"id": os.urandom(16), "object": os.urandom(16), "fd": fd, "state": "opened"}
         with self.lock:
             self.uploads[u["id"]] = u
             self.keys[u["object"]] = os.urandom(32)
-        link.reply(m, "upload_is", upload_id=u["id"], object_id=u["object"], max_bytes=self.max_bytes, file=fd)
+        link.reply(m, "upload_is", upload_id=u["id"], object_id=u["object"], file=[fd], **room)
 
     def on_part_key(self, link, m):
         error = self.answer_part(m) if self.answer_part else None
@@ -346,7 +350,8 @@ def run(tests, world):
         finally:
             for hook in ("answer_api", "answer_open", "answer_part", "store_file", "pipe_writer"):
                 setattr(world, hook, None)
-            world.max_bytes = 1 << 40
+            world.max_bytes = world.quota_bytes = world.free_bytes = 1 << 40
+            world.used_bytes, world.has_room = 0, True
             world.clear()
             world.forget()
     if failed or not world.is_alive():
