@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
     {"impute", "", 0, local_impute},
     {"panel check", "", 0, local_panel_check},
+    {"demux", "RUNDIR", 1, local_demux},
 };
 
 /* the words of @name at the start of the arguments; 0: they aren't */

@@ -10,6 +10,7 @@
  *     local_files.c    files in and out: whole or not at all
  *     local_impute.c   sequester impute
  *     local_panel.c    sequester panel ...
+ *     local_demux.c    sequester demux
  */
 #ifndef SQ_WORKER_LOCAL_H
 #define SQ_WORKER_LOCAL_H
@@ -72,5 +73,6 @@ sq_err local_write_file(const char *path, const int *piece, size_t n) SQ_MUST_CH
 /* ---- the commands: exit codes ---- */
 int local_impute(struct local *l);
 int local_panel_check(struct local *l);
+int local_demux(struct local *l);
 
 #endif

@@ -36,7 +36,7 @@ struct sq_demux_kernels {
     /** Adds to @sums those of [n] calls. */
     void (*sum)(const uint8_t *call, size_t n, struct sq_call_sums *sums);
 
-    /** [n] calls as letters (ACGTN) and as qualities (+33, `#` for N). May write up to 31 bytes behind [n] in both. */
+    /** [n] calls as letters (ACGTN) and as qualities (+33, `#` for N); exactly [n] bytes each. */
     void (*text)(const uint8_t *call, size_t n, char *base, char *quality);
 
     /**

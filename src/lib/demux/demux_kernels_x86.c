@@ -54,7 +54,7 @@ AVX2 static size_t pack(const uint8_t *call, size_t n, const uint8_t quality[4],
         __m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi16(pair, zero), 0xd8);
         store16(out + i / 2, _mm256_castsi256_si128(both));
     }
-    return i + sq_demux_kernels_scalar.pack(call + i, n - i, quality, out + i / 2);
+    return i + sq_demux_kernels_scalar.pack(call + i, n - i < 32 ? n - i : 32, quality, out + i / 2); /* the tail, or up to what stopped it */
 }
 
 /* 16 rows of 16 bytes: four rounds of interleaving */
@@ -114,8 +114,17 @@ AVX2 static void sum(const uint8_t *call, size_t n, struct sq_call_sums *sums)
         sums->n_q30 += (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_cmpgt_epi8(q, q29)));
         sums->n_called += 32U - (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(none));
     }
+    if (i < n) { /* the tail among no-calls, which are taken off again */
+        uint8_t rest[32] = {0};
+        size_t n_more = 32 - (n - i);
+        memcpy(rest, call + i, n - i);
+        __m256i c = load(rest), q = _mm256_and_si256(_mm256_srli_epi16(c, 2), six), none = _mm256_cmpeq_epi8(c, zero);
+        total = _mm256_add_epi64(total, _mm256_sad_epu8(_mm256_or_si256(q, _mm256_and_si256(none, two)), zero));
+        sums->n_q30 += (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_cmpgt_epi8(q, q29)));
+        sums->n_called += 32U - (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_epi8(none));
+        sums->quality -= n_more * SQ_DEMUX_N_QUALITY;
+    }
     sums->quality += across(total);
-    sq_demux_kernels_scalar.sum(call + i, n - i, sums);
 }
 
 AVX2 static inline void text32(__m256i c, char *base, char *quality)
@@ -136,8 +145,11 @@ AVX2 static void text(const uint8_t *call, size_t n, char *base, char *quality)
         text32(load(call + i), base + i, quality + i);
     if (i < n) {
         uint8_t rest[32] = {0};
+        char letters[32], marks[32];
         memcpy(rest, call + i, n - i);
-        text32(load(rest), base + i, quality + i);
+        text32(load(rest), letters, marks);
+        memcpy(base + i, letters, n - i);
+        memcpy(quality + i, marks, n - i);
     }
 }
 

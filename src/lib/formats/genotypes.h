@@ -23,9 +23,9 @@
 enum sq_format { SQ_FORMAT_VCF = 1,
                  SQ_FORMAT_VCF_GZ,
                  SQ_FORMAT_BCF };
-enum sq_filter { SQ_FILTER_PASS,
-                 SQ_FILTER_DUP,
-                 SQ_FILTER_OTHER }; /* PASS or "." ; names containing DUP ; the rest */
+enum sq_vcf_filter { SQ_FILTER_PASS,
+                     SQ_FILTER_DUP,
+                     SQ_FILTER_OTHER }; /* PASS or "." ; names containing DUP ; the rest */
 
 struct sq_genotypes_limits {
     uint64_t max_samples, max_variants; /* 0: no limit */
@@ -40,7 +40,7 @@ struct sq_record {
     int64_t pos_bp;
     struct sq_span id, ref, alt; /* alt: comma separated; "." is kept as it is; id: may be "." */
     uint32_t n_alt;              /* 0 for "." */
-    enum sq_filter filter;
+    enum sq_vcf_filter filter;
     const uint8_t *gt;     /* [2 * n_sample] allele number, SQ_GT_MISSING or SQ_GT_NONE */
     const uint8_t *phased; /* [n_sample] 1: bar, or nothing to phase in how it is written (haploid) */
     /* with limits.as_stored, in place of gt and phased, where the file has it so: [2 * n_sample] (allele + 1) << 1 | phased, not

@@ -29,7 +29,7 @@ static sq_err parse_pos(struct sq_span s, uint64_t line, struct sq_why *why, int
     return SQ_OK;
 }
 
-static enum sq_filter filter_of(struct sq_span s)
+static enum sq_vcf_filter filter_of(struct sq_span s)
 {
     if ((s.n == 1 && s.p[0] == '.') || (s.n == 4 && !memcmp(s.p, "PASS", 4)))
         return SQ_FILTER_PASS;

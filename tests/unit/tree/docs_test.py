@@ -26,7 +26,7 @@ for at, _, names in os.walk(os.path.join(ROOT, "docs")):
     PAGES += [os.path.relpath(os.path.join(at, n), ROOT) for n in sorted(names) if n.endswith(".md")]
 
 OPTIONS = {n: n.replace("_", "-") for n in re.findall(r"^SQ_OPT\((\w+),", read("src/cli/options.def"), re.M)}
-LOCAL = set(re.findall(r"^SQ_LOCAL_OPT\((\w+),", read("src/lib/jobs/local_options.def"), re.M))
+LOCAL = {o.replace("_", "-") for o in re.findall(r"^SQ_LOCAL_OPT\((\w+),", read("src/lib/jobs/local_options.def"), re.M)}
 COMMANDS = {}
 for name, handler, opts in re.findall(r'^SQ_CMD\("([^"]+)", (\w+), "[^"]*", \d+, \d+, "([^"]*)"', read("src/cli/commands.def"), re.M):
     COMMANDS[name] = {OPTIONS[o] for o in opts.split()} | {"help", "json"} | (LOCAL if handler == "cmd_local" else set())

@@ -15,7 +15,7 @@ MOST_LINES = 1200
 
 # Headers of the C library and of the kernel: any room may use them. All others must stand in LAYERS.
 SYSTEM_PREFIX = ("linux/", "sys/", "net/", "netinet/", "arpa/", "asm/")
-SYSTEM = set("""arm_neon.h ctype.h dirent.h errno.h fcntl.h float.h getopt.h grp.h immintrin.h inttypes.h libgen.h limits.h locale.h malloc.h
+SYSTEM = set("""arm_neon.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h getopt.h grp.h immintrin.h inttypes.h libgen.h limits.h locale.h malloc.h
 math.h netdb.h poll.h pthread.h pwd.h sched.h setjmp.h signal.h spawn.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
 nss.h stdio.h stdlib.h stdnoreturn.h string.h strings.h termios.h time.h unistd.h""".split())
 

@@ -22,6 +22,12 @@ def case(name):
         print("# " + str(finding).replace("\n", "\n# "))
 
 
+def skip(name, why):
+    global count
+    count += 1
+    print("ok %d - %s # SKIP %s" % (count, name, why))
+
+
 def done():
     print("1..%d" % count)
     sys.exit(1 if failed else 0)

@@ -1,0 +1,456 @@
+/*
+ * A piece of a tile: calls by cycle are turned over to reads, reads find their sample, and sample by sample their lines are written and packed.
+ * Sample by sample, so that one buffer that stays in the cache is enough however many samples there are.
+ */
+#include "lib/demux/demux_internal.h"
+
+#include "lib/runs/call_kernels.h"
+
+#include <libdeflate.h>
+#include <stdlib.h>
+
+#define SUB 2048U            /* clusters that are turned over at once: their calls stay in the cache */
+#define SUB_STRIDE (SUB + 64U)
+#define BLOCK_BYTES ((size_t)0xff00) /* of text in a BGZF block */
+#define BLOCK_HEAD 18U
+#define SLACK 128U           /* kernels write and read a little beyond */
+
+struct piece_work {
+    const struct sq_demux_plan *plan;
+    const struct sq_demux_kernels *kernel;
+    struct libdeflate_compressor *packer;
+    size_t stride;     /* of a read */
+    uint8_t *column;   /* [n_cycle][SUB_STRIDE] */
+    uint8_t *read;     /* [SQ_DEMUX_PIECE][stride] */
+    uint8_t *raw, *scratch; /* [SUB + SLACK] */
+    uint32_t *cluster; /* [SQ_DEMUX_PIECE] number in the tile of each that is written */
+    int32_t *row;      /* [SQ_DEMUX_PIECE] of the lane; -1: Undetermined */
+    uint32_t *order;   /* [SQ_DEMUX_PIECE] by sample */
+    uint32_t *start;   /* [n_number + 2] */
+    uint8_t *calls;    /* [n_cycle + SLACK] of a read that has several spans */
+    uint8_t *look;     /* [n_cycle + SLACK] */
+    uint8_t *text;     /* [cap_text] */
+    size_t n_text, cap_text;
+};
+
+static const uint8_t block_head[BLOCK_HEAD] = {0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, 'B', 'C', 2, 0, 0, 0};
+
+/* A line's header at its longest: names of RunInfo, numbers, UMIs, two indexes. */
+static size_t most_line(const struct sq_demux_plan *p)
+{
+    return 1024 + SQ_CYCLES_MAX_READS * (SQ_CYCLES_MAX_UMI + 1) + 2 * (SQ_BARCODE_MAX + 1) + 2 * (size_t)p->n_cycle + 2 * SLACK;
+}
+
+uint64_t piece_work_bytes(const struct sq_demux_plan *p)
+{
+    return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 16) + (uint64_t)p->n_cycle * SUB_STRIDE + BLOCK_BYTES + (1U << 20);
+}
+
+sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
+{
+    struct piece_work *w = calloc(1, sizeof *w);
+    if (!w)
+        return sq_fail(SQ_ENOMEM);
+    w->plan = p;
+    w->kernel = sq_demux_kernels();
+    w->stride = ((size_t)p->n_cycle + 15) / 16 * 16;
+    w->cap_text = BLOCK_BYTES + most_line(p);
+    w->packer = libdeflate_alloc_compressor(p->options.level);
+    w->column = malloc((size_t)p->n_cycle * SUB_STRIDE + SLACK);
+    w->read = malloc(SQ_DEMUX_PIECE * w->stride + SLACK);
+    w->raw = malloc(SUB + SLACK);
+    w->scratch = malloc(SUB + SLACK);
+    w->cluster = malloc(SQ_DEMUX_PIECE * sizeof *w->cluster);
+    w->row = malloc(SQ_DEMUX_PIECE * sizeof *w->row);
+    w->order = malloc(SQ_DEMUX_PIECE * sizeof *w->order);
+    w->start = malloc(((size_t)p->sheet->n_number + 2) * sizeof *w->start);
+    w->calls = calloc(1, (size_t)p->n_cycle + SLACK);
+    w->look = calloc(1, (size_t)p->n_cycle + SLACK);
+    w->text = malloc(w->cap_text);
+    if (!w->packer || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->text) {
+        piece_work_free(w);
+        return sq_fail(SQ_ENOMEM);
+    }
+    *out = w;
+    return SQ_OK;
+}
+
+void piece_work_free(struct piece_work *w)
+{
+    if (!w)
+        return;
+    libdeflate_free_compressor(w->packer);
+    free(w->column);
+    free(w->read);
+    free(w->raw);
+    free(w->scratch);
+    free(w->cluster);
+    free(w->row);
+    free(w->order);
+    free(w->start);
+    free(w->calls);
+    free(w->look);
+    free(w->text);
+    free(w);
+}
+
+void piece_out_free(struct piece_out *o)
+{
+    if (!o)
+        return;
+    sq_buf_done(&o->packed);
+    free(o->chunk);
+    free(o->counts);
+    free(o->tally);
+    free(o);
+}
+
+/* ---- turning over ---- */
+
+/* Calls of cycle @c of clusters from..to (multiples of 64 but the last) that are written, @n of them. */
+static sq_err column_get(struct piece_work *w, const struct demux_tile *t, uint32_t c, uint32_t from, uint32_t to, uint32_t n, uint8_t *out)
+{
+    const struct tile_row *r = &t->store->row[c];
+    if (!r->is_all || r->kind == ROW_MASKED || r->kind == ROW_NONE)
+        return tile_store_get(t->store, c, t->pf_before[from / 64], n, w->scratch, out);
+    sq_err e = tile_store_get(t->store, c, from, to - from, w->scratch, w->raw);
+    if (!e)
+        sq_call_kernels()->keep(w->raw, to - from, t->filter.pass + from / 64, n, out);
+    return e;
+}
+
+/* Reads of clusters from..to into w->read, behind the first @n_before; which clusters they are; sums by cycle. */
+static sq_err turn_over(struct piece_work *w, const struct demux_tile *t, uint32_t from, uint32_t to, uint32_t n_before, const struct counts_shape *shape, uint64_t *counts,
+                        uint32_t *out_n)
+{
+    uint32_t n = t->pf_before[(to + 63) / 64] - t->pf_before[from / 64], at = n_before;
+    for (uint32_t i = from / 64; i < (to + 63) / 64; i++)
+        for (uint64_t bits = t->filter.pass[i]; bits; bits &= bits - 1)
+            w->cluster[at++] = i * 64 + (uint32_t)__builtin_ctzll(bits);
+    sq_assert(at == n_before + n);
+    for (uint32_t c = 0; c < w->plan->n_cycle; c++) {
+        struct sq_call_sums sums = {0};
+        sq_err e = column_get(w, t, c, from, to, n, w->column + (size_t)c * SUB_STRIDE);
+        if (e)
+            return e;
+        w->kernel->sum(w->column + (size_t)c * SUB_STRIDE, n, &sums);
+        uint64_t *v = count_cycle(shape, counts, c);
+        v[COUNT_CYCLE_QUALITY] += sums.quality;
+        v[COUNT_CYCLE_Q30] += sums.n_q30;
+        v[COUNT_CYCLE_CALLED] += sums.n_called;
+    }
+    w->kernel->transpose(w->column, SUB_STRIDE, w->plan->n_cycle, n, w->read + n_before * w->stride, w->stride);
+    *out_n = n;
+    return SQ_OK;
+}
+
+/* The calls of @s of a read: where they lie when they are in one piece, else brought together in @room. */
+static const uint8_t *calls_of(const struct demux_spans *s, const uint8_t *read, uint8_t *room)
+{
+    if (s->n_span == 1)
+        return read + s->span[0].from;
+    for (uint32_t i = 0, at = 0; i < s->n_span; at += s->span[i++].n)
+        memcpy(room + at, read + s->span[i].from, s->span[i].n);
+    return room;
+}
+
+/* ---- matching ---- */
+
+static sq_err tally_note(struct piece_out *o, const struct tally_key *key)
+{
+    if (o->n_tally == o->cap_tally) {
+        uint32_t cap = o->cap_tally ? 2 * o->cap_tally : 1024;
+        struct tally_key *more = realloc(o->tally, cap * sizeof *more);
+        if (!more)
+            return sq_fail(SQ_ENOMEM);
+        o->tally = more;
+        o->cap_tally = cap;
+    }
+    o->tally[o->n_tally++] = *key;
+    return SQ_OK;
+}
+
+static void keys_of(struct piece_work *w, const struct demux_group *g, const uint8_t *read, struct sq_barcode_key key[2])
+{
+    for (int k = 0; k < 2; k++)
+        key[k] = sq_barcode_key(calls_of(&g->index[k], read, w->calls), g->index[k].n, g->is_reverse[k]);
+}
+
+static sq_err match_one(struct piece_work *w, const struct demux_tile *t, const uint8_t *read, struct piece_out *o, const struct counts_shape *shape, int32_t *out_row)
+{
+    const struct demux_lane *lane = &w->plan->lane[t->lane];
+    struct sq_barcode_match found = {.row = -1, .hop = {-1, -1}};
+    struct sq_barcode_key key[2], first[2] = {{{0}}};
+    uint32_t n_found = 0;
+    int32_t row = -1;
+    for (uint32_t i = 0; i < lane->n_group; i++) {
+        const struct demux_group *g = &lane->group[i];
+        keys_of(w, g, read, key);
+        if (!i)
+            memcpy(first, key, sizeof first);
+        if (!g->barcodes)
+            continue;
+        struct sq_barcode_match m = sq_barcodes_match(g->barcodes, key[0], key[1]);
+        if (m.row >= 0) {
+            n_found++;
+            row = (int32_t)g->row[m.row];
+            found = m;
+        } else if (m.hop[0] >= 0 && found.hop[0] < 0) {
+            found.hop[0] = (int32_t)g->row[m.hop[0]];
+            found.hop[1] = (int32_t)g->row[m.hop[1]];
+        }
+    }
+    *out_row = row = n_found == 1 ? row : -1;
+    uint64_t *v = count_row(shape, o->counts, row >= 0 ? (uint32_t)row : lane->n_row);
+    v[COUNT_READS]++;
+    if (row >= 0) {
+        v[found.mismatches == 0 ? COUNT_MISMATCH_0 : found.mismatches == 1 ? COUNT_MISMATCH_1
+                                                                         : COUNT_MISMATCH_2]++;
+        return SQ_OK;
+    }
+    struct tally_key note = {.w = {first[0].w[0], first[0].w[1], first[1].w[0], first[1].w[1]}, .lane = t->lane};
+    sq_err e = lane->group[0].index[0].n || lane->group[0].index[1].n ? tally_note(o, &note) : SQ_OK;
+    if (!e && !n_found && found.hop[0] >= 0) {
+        note = (struct tally_key){.w = {(uint64_t)found.hop[0], (uint64_t)found.hop[1]}, .lane = t->lane, .what = 1};
+        e = tally_note(o, &note);
+    }
+    return e;
+}
+
+/* Clusters by sample, each sample's in order. */
+static void order_by_sample(struct piece_work *w, const struct demux_lane *lane, uint32_t n)
+{
+    uint32_t n_number = w->plan->sheet->n_number;
+    memset(w->start, 0, ((size_t)n_number + 2) * sizeof *w->start);
+    for (uint32_t i = 0; i < n; i++)
+        w->start[(w->row[i] < 0 ? 0 : lane->row[w->row[i]].number) + 1]++;
+    for (uint32_t k = 1; k <= n_number + 1; k++)
+        w->start[k] += w->start[k - 1];
+    for (uint32_t i = 0; i < n; i++)
+        w->order[w->start[w->row[i] < 0 ? 0 : lane->row[w->row[i]].number]++] = i;
+    for (uint32_t k = n_number + 1; k > 0; k--) /* each start has moved to the next one */
+        w->start[k] = w->start[k - 1];
+    w->start[0] = 0;
+}
+
+/* ---- packing ---- */
+
+static sq_err block_pack(struct piece_work *w, size_t n, struct sq_buf *to)
+{
+    sq_err e = sq_buf_reserve(to, 65536);
+    if (e)
+        return e;
+    uint8_t *at = to->p + to->n;
+    size_t got = libdeflate_deflate_compress(w->packer, w->text, n, at + BLOCK_HEAD, 65536 - BLOCK_HEAD - 8);
+    sq_assert(got > 0); /* 0xff00 stored bytes fit */
+    memcpy(at, block_head, BLOCK_HEAD);
+    sq_put_le16(at + 16, (uint16_t)(BLOCK_HEAD + got + 8 - 1));
+    sq_put_le32(at + BLOCK_HEAD + got, libdeflate_crc32(0, w->text, n));
+    sq_put_le32(at + BLOCK_HEAD + got + 4, (uint32_t)n);
+    to->n += BLOCK_HEAD + got + 8;
+    return SQ_OK;
+}
+
+static sq_err text_pack(struct piece_work *w, bool is_end, struct sq_buf *to)
+{
+    while (w->n_text >= BLOCK_BYTES || (is_end && w->n_text)) {
+        size_t n = w->n_text < BLOCK_BYTES ? w->n_text : BLOCK_BYTES;
+        sq_err e = block_pack(w, n, to);
+        if (e)
+            return e;
+        memmove(w->text, w->text + n, w->n_text - n);
+        w->n_text -= n;
+    }
+    return SQ_OK;
+}
+
+/* ---- lines ---- */
+
+static char *put_number(char *to, uint32_t v)
+{
+    char digits[10];
+    int n = 0;
+    do
+        digits[n++] = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    while (n)
+        *to++ = digits[--n];
+    return to;
+}
+
+static char *put_signed(char *to, int64_t v)
+{
+    if (v < 0)
+        *to++ = '-';
+    return put_number(to, (uint32_t)(v < 0 ? -v : v));
+}
+
+static char *put_bases(char *to, const uint8_t *call, uint32_t n, bool is_reverse)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t c = is_reverse ? call[n - 1 - i] : call[i];
+        *to++ = !c ? 'N' : "ACGTTGCA"[(c & 3) + (is_reverse ? 4 : 0)];
+    }
+    return to;
+}
+
+struct line_kind { /* what the lines of one file have in common */
+    const struct demux_tile *tile;
+    const struct demux_lane *lane;
+    uint32_t kind, number;
+    const struct counts_shape *shape;
+    char prefix[320];
+    size_t n_prefix;
+};
+
+static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, uint32_t cluster, const uint8_t *read, char *to)
+{
+    const struct sq_positions *xy = l->tile->positions;
+    memcpy(to, l->prefix, l->n_prefix);
+    to = put_signed(to + l->n_prefix, xy ? xy->x[cluster] : (int64_t)cluster + 1); /* without positions: numbers that occur once */
+    *to++ = ':';
+    to = put_signed(to, xy ? xy->y[cluster] : 1);
+    for (uint32_t i = 0; i < g->n_umi; i++) {
+        *to++ = i ? '+' : ':';
+        to = put_bases(to, calls_of(&g->umi[i], read, w->calls), g->umi[i].n, false);
+    }
+    *to++ = ' ';
+    to = put_number(to, w->plan->kind[l->kind].read_no);
+    const struct sq_filter *f = &l->tile->passed;
+    *to++ = ':';
+    *to++ = f->pass && !(f->pass[cluster / 64] >> (cluster % 64) & 1) ? 'Y' : 'N';
+    *to++ = ':';
+    *to++ = '0';
+    *to++ = ':';
+    if (!g->index[0].n && !g->index[1].n)
+        to = put_number(to, l->number);
+    for (int k = 0; k < 2; k++) {
+        if (k && g->index[0].n && g->index[1].n)
+            *to++ = '+';
+        to = put_bases(to, calls_of(&g->index[k], read, w->calls), g->index[k].n, g->is_reverse[k]);
+    }
+    *to++ = '\n';
+    return to;
+}
+
+/* What an adapter leaves of a read: *len bases are written, those from *masked on as N. */
+static void cut_adapter(struct piece_work *w, const struct demux_row *row, uint32_t kind, const uint8_t *call, uint32_t n, uint64_t *v, uint32_t *len, uint32_t *masked)
+{
+    const struct demux_kind *k = &w->plan->kind[kind];
+    const struct demux_adapters *a = row && !k->is_index && k->read_no <= 2 ? row->adapter[k->read_no - 1] : NULL;
+    *len = *masked = n;
+    if (!a)
+        return;
+    const struct sq_sheet_settings *set = &row->sample->settings;
+    uint32_t at = adapter_find(a, set, call, n, w->look), least = set->min_trimmed < n ? set->min_trimmed : n;
+    if (at == n)
+        return;
+    *masked = at < set->mask_short ? 0 : at;
+    if (!set->is_adapter_masked)
+        *len = at < least ? least : at;
+    v[COUNT_ADAPTER_READS]++;
+    v[COUNT_ADAPTER_BASES] += n - at;
+}
+
+static void put_line(struct piece_work *w, const struct line_kind *l, uint32_t i, uint64_t *counts)
+{
+    const uint8_t *read = w->read + i * w->stride;
+    const struct demux_row *row = w->row[i] < 0 ? NULL : &l->lane->row[w->row[i]];
+    const struct demux_group *g = &l->lane->group[row ? row->group : 0];
+    const struct demux_spans *s = &g->out[l->kind];
+    uint64_t *v = count_kind(l->shape, counts, row ? (uint32_t)w->row[i] : l->lane->n_row, l->kind);
+    uint32_t len, masked;
+    if (!s->n)
+        return;
+    char *to = put_header(w, l, g, w->cluster[i], read, (char *)w->text + w->n_text);
+    const uint8_t *call = calls_of(s, read, w->calls);
+    cut_adapter(w, row, l->kind, call, s->n, v, &len, &masked);
+    if (masked > len)
+        masked = len;
+    struct sq_call_sums sums = {0};
+    char *quality = to + len + 3;
+    w->kernel->sum(call, masked, &sums);
+    w->kernel->text(call, masked, to, quality);
+    memset(to + masked, 'N', len - masked);
+    memset(quality + masked, 33 + (int)SQ_DEMUX_N_QUALITY, len - masked);
+    memcpy(to + len, "\n+\n", 3);
+    quality[len] = '\n';
+    w->n_text = (size_t)((uint8_t *)quality + len + 1 - w->text);
+    v[COUNT_YIELD] += len;
+    v[COUNT_Q30] += sums.n_q30;
+    v[COUNT_QUALITY] += sums.quality + (uint64_t)(len - masked) * SQ_DEMUX_N_QUALITY;
+}
+
+/* One sample's lines for one kind of file, packed: a chunk. */
+static sq_err put_file(struct piece_work *w, struct line_kind *l, uint32_t from, uint32_t to, struct piece_out *o)
+{
+    size_t begin = o->packed.n;
+    sq_err e = SQ_OK;
+    w->n_text = 0;
+    for (uint32_t i = from; i < to && !e; i++) {
+        put_line(w, l, w->order[i], o->counts);
+        if (w->n_text >= BLOCK_BYTES)
+            e = text_pack(w, false, &o->packed);
+    }
+    if (!e)
+        e = text_pack(w, true, &o->packed);
+    if (e || o->packed.n == begin)
+        return e;
+    if (o->n_chunk == o->cap_chunk) {
+        uint32_t cap = o->cap_chunk ? 2 * o->cap_chunk : 64;
+        struct piece_chunk *more = realloc(o->chunk, cap * sizeof *more);
+        if (!more)
+            return sq_fail(SQ_ENOMEM);
+        o->chunk = more;
+        o->cap_chunk = cap;
+    }
+    o->chunk[o->n_chunk++] = (struct piece_chunk){(uint32_t)demux_file_no(w->plan, l->tile->lane, l->number, l->kind), begin, o->packed.n - begin};
+    return SQ_OK;
+}
+
+static sq_err put_lines(struct piece_work *w, const struct demux_tile *t, const struct counts_shape *shape, struct piece_out *o)
+{
+    const struct sq_run_info *info = w->plan->info;
+    struct line_kind l = {.tile = t, .lane = &w->plan->lane[t->lane], .shape = shape};
+    sq_err e = SQ_OK;
+    l.n_prefix = (size_t)snprintf(l.prefix, sizeof l.prefix, "@%s:%llu:%s:%u:%u:", info->instrument, (unsigned long long)info->number, info->flowcell, t->tile->lane, t->tile->tile);
+    for (l.number = 0; l.number <= w->plan->sheet->n_number && !e; l.number++)
+        for (l.kind = 0; l.kind < w->plan->n_kind && !e && w->start[l.number] < w->start[l.number + 1]; l.kind++)
+            e = put_file(w, &l, w->start[l.number], w->start[l.number + 1], o);
+    return e;
+}
+
+sq_err piece_run(struct piece_work *w, const struct demux_tile *t, uint32_t no, struct piece_out **out)
+{
+    struct counts_shape shape = counts_shape_of(w->plan, t->lane);
+    uint32_t from = no * SQ_DEMUX_PIECE, n_cluster = t->filter.n_cluster, to = n_cluster - from < SQ_DEMUX_PIECE ? n_cluster : from + SQ_DEMUX_PIECE, n = 0;
+    struct piece_out *o = calloc(1, sizeof *o);
+    sq_assert(from < n_cluster);
+    if (!o || !(o->counts = calloc(shape.n, sizeof *o->counts))) {
+        free(o);
+        return sq_fail(SQ_ENOMEM);
+    }
+    o->lane = t->lane;
+    sq_err e = SQ_OK;
+    for (uint32_t at = from; at < to && !e; at += SUB) {
+        uint32_t more = 0;
+        e = turn_over(w, t, at, to - at < SUB ? to : at + SUB, n, &shape, o->counts, &more);
+        n += more;
+    }
+    for (uint32_t i = 0; i < n && !e; i++)
+        e = match_one(w, t, w->read + i * w->stride, o, &shape, &w->row[i]);
+    if (!e) {
+        o->counts[COUNT_CLUSTERS] = to - from;
+        for (uint32_t i = from / 64; i < (to + 63) / 64; i++)
+            o->counts[COUNT_PF] += (uint64_t)__builtin_popcountll((t->passed.pass ? t->passed.pass : t->filter.pass)[i]);
+        order_by_sample(w, &w->plan->lane[t->lane], n);
+        e = put_lines(w, t, &shape, o);
+        o->n_call = (uint64_t)(to - from) * w->plan->n_cycle;
+    }
+    if (e) {
+        piece_out_free(o);
+        return e;
+    }
+    *out = o;
+    return SQ_OK;
+}
