@@ -7,6 +7,7 @@ from measure import Failed, run, say
 from sets import ROOT, shell
 
 BUILD = os.environ.get("SEQUESTER_BENCH_BUILD", os.path.join(ROOT, "build"))
+FORMAT = ("GT", "DS", "HDS")
 HEAP = os.environ.get("SEQUESTER_BENCH_HEAP", "8g")
 
 
@@ -36,7 +37,7 @@ class Ours(Program):
 
     def impute(self, s, threads, out, log=None):
         return run([os.path.join(BUILD, "sequester"), "impute", "--panel", self.panel(s)[0], "--target", s.path("target.vcf.gz"), "--threads", threads,
-                    "--format", "GT,DS,HDS", "-o", out + ".vcf.gz", *self.options], log=log)
+                    "--format", ",".join(FORMAT), "-o", out + ".vcf.gz", *self.options], log=log)
 
 
 class Minimac4(Program):
@@ -47,7 +48,7 @@ class Minimac4(Program):
 
     def impute(self, s, threads, out, log=None):
         # it wants PLINK's map: with others it fails or, in later versions, goes on without
-        return run(["minimac4", self.panel(s)[0], s.path("target.vcf.gz"), "-m", s.path("map.plink"), "-f", "GT,DS,HDS", "-t", threads, "-O", "vcf.gz",
+        return run(["minimac4", self.panel(s)[0], s.path("target.vcf.gz"), "-m", s.path("map.plink"), "-f", ",".join(FORMAT), "-t", threads, "-O", "vcf.gz",
                     "-o", out + ".vcf.gz"], log=log)
 
 
