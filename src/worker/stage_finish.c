@@ -1,20 +1,19 @@
 /*
  * finish: the names come back. Out of the sample names and what each chunk's impute stage left on its index port come the
- * complete VCF header as BGZF blocks, and one index over header and bodies. header | body | body ... is then a .vcf.gz,
- * and the genotypes in the bodies never met a name in any process.
+ * complete header of the VCF or BCF as BGZF blocks, and one index over header and bodies. header | body | body ... is then a
+ * .vcf.gz or .bcf, and the genotypes in the bodies never met a name in any process.
  */
 #include "worker/worker.h"
 
 #include "lib/core/file.h"
 #include "lib/formats/bgzf_out.h"
-#include "lib/formats/tbi.h"
-#include "worker/result.h"
+#include "lib/formats/index.h"
+#include "lib/formats/part.h"
 
 #include <stdlib.h>
 
 #define IDS_MAX_BYTES ((size_t)256 << 20)
 #define INDEX_MAX_BYTES ((size_t)256 << 20)
-#define META_MAX_BYTES ((uint64_t)1 << 20)
 
 /* Everything on a port, with a maximum. */
 static sq_err read_all(int fd, size_t max, struct sq_buf *out)
@@ -37,45 +36,6 @@ static sq_err read_all(int fd, size_t max, struct sq_buf *out)
 static sq_err broken(struct worker *w, const char *port)
 {
     return sq_why_set(&w->why, sq_fail(SQ_EPROTO), 0, 0, port, "what an earlier stage wrote on this port is damaged");
-}
-
-/* What one chunk left on its index port; spans of the whole port. */
-struct part {
-    uint64_t n_sample, body_bytes;
-    struct sq_span meta, tbi;
-};
-
-/* The next part of the joined port: *at moves behind it. */
-static bool next_part(const struct sq_buf *port, size_t *at, struct part *out)
-{
-    const uint8_t *p = port->p + *at;
-    size_t left = port->n - *at;
-    if (left < RESULT_INDEX_HEAD_BYTES || memcmp(p, RESULT_INDEX_MAGIC, 8))
-        return false;
-    uint64_t n_meta = sq_get_le64(p + 24), n_tbi = sq_get_le64(p + 32);
-    left -= RESULT_INDEX_HEAD_BYTES;
-    if (n_meta > META_MAX_BYTES || n_meta > left || n_tbi > left - n_meta)
-        return false;
-    *out = (struct part){.n_sample = sq_get_le64(p + 8),
-                         .body_bytes = sq_get_le64(p + 16),
-                         .meta = sq_span_of(p + RESULT_INDEX_HEAD_BYTES, (size_t)n_meta),
-                         .tbi = sq_span_of(p + RESULT_INDEX_HEAD_BYTES + n_meta, (size_t)n_tbi)};
-    *at += RESULT_INDEX_HEAD_BYTES + (size_t)(n_meta + n_tbi);
-    return true;
-}
-
-/* Lines "##key=value", printable, each ended; nothing that could pass for a column line. */
-static bool meta_ok(struct sq_span meta)
-{
-    bool at_start = true;
-    for (size_t i = 0; i < meta.n; i++) {
-        if (at_start && (meta.n - i < 4 || meta.p[i] != '#' || meta.p[i + 1] != '#'))
-            return false;
-        at_start = meta.p[i] == '\n';
-        if (!at_start && (meta.p[i] < 32 || meta.p[i] > 126))
-            return false;
-    }
-    return meta.n > 18 && at_start && !memcmp(meta.p, "##fileformat=VCFv4", 18);
 }
 
 /* "sequester-ids/v1 N", then N lines; appended to @line as columns. */
@@ -121,17 +81,20 @@ static sq_err write_header(struct worker *w, const struct sq_buf *text, uint64_t
     return sq_bgzf_out_close(out, false, out_n_packed);
 }
 
-static sq_err write_index(struct worker *w, const struct sq_tbi *index)
+/* A .tbi where it can be one, for every reader knows it. */
+static sq_err write_index(struct worker *w, const struct sq_index *index, enum sq_rows_container container)
 {
+    bool is_csi = w->flags & SQ_WORK_CSI || sq_index_end(index) > SQ_INDEX_TBI_MAX;
+    enum sq_index_kind kind = container == SQ_ROWS_BCF ? SQ_INDEX_CSI_BCF : is_csi ? SQ_INDEX_CSI_VCF : SQ_INDEX_TBI;
     struct sq_bgzf_out *out = NULL;
-    struct sq_buf tbi;
-    sq_buf_init(&tbi, 0);
-    sq_err e = sq_tbi_write(index, &tbi);
+    struct sq_buf text;
+    sq_buf_init(&text, 0);
+    sq_err e = sq_index_write(index, kind, &text);
     if (!e)
         e = sq_bgzf_out_open(w->port[3], &out);
     if (!e)
-        e = sq_bgzf_out_put(out, tbi.p, tbi.n);
-    sq_buf_done(&tbi);
+        e = sq_bgzf_out_put(out, text.p, text.n);
+    sq_buf_done(&text);
     if (e) {
         sq_bgzf_out_drop(out);
         return e;
@@ -139,24 +102,30 @@ static sq_err write_index(struct worker *w, const struct sq_tbi *index)
     return sq_bgzf_out_close(out, true, NULL);
 }
 
-/* One index of all parts; @at: where in the file the first body begins. Parts of one job agree in everything but their place. */
-static sq_err join_index(struct worker *w, const struct sq_buf *port, uint64_t at, struct sq_tbi **out)
+/* Parts of one job agree in everything but their place. */
+static bool parts_agree(const struct sq_part *a, const struct sq_part *b)
 {
-    struct part first, part;
+    return a->track == b->track && a->container == b->container && a->n_sample == b->n_sample && sq_span_eq(a->meta, b->meta);
+}
+
+/* One index of all parts; @at: where in the file the first body begins. */
+static sq_err join_index(struct worker *w, const struct sq_buf *port, uint64_t at, struct sq_index **out)
+{
+    struct sq_part first, part;
     size_t place = 0;
     sq_err e = SQ_OK;
     while (place < port->n && !e) {
         bool is_first = place == 0;
-        if (!next_part(port, &place, &part))
+        if (!sq_part_next(port, &place, &part))
             return broken(w, "index");
         if (is_first) {
             first = part;
-            e = sq_tbi_new_like(part.tbi.p, part.tbi.n, out);
-        } else if (part.n_sample != first.n_sample || part.meta.n != first.meta.n || memcmp(part.meta.p, first.meta.p, first.meta.n)) {
+            e = sq_index_new_like(part.index.p, part.index.n, out);
+        } else if (!parts_agree(&part, &first)) {
             return broken(w, "index");
         }
         if (!e)
-            e = sq_tbi_join(*out, part.tbi.p, part.tbi.n, at);
+            e = sq_index_join(*out, part.index.p, part.index.n, at);
         if (!e && part.body_bytes >> 48)
             e = sq_fail(SQ_EFORMAT);
         at += part.body_bytes;
@@ -164,43 +133,42 @@ static sq_err join_index(struct worker *w, const struct sq_buf *port, uint64_t a
     return e == SQ_EFORMAT ? broken(w, "index") : e;
 }
 
-/* The complete header: what the chunks wrote, and the columns with the names. */
-static sq_err make_header(struct worker *w, const struct sq_buf *ids, const struct part *first, struct sq_buf *text)
+/* The complete header: what the chunks wrote, and the columns with the names. The sites track has no samples, and its ids are not read. */
+static sq_err make_header(struct worker *w, const struct sq_part *first, struct sq_buf *text)
 {
-    if (!meta_ok(first->meta))
-        return broken(w, "index");
-    sq_err e = sq_buf_add(text, first->meta.p, first->meta.n);
+    struct sq_buf ids = {0}, columns;
+    sq_buf_init(&columns, 0);
+    sq_err e = first->n_sample ? read_all(w->port[0], IDS_MAX_BYTES, &ids) : SQ_OK;
+    if (!e && first->n_sample)
+        e = add_ids(w, &ids, first->n_sample, &columns);
     if (!e)
-        e = sq_buf_addf(text, "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT");
-    if (!e)
-        e = add_ids(w, ids, first->n_sample, text);
-    return e ? e : sq_buf_add(text, "\n", 1);
+        e = sq_part_header(first, &columns, text);
+    sq_buf_done(&ids);
+    sq_buf_done(&columns);
+    return e == SQ_EFORMAT ? broken(w, "index") : e;
 }
 
 sq_err stage_finish(struct worker *w)
 {
-    struct sq_buf ids = {0}, index = {0}, text;
-    struct part first = {.n_sample = 0};
-    struct sq_tbi *tbi = NULL;
+    struct sq_buf index = {0}, text;
+    struct sq_part first = {.n_sample = 0};
+    struct sq_index *joined = NULL;
     size_t place = 0;
     uint64_t n_packed = 0;
     sq_buf_init(&text, 0);
-    sq_err e = read_all(w->port[0], IDS_MAX_BYTES, &ids);
-    if (!e)
-        e = read_all(w->port[1], INDEX_MAX_BYTES, &index);
-    if (!e && !next_part(&index, &place, &first))
+    sq_err e = read_all(w->port[1], INDEX_MAX_BYTES, &index);
+    if (!e && !sq_part_next(&index, &place, &first))
         e = broken(w, "index");
     if (!e)
-        e = make_header(w, &ids, &first, &text);
+        e = make_header(w, &first, &text);
     if (!e)
         e = write_header(w, &text, &n_packed);
     if (!e)
-        e = join_index(w, &index, n_packed, &tbi);
+        e = join_index(w, &index, n_packed, &joined);
     if (!e)
-        e = write_index(w, tbi);
+        e = write_index(w, joined, first.container);
     w->counts.n_sample = first.n_sample;
-    sq_tbi_free(tbi);
-    sq_buf_done(&ids);
+    sq_index_free(joined);
     sq_buf_done(&index);
     sq_buf_done(&text);
     return e;

@@ -12,9 +12,9 @@
 #include "lib/core/file.h"
 #include "lib/formats/bgzf_out.h"
 #include "lib/formats/dosage.h"
-#include "lib/formats/tbi.h"
+#include "lib/formats/index.h"
+#include "lib/formats/part.h"
 #include "worker/impute_queue.h"
-#include "worker/result.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ struct impute {
     struct impute_queue queue;
     struct sq_hmm_params params;
     struct sq_bgzf_out *body;
-    struct sq_tbi *index;
+    struct sq_index *index;
     struct sq_buf line;
     uint64_t n_site, n_typed;   /* written, of the panel and of the target alone */
     double first_line, end_line; /* the chunk: windows that begin in [first_line, end_line); infinite: no end */
@@ -186,7 +186,7 @@ static sq_err put_record(struct impute *m, int64_t pos_bp, const char *text, uin
     e = sq_bgzf_out_put(m->body, line->p, line->n);
     const char *ref = text + n_id + 1, *ref_end = memchr(ref, '\t', n_text - n_id - 1);
     if (!e)
-        e = sq_tbi_add(m->index, pos_bp - 1, pos_bp - 1 + (ref_end - ref), from, sq_bgzf_out_tell(m->body));
+        e = sq_index_add(m->index, pos_bp - 1, pos_bp - 1 + (ref_end - ref), from, sq_bgzf_out_tell(m->body));
     if (e == SQ_ERANGE)
         e = sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 2, "POS", "position %lld can't be indexed",
                        (long long)pos_bp);
@@ -418,26 +418,26 @@ static sq_err add_meta(const struct impute *m, struct sq_buf *t)
 /* head, header lines, index: docs/formats/stages.md */
 static sq_err write_index(const struct impute *m, uint64_t body_bytes)
 {
-    uint8_t head[RESULT_INDEX_HEAD_BYTES];
-    struct sq_buf meta, tbi;
+    struct sq_buf meta, index, all;
     sq_buf_init(&meta, 0);
-    sq_buf_init(&tbi, 0);
+    sq_buf_init(&index, UINT32_MAX);
+    sq_buf_init(&all, 0);
     sq_err e = add_meta(m, &meta);
     if (!e)
-        e = sq_tbi_write_part(m->index, &tbi);
-    memcpy(head, RESULT_INDEX_MAGIC, 8);
-    sq_put_le64(head + 8, m->queue.n_sample);
-    sq_put_le64(head + 16, body_bytes);
-    sq_put_le64(head + 24, meta.n);
-    sq_put_le64(head + 32, tbi.n);
+        e = sq_index_write_part(m->index, &index);
+    struct sq_part part = {.track = SQ_ROWS_RESULT,
+                           .container = SQ_ROWS_VCF,
+                           .n_sample = m->queue.n_sample,
+                           .body_bytes = body_bytes,
+                           .meta = sq_span_of(meta.p, meta.n),
+                           .index = sq_span_of(index.p, index.n)};
     if (!e)
-        e = sq_write_all(m->w->port[4], head, sizeof head);
+        e = sq_part_write(&part, &all);
     if (!e)
-        e = sq_write_all(m->w->port[4], meta.p, meta.n);
-    if (!e)
-        e = sq_write_all(m->w->port[4], tbi.p, tbi.n);
+        e = sq_write_all(m->w->port[4], all.p, all.n);
     sq_buf_done(&meta);
-    sq_buf_done(&tbi);
+    sq_buf_done(&index);
+    sq_buf_done(&all);
     return e;
 }
 
@@ -453,7 +453,7 @@ sq_err stage_impute(struct worker *w)
     if (!e)
         e = sq_bgzf_out_open(w->port[3], &m.body);
     if (!e)
-        e = sq_tbi_new(sq_genotypes_chrom(m.queue.target), &m.index);
+        e = sq_index_new(sq_genotypes_chrom(m.queue.target), &m.index);
     if (!e)
         e = go_to_chunk(&m);
     if (!e)
@@ -472,7 +472,7 @@ sq_err stage_impute(struct worker *w)
         worker_count_chrom(w, sq_genotypes_chrom(m.queue.target));
     }
     sq_bgzf_out_drop(m.body);
-    sq_tbi_free(m.index);
+    sq_index_free(m.index);
     sq_buf_done(&m.line);
     queue_close(&m.queue);
     return e;

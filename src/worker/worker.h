@@ -13,6 +13,7 @@
 
 /* work_order.flags */
 #define SQ_WORK_NO_MAP 1U /* impute without a map: 1 cM/Mb throughout */
+#define SQ_WORK_CSI 2U    /* finish: a .csi, where a .tbi would do */
 
 #define SQ_WORKER_MAX_THREADS 8U
 #define SQ_WORKER_PROGRESS_MS 250

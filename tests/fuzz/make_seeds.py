@@ -141,19 +141,20 @@ def stages():
     put("stages", "wide_map", b"\2" + b"%%\n".join((target, some, maps.replace(b"6.5", b"9999"))))
 
 
-def tbi():
-    out = b"TBI\1" + struct.pack("<8i", 1, 2, 1, 2, 0, ord("#"), 0, 3) + b"22\0"
-    out += struct.pack("<i", 3) + struct.pack("<IiQQ", 4681, 1, 0, 1 << 16) + struct.pack("<IiQQQQ", 4682, 2, 1 << 16, 2 << 16, 3 << 16, 4 << 16)
-    out += struct.pack("<IiQQQQ", 37450, 2, 0, 4 << 16, 9, 0)
-    return out + struct.pack("<iQQ", 2, 0, 1 << 16) + struct.pack("<Q", 0)
-
-
 def finish():
+    bins = struct.pack("<I", 2) + b"22" + struct.pack("<5Q", 0, 4 << 16, 9, 20000, 20001)
+    bins += struct.pack("<I", 2) + struct.pack("<IIQQ", 37449, 1, 0, 1 << 16) + struct.pack("<IIQQQQ", 37450, 2, 1 << 16, 2 << 16, 3 << 16, 4 << 16)
+    bins += struct.pack("<IIQQ", 0, 2, 0, 1 << 16)
+    names = b"sequester-ids/v1 2\nNA00001\nNA00002\n"[:-1]
     meta = b"##fileformat=VCFv4.2\n##source=sequester\n##contig=<ID=22>\n"
-    part = b"sqindex2" + struct.pack("<4Q", 2, 1000, len(meta), len(tbi())) + meta + tbi()
-    put("finish", "two", b"\n%%\n".join((b"sequester-ids/v1 2\nNA00001\nNA00002\n"[:-1], part)))
-    put("finish", "two_chunks", b"\n%%\n".join((b"sequester-ids/v1 2\nNA00001\nNA00002\n"[:-1], part + part)))
-    put("finish", "other_count", b"\n%%\n".join((b"sequester-ids/v1 3\nNA00001\nNA00002"[:-1], part)))
+
+    def part(kind, n_sample):
+        return b"sqindex3" + struct.pack("<5Q", kind, n_sample, 1000, len(meta), len(bins)) + meta + bins
+    put("finish", "two", b"\n%%\n".join((names, part(0, 2))))
+    put("finish", "two_chunks", b"\n%%\n".join((names, part(0, 2) + part(0, 2))))
+    put("finish", "other_count", b"\n%%\n".join((b"sequester-ids/v1 3\nNA00001\nNA00002", part(0, 2))))
+    put("finish", "bcf", b"\n%%\n".join((names, part(0x100, 2))))
+    put("finish", "sites", b"\n%%\n".join((b"", part(1, 0))))
 
 
 def gmap():

@@ -517,19 +517,22 @@ def check_finish_trusts_nobody():
     good = {"ids": r.out["ids"], "index": impute.out["index"]}
     equal(driver.run(WORKER, "finish", good).error, "OK", "good")
     index, ids = good["index"], good["ids"]
-    n_sample, body, n_meta, n_tbi = struct.unpack("<4Q", index[8:40])
-    meta, tbi = index[40:40 + n_meta], index[40 + n_meta:]
-    equal((n_sample, body, n_tbi), (2, len(impute.out["body"]), len(tbi)), "head of the index")
+    kind, n_sample, body, n_meta, n_bins = struct.unpack("<5Q", index[8:48])
+    meta, bins = index[48:48 + n_meta], index[48 + n_meta:]
+    equal((kind, n_sample, body, n_bins), (0, 2, len(impute.out["body"]), len(bins)), "head of the index")
+    at = 4 + 2 + 5 * 8  # of the number of bins
 
-    def made(meta=meta, tbi=tbi, n=n_sample, body=body):
-        return index[:8] + struct.pack("<4Q", n, body, len(meta), len(tbi)) + meta + tbi
+    def made(meta=meta, bins=bins, n=n_sample, body=body, kind=kind):
+        return index[:8] + struct.pack("<5Q", kind, n, body, len(meta), len(bins)) + meta + bins
     equal(made(), index, "the index taken apart and put together")
     equal(driver.run(WORKER, "finish", dict(good, index=index + index)).error, "OK", "two parts")
-    bad = [("index", b""), ("index", b"sqindex2"), ("index", index[:-1]), ("index", index + b"x"), ("index", made(n=3)), ("index", made(meta=b"")),
+    bad = [("index", b""), ("index", b"sqindex3"), ("index", index[:-1]), ("index", index + b"x"), ("index", made(n=3)), ("index", made(meta=b"")),
            ("index", made(meta=meta + b"#CHROM\tevil\n")), ("index", made(meta=meta[:-1])), ("index", made(meta=meta.replace(b"##source", b"##so\trce"))),
-           ("index", made(body=1 << 60)), ("index", made(tbi=tbi[:4] + b"\7" + tbi[5:])),
-           ("index", index + made(n=3)), ("index", index + made(meta=meta + b"##x=1\n")), ("index", index + made(tbi=tbi.replace(b"22\0", b"23\0"))),
-           ("index", made(tbi=tbi[:-1])), ("index", made(tbi=tbi + b"\0")), ("index", index[:30]), ("index", made(tbi=b"")),
+           ("index", made(body=1 << 60)), ("index", made(kind=3)), ("index", made(kind=0x200)), ("index", made(bins=bins[:at] + b"\xff" * 4 + bins[at + 4:])),
+           ("index", made(bins=bins[:at + 4] + b"\xff" * 4 + bins[at + 8:])),
+           ("index", index + made(n=3)), ("index", index + made(kind=1)), ("index", index + made(meta=meta + b"##x=1\n")),
+           ("index", index + made(bins=bins.replace(b"22", b"23", 1))),
+           ("index", made(bins=bins[:-1])), ("index", made(bins=bins + b"\0")), ("index", index[:30]), ("index", made(bins=b"")),
            ("ids", b""), ("ids", ids + b"c\n"), ("ids", ids[:-2]), ("ids", ids.replace(b"b", b"b\tc")),
            ("ids", ids.replace(b"b", b"")), ("ids", ids.replace(b"1 2", b"1 9999999999"))]
     for port, data in bad:

@@ -3,8 +3,8 @@
 #include "lib/formats/bgzf_out.h"
 #include "lib/formats/dosage.h"
 #include "lib/formats/gmap.h"
+#include "lib/formats/index.h"
 #include "lib/formats/source.h"
-#include "lib/formats/tbi.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -200,37 +200,43 @@ static void wrong_maps_are_refused_whole(void **state)
 
 static void index_shifts_and_refuses(void **state)
 {
-    struct sq_tbi *t = NULL;
-    assert_int_equal(sq_tbi_new("22", &t), SQ_OK);
-    assert_int_equal(sq_tbi_add(t, 100, 101, 0, 50), SQ_OK);
-    assert_int_equal(sq_tbi_add(t, 40000, 90000, 50, 7ULL << 16), SQ_OK);
-    assert_int_equal(sq_tbi_add(t, 39999, 40000, 7ULL << 16, 8ULL << 16), SQ_ERANGE); /* backwards */
-    assert_int_equal(sq_tbi_add(t, (1LL << 29) - 1, (1LL << 29) + 1, 0, 1), SQ_ERANGE);
-    struct sq_buf a, b;
-    struct sq_tbi *joined = NULL;
+    struct sq_index *t = NULL;
+    assert_int_equal(sq_index_new("22", &t), SQ_OK);
+    assert_int_equal(sq_index_add(t, 100, 101, 0, 50), SQ_OK);
+    assert_int_equal(sq_index_add(t, 40000, 90000, 50, 7ULL << 16), SQ_OK);
+    assert_int_equal(sq_index_add(t, 39999, 40000, 7ULL << 16, 8ULL << 16), SQ_ERANGE); /* backwards */
+    assert_int_equal(sq_index_add(t, (1LL << 32) - 1, (1LL << 32) + 1, 0, 1), SQ_ERANGE);
+    struct sq_buf part, a, b;
+    struct sq_index *joined = NULL;
+    sq_buf_init(&part, 0);
     sq_buf_init(&a, 0);
     sq_buf_init(&b, 0);
-    assert_int_equal(sq_tbi_write(t, &a), SQ_OK);
-    assert_int_equal(sq_tbi_new_like(a.p, a.n, &joined), SQ_OK);
-    assert_int_equal(sq_tbi_join(joined, a.p, a.n, 0), SQ_OK);
-    assert_int_equal(sq_tbi_write(joined, &b), SQ_OK);
-    assert_int_equal(a.n, b.n);
-    assert_memory_equal(a.p, b.p, a.n);
-    assert_int_equal(sq_tbi_join(joined, a.p, a.n, 1000), SQ_OK);
+    assert_int_equal(sq_index_write_part(t, &part), SQ_OK);
+    assert_int_equal(sq_index_new_like(part.p, part.n, &joined), SQ_OK);
+    assert_int_equal(sq_index_join(joined, part.p, part.n, 0), SQ_OK);
+    for (unsigned kind = SQ_INDEX_TBI; kind <= SQ_INDEX_CSI_BCF; kind++) {
+        a.n = b.n = 0;
+        assert_int_equal(sq_index_write(t, (enum sq_index_kind)kind, &a), SQ_OK);
+        assert_int_equal(sq_index_write(joined, (enum sq_index_kind)kind, &b), SQ_OK);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.p, b.p, a.n);
+    }
+    assert_int_equal(sq_index_join(joined, part.p, part.n, 1000), SQ_OK);
     b.n = 0;
-    assert_int_equal(sq_tbi_write(joined, &b), SQ_OK);
+    assert_int_equal(sq_index_write(joined, SQ_INDEX_CSI_BCF, &b), SQ_OK);
     assert_true(b.n > a.n);
-    assert_int_equal(sq_tbi_join(joined, a.p, a.n, UINT64_MAX), SQ_EFORMAT);
-    for (size_t n = 0; n < a.n; n++) { /* every cut is noticed, and nothing behind the cut is touched */
+    assert_int_equal(sq_index_join(joined, part.p, part.n, UINT64_MAX), SQ_EFORMAT);
+    for (size_t n = 0; n < part.n; n++) { /* every cut is noticed, and nothing behind the cut is touched */
         uint8_t *cut = malloc(n + 1);
-        memcpy(cut, a.p, n);
-        assert_int_equal(sq_tbi_join(joined, cut, n, 1), SQ_EFORMAT);
+        memcpy(cut, part.p, n);
+        assert_int_equal(sq_index_join(joined, cut, n, 1), SQ_EFORMAT);
         free(cut);
     }
-    sq_tbi_free(joined);
+    sq_index_free(joined);
+    sq_buf_done(&part);
     sq_buf_done(&a);
     sq_buf_done(&b);
-    sq_tbi_free(t);
+    sq_index_free(t);
 }
 
 static void bgzf_reads_back(void **state)
