@@ -9,7 +9,7 @@
  *      (Browning, Zhou & Browning, AJHG 103:338, 2018), but a row that changes its haplotype forgets (states.c);
  *   4. forward-backward over clusters of typed sites; of the posterior the part above a cut is kept (hmm.c);
  *   5. at untyped sites the posterior is interpolated linearly in cM (Browning & Browning, AJHG 98:116, 2016), 64 rows of the panel
- *      at a time, by the patterns that haplotypes carry there (dosage.c).
+ *      at a time, by the patterns that haplotypes carry there (interpolate.c).
  * The recombination scale is the one that makes the typed sites of a few targets likeliest (fit.c).
  *
  * What it may touch: memory. It opens nothing, knows no file format, no sample and no chromosome name.

@@ -76,6 +76,19 @@ struct sq_kernels {
      */
     uint32_t (*above)(const float *post, uint32_t n, float cut, uint32_t *out_index, float *out_value);
 
+    /** Sum of x[i] over the i whose bit is set. @x [pad(n)], zeros in the padding; @bits [words(n)]. */
+    float (*masked_sum)(const float *x, uint32_t n, const uint64_t *bits);
+
+    /**
+     * Weights of patterns, spread over the 64 rows that they tell of:
+     * sum[s] += of_left[s] * (left[i] added up over the i with bit s of pattern[i]) + of_right[s] * (the same of right[i]).
+     * @pattern, @left, @right  [n]. Whole numbers; who calls sees to it that nothing exceeds 32 bits.
+     * @of_left, @of_right      [64].
+     * @sum                     [64] in/out.
+     */
+    void (*spread)(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                   const uint32_t *of_right, uint32_t *sum);
+
     /** Transpose of 64 x 64 bits in place: bit j of word i changes places with bit i of word j. */
     void (*transpose)(uint64_t a[64]);
 

@@ -317,6 +317,47 @@ INLINE uint64_t sum_of(__m256i four)
 }
 
 /* Squares of two numbers are at most 2,000,000: 1,000 of them fit 32 bits. */
+static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+{
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (size_t base = 0; base < n; base += 32) {
+        const __m256i word = _mm256_set1_epi32((int)(uint32_t)(bits[base / 64] >> (base % 64)));
+        for (unsigned q = 0; q < 4; q++)
+            sum[q] = _mm256_add_ps(sum[q], _mm256_and_ps(choose(table_of_masks(), word, q), _mm256_loadu_ps(x + base + q * V)));
+    }
+    return lane_sum(sum);
+}
+
+/* 32 of the 64 rows. */
+INLINE void spread_32(const uint64_t *pattern, unsigned shift, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                      const uint32_t *of_right, uint32_t *sum)
+{
+    __m256i l[4], r[4];
+    for (unsigned q = 0; q < 4; q++)
+        l[q] = r[q] = _mm256_setzero_si256();
+    for (uint32_t i = 0; i < n; i++) {
+        const __m256i word = _mm256_set1_epi32((int)(uint32_t)(pattern[i] >> shift));
+        const __m256i a = _mm256_set1_epi32((int)left[i]), b = _mm256_set1_epi32((int)right[i]);
+        for (unsigned q = 0; q < 4; q++) {
+            const __m256i mask = _mm256_castps_si256(choose(table_of_masks(), word, q));
+            l[q] = _mm256_add_epi32(l[q], _mm256_and_si256(mask, a));
+            r[q] = _mm256_add_epi32(r[q], _mm256_and_si256(mask, b));
+        }
+    }
+    for (unsigned q = 0; q < 4; q++) {
+        __m256i v = _mm256_add_epi32(_mm256_mullo_epi32(l[q], _mm256_loadu_si256((const void *)(of_left + q * V))),
+                                     _mm256_mullo_epi32(r[q], _mm256_loadu_si256((const void *)(of_right + q * V))));
+        _mm256_storeu_si256((void *)(sum + q * V), _mm256_add_epi32(_mm256_loadu_si256((const void *)(sum + q * V)), v));
+    }
+}
+
+static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                   const uint32_t *of_right, uint32_t *sum)
+{
+    spread_32(pattern, 0, left, right, n, of_left, of_right, sum);
+    spread_32(pattern, 32, left, right, n, of_left + 32, of_right + 32, sum + 32);
+}
+
 static void row_sums(const uint16_t *x, size_t n, uint64_t *out_sum, uint64_t *out_square)
 {
     __m256i sum = _mm256_setzero_si256(), square = sum;
@@ -404,5 +445,7 @@ const struct sq_kernels sq_kernels_avx2 = {
     .partition16 = partition16,
     .milli = milli,
     .row_sums = row_sums,
+    .masked_sum = masked_sum,
+    .spread = spread,
     .class_bits = class_bits,
 };

@@ -266,6 +266,35 @@ static void milli(const float *x, size_t n, uint16_t *out)
 }
 
 /* Squares of two numbers are at most 2,000,000: 1,000 of them fit 32 bits. */
+static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+{
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (size_t base = 0; base < n; base += 64)
+        for (unsigned q = 0; q < 4; q++)
+            sum[q % 2] = _mm512_mask_add_ps(sum[q % 2], mask_of(bits[base / 64], q), sum[q % 2], _mm512_loadu_ps(x + base + q * V));
+    return lane_sum(sum[0], sum[1]);
+}
+
+static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                   const uint32_t *of_right, uint32_t *sum)
+{
+    __m512i l[4], r[4];
+    for (unsigned q = 0; q < 4; q++)
+        l[q] = r[q] = _mm512_setzero_si512();
+    for (uint32_t i = 0; i < n; i++) {
+        const __m512i a = _mm512_set1_epi32((int)left[i]), b = _mm512_set1_epi32((int)right[i]);
+        for (unsigned q = 0; q < 4; q++) {
+            l[q] = _mm512_mask_add_epi32(l[q], mask_of(pattern[i], q), l[q], a);
+            r[q] = _mm512_mask_add_epi32(r[q], mask_of(pattern[i], q), r[q], b);
+        }
+    }
+    for (unsigned q = 0; q < 4; q++) {
+        __m512i v = _mm512_add_epi32(_mm512_mullo_epi32(l[q], _mm512_loadu_si512(of_left + q * V)),
+                                     _mm512_mullo_epi32(r[q], _mm512_loadu_si512(of_right + q * V)));
+        _mm512_storeu_si512(sum + q * V, _mm512_add_epi32(_mm512_loadu_si512(sum + q * V), v));
+    }
+}
+
 static void row_sums(const uint16_t *x, size_t n, uint64_t *out_sum, uint64_t *out_square)
 {
     __m512i sum = _mm512_setzero_si512(), square = sum; /* eight of 64 bits */
@@ -333,5 +362,7 @@ const struct sq_kernels sq_kernels_avx512 = {
     .partition16 = partition16,
     .milli = milli,
     .row_sums = row_sums,
+    .masked_sum = masked_sum,
+    .spread = spread,
     .class_bits = class_bits,
 };

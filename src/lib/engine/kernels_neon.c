@@ -198,6 +198,46 @@ static void milli(const float *x, size_t n, uint16_t *out)
 }
 
 /* A lane gets two squares, at most 2,000,000, each time: 1,000 times fit 32 bits. */
+static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+{
+    float32x4_t sum[8];
+    for (unsigned q = 0; q < 8; q++)
+        sum[q] = vdupq_n_f32(0);
+    for (size_t base = 0; base < n; base += 32) {
+        const uint32x4_t word = vdupq_n_u32((uint32_t)(bits[base / 64] >> (base % 64)));
+        for (unsigned q = 0; q < 8; q++)
+            sum[q] = vaddq_f32(sum[q], keep(vld1q_f32(x + base + q * V), mask_of(word, q)));
+    }
+    return lane_sum(sum);
+}
+
+/* 32 of the 64 rows. */
+INLINE void spread_32(const uint64_t *pattern, unsigned shift, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                      const uint32_t *of_right, uint32_t *sum)
+{
+    uint32x4_t l[8], r[8];
+    for (unsigned q = 0; q < 8; q++)
+        l[q] = r[q] = vdupq_n_u32(0);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32x4_t word = vdupq_n_u32((uint32_t)(pattern[i] >> shift)), a = vdupq_n_u32(left[i]), b = vdupq_n_u32(right[i]);
+        for (unsigned q = 0; q < 8; q++) {
+            l[q] = vaddq_u32(l[q], vandq_u32(mask_of(word, q), a));
+            r[q] = vaddq_u32(r[q], vandq_u32(mask_of(word, q), b));
+        }
+    }
+    for (unsigned q = 0; q < 8; q++) {
+        uint32x4_t v = vmlaq_u32(vld1q_u32(sum + q * V), l[q], vld1q_u32(of_left + q * V));
+        vst1q_u32(sum + q * V, vmlaq_u32(v, r[q], vld1q_u32(of_right + q * V)));
+    }
+}
+
+static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                   const uint32_t *of_right, uint32_t *sum)
+{
+    spread_32(pattern, 0, left, right, n, of_left, of_right, sum);
+    spread_32(pattern, 32, left, right, n, of_left + 32, of_right + 32, sum + 32);
+}
+
 static void row_sums(const uint16_t *x, size_t n, uint64_t *out_sum, uint64_t *out_square)
 {
     uint64_t sum = 0, square = 0;
@@ -265,5 +305,7 @@ const struct sq_kernels sq_kernels_neon = {
     .partition16 = partition16,
     .milli = milli,
     .row_sums = row_sums,
+    .masked_sum = masked_sum,
+    .spread = spread,
     .class_bits = class_bits,
 };

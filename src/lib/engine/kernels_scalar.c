@@ -144,6 +144,29 @@ static void milli(const float *x, size_t n, uint16_t *out)
     }
 }
 
+static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+{
+    float lane[KERNEL_LANES] = {0};
+    for (size_t base = 0; base < n; base += 64)
+        for (unsigned j = 0; j < 64; j++)
+            lane[j % KERNEL_LANES] += bits[base / 64] >> j & 1 ? x[base + j] : 0;
+    return lane_sum(lane);
+}
+
+static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,
+                   const uint32_t *of_right, uint32_t *sum)
+{
+    uint32_t l[64] = {0}, r[64] = {0};
+    for (uint32_t i = 0; i < n; i++)
+        for (uint64_t z = pattern[i]; z; z &= z - 1) {
+            unsigned s = (unsigned)__builtin_ctzll(z);
+            l[s] += left[i];
+            r[s] += right[i];
+        }
+    for (unsigned s = 0; s < 64; s++)
+        sum[s] += of_left[s] * l[s] + of_right[s] * r[s];
+}
+
 static void row_sums(const uint16_t *x, size_t n, uint64_t *out_sum, uint64_t *out_square)
 {
     uint64_t sum = 0, square = 0;
@@ -175,5 +198,7 @@ const struct sq_kernels sq_kernels_scalar = {
     .partition16 = partition16,
     .milli = milli,
     .row_sums = row_sums,
+    .masked_sum = masked_sum,
+    .spread = spread,
     .class_bits = class_bits,
 };

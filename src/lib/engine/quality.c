@@ -1,3 +1,4 @@
+#include "lib/engine/engine_internal.h"
 #include "lib/engine/plain.h"
 
 struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n)
@@ -17,4 +18,9 @@ struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n)
                                               : var / expected;
     }
     return q;
+}
+
+float quality_r2(const uint16_t *milli, size_t n)
+{
+    return (float)sq_quality_of(milli, n).r2;
 }

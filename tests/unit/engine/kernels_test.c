@@ -334,6 +334,56 @@ static void try_rows(const struct sq_kernels *k, uint32_t n, size_t skew)
     free(milli.base);
 }
 
+static void try_masked_sum(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    size_t pad = sq_kernel_pad(n);
+    struct array x = array_new(pad, 4, skew), bits = array_new(sq_kernel_words(n), 8, skew);
+    float *xv = x.at, lane[32] = {0};
+    uint64_t *bv = bits.at;
+    memset(xv, 0, pad * 4);
+    for (uint32_t i = 0; i < n; i++)
+        xv[i] = draw() % 8 ? unit() : number();
+    for (size_t i = 0; i < sq_kernel_words(n); i++)
+        bv[i] = word();
+    for (uint32_t i = 0; i < n; i++)
+        lane[i % 32] += bit(bv, i) ? xv[i] : 0;
+    for (unsigned step = 16; step; step /= 2)
+        for (unsigned j = 0; j < step; j++)
+            lane[j] += lane[j + step];
+    float got = k->masked_sum(xv, n, bv);
+    check(got == lane[0] || (isnan(got) && isnan(lane[0])), "masked_sum");
+    digest_add(&got, 4);
+    free(x.base);
+    free(bits.base);
+}
+
+static void try_spread(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    struct array pattern = array_new(n, 8, skew), left = array_new(n, 4, skew), right = array_new(n, 4, skew), sum = array_new(64, 4, skew);
+    uint64_t *pv = pattern.at;
+    uint32_t *lv = left.at, *rv = right.at, *sv = sum.at, of_left[64], of_right[64], want[64];
+    for (unsigned s = 0; s < 64; s++) {
+        of_left[s] = (uint32_t)(draw() % 1025);
+        of_right[s] = 1024 - of_left[s];
+        want[s] = sv[s] = (uint32_t)(draw() % 1000);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        pv[i] = word();
+        lv[i] = (uint32_t)(draw() % 65536) / n;
+        rv[i] = (uint32_t)(draw() % 65536) / n;
+        for (unsigned s = 0; s < 64; s++)
+            want[s] += pv[i] >> s & 1 ? of_left[s] * lv[i] + of_right[s] * rv[i] : 0;
+    }
+    k->spread(pv, lv, rv, n, of_left, of_right, sv);
+    check(same(sv, want, sizeof want), "spread");
+    untouched(&sum, 64, 4, "spread: behind the sums");
+    digest_add(sv, 256);
+    free(pattern.base);
+    free(left.base);
+    free(right.base);
+    free(sum.base);
+}
+
 static void try_class_bits(const struct sq_kernels *k, uint32_t n, size_t skew)
 {
     static const uint32_t sizes[] = {1, 2, 63, 64, 65, 128, 255, 256, 257, 400, 511, 512, 513, 1000, 1024, 1025, 5000, 65535, 65536};
@@ -384,6 +434,8 @@ static void at_shape(const struct sq_kernels *k, uint32_t n, size_t skew)
     try_partition(k, n, 4, skew);
     try_partition(k, n, 2, skew);
     try_rows(k, n, skew);
+    try_masked_sum(k, n, skew);
+    try_spread(k, n, skew);
     try_class_bits(k, n, skew);
 }
 

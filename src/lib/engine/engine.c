@@ -1,0 +1,335 @@
+/*
+ * One window, from its typed sites to its dosages. Targets go through the model in batches, so that memory doesn't grow with the cohort, and
+ * the window's pieces are done in spans for which the posteriors of all targets fit. A piece is what a segment of the panel has in the
+ * window. Neither batches nor spans show in the result.
+ */
+#include "lib/engine/engine_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_STATES 2048U
+#define DEFAULT_NEIGHBOURS 32U
+#define DEFAULT_CUT 1e-3
+#define DEFAULT_MEMORY ((size_t)1 << 30)
+#define STEP_CM 0.1
+#define BATCH_TARGETS 1024U
+#define GUESSED_KEPT 40U /* posteriors a cluster and target: for cutting spans alone */
+
+struct piece {
+    uint32_t segment, from_site, to_site;
+};
+
+struct run {
+    const struct sq_engine_window *w;
+    struct sq_engine_params p;
+    const struct sq_engine_sink *sink;
+    struct sq_engine_report *report;
+    struct crew crew;
+    struct typed y;
+    struct neighbours near;
+    struct hmm_rates rates;
+    struct posterior *target; /* [n_target] */
+    uint16_t *left_out;       /* [n_marker][n_target] or NULL */
+    struct piece *piece;
+    uint32_t n_piece;
+    /* the present pass */
+    uint32_t first_target, n_batch, from_cluster, to_cluster, from_piece, to_piece;
+    atomic_uint next, n_done;
+    uint64_t done_before, n_all; /* progress: targets modelled, and rows */
+    double cpu_states[SQ_ENGINE_MAX_THREADS], cpu_sink[SQ_ENGINE_MAX_THREADS];
+    _Atomic uint64_t n_row, n_kept;
+};
+
+static sq_err tell(struct run *r, uint64_t n)
+{
+    return r->sink->progress ? r->sink->progress(r->sink->ctx, r->done_before + n, r->n_all) : SQ_OK;
+}
+
+/* ---- the model, a batch of targets --------------------------------------------------------------------------------- */
+
+static sq_err one_target(struct run *r, struct states *s, struct hmm *m, uint32_t in_batch, unsigned thread)
+{
+    uint32_t t = r->first_target + in_batch;
+    double before = crew_cpu_now();
+    sq_err e = states_choose(s, &r->y, &r->near, t, in_batch, r->p.n_neighbour);
+    r->cpu_states[thread] += crew_cpu_now() - before;
+    if (!e)
+        e = hmm_run(m, &r->y, s, &r->rates, t, r->from_cluster, r->to_cluster, r->left_out ? r->left_out + t : NULL,
+                    r->w->n_target, &r->target[t]);
+    if (e)
+        return e;
+    atomic_fetch_add(&r->n_row, s->n_row);
+    atomic_fetch_add(&r->n_kept, r->target[t].start[r->y.n_cluster]);
+    return SQ_OK;
+}
+
+static sq_err model_targets(void *ctx, unsigned thread)
+{
+    struct run *r = ctx;
+    struct states s = {0};
+    struct hmm m = {0};
+    sq_err e = states_init(&s, &r->y, r->p.n_state, r->p.n_neighbour);
+    if (!e)
+        e = hmm_init(&m, &r->y, r->p.n_state);
+    for (uint32_t i; !e && !crew_is_stopped(&r->crew) && (i = atomic_fetch_add(&r->next, 1)) < r->n_batch;) {
+        e = one_target(r, &s, &m, i, thread);
+        uint32_t n_done = atomic_fetch_add(&r->n_done, 1) + 1;
+        if (!e && !thread)
+            e = tell(r, n_done);
+    }
+    states_free(&s);
+    hmm_free(&m);
+    return e;
+}
+
+static sq_err model_batch(struct run *r, uint32_t first, uint32_t n)
+{
+    struct sq_engine_report *o = r->report;
+    sq_err e = neighbours_find(&r->near, &r->y, first, n, &r->crew, r->p.n_thread);
+    o->cpu_sweep += r->crew.cpu;
+    if (!e && (!r->rates.scale || !r->rates.mismatch)) {
+        e = fit_rates(&r->y, &r->near, &r->p, &r->crew, &r->rates);
+        o->cpu_fit += r->crew.cpu;
+    }
+    r->first_target = first;
+    r->n_batch = n;
+    atomic_store(&r->next, 0);
+    if (!e)
+        e = crew_run(&r->crew, r->p.n_thread, model_targets, r);
+    o->cpu_hmm += r->crew.cpu;
+    return e;
+}
+
+/* ---- dosages, a span of pieces ---------------------------------------------------------------------------------------- */
+
+static sq_err put_block(struct run *r, struct dosage *d, uint32_t piece, void *cursor, const struct sq_engine_block *b, uint32_t *cluster,
+                        uint32_t *marker, unsigned thread)
+{
+    const struct piece *p = &r->piece[piece];
+    uint32_t from = p->from_site > b->first_site ? p->from_site - b->first_site : 0;
+    uint32_t to = p->to_site - b->first_site < b->n_site ? p->to_site - b->first_site : b->n_site;
+    struct sq_engine_row row[64];
+    if (r->y.n_marker)
+        dosage_block(d, &r->y, r->target, b, from, to, cluster);
+    else
+        dosage_frequency(d, r->w->panel->n_hap, b, from, to);
+    for (uint32_t s = from; s < to; s++) {
+        const uint16_t *milli = d->milli + (size_t)(s - from) * d->n_target;
+        while (*marker < r->y.n_marker && r->w->typed[*marker].site < b->first_site + s)
+            ++*marker;
+        bool is_typed = *marker < r->y.n_marker && r->w->typed[*marker].site == b->first_site + s;
+        row[s - from] = (struct sq_engine_row){
+            .r2 = quality_r2(milli, d->n_target),
+            .left_out = is_typed && r->left_out ? r->left_out + (size_t)*marker * d->n_target : NULL};
+    }
+    double before = crew_cpu_now();
+    sq_err e = r->sink->put(r->sink->ctx, piece, cursor, b, from, to, d->milli, row);
+    r->cpu_sink[thread] += crew_cpu_now() - before;
+    return e;
+}
+
+static sq_err one_piece(struct run *r, struct dosage *d, uint32_t piece, unsigned thread)
+{
+    const struct piece *p = &r->piece[piece];
+    const struct sq_engine_panel *panel = r->w->panel;
+    void *cursor = NULL;
+    uint32_t site = panel->segment[p->segment].first_site, cluster = 0, marker = 0;
+    sq_err e = panel->open(panel->ctx, p->segment, &cursor);
+    while (!e && site < p->to_site && !crew_is_stopped(&r->crew)) {
+        struct sq_engine_block b;
+        bool has = false;
+        e = panel->next(cursor, p->from_site - site < 64 || site >= p->from_site, &b, &has);
+        if (!e && !has)
+            e = sq_fail(SQ_EINTERNAL);
+        if (e)
+            break;
+        site = b.first_site + b.n_site;
+        if (site > p->from_site)
+            e = put_block(r, d, piece, cursor, &b, &cluster, &marker, thread);
+    }
+    if (!e && !crew_is_stopped(&r->crew))
+        e = r->sink->piece_end(r->sink->ctx, piece);
+    if (cursor)
+        panel->close(cursor);
+    return e;
+}
+
+static sq_err write_pieces(void *ctx, unsigned thread)
+{
+    struct run *r = ctx;
+    struct dosage d = {0};
+    sq_err e = dosage_init(&d, r->w->n_target);
+    for (uint32_t i; !e && !crew_is_stopped(&r->crew) && (i = r->from_piece + atomic_fetch_add(&r->next, 1)) < r->to_piece;) {
+        e = one_piece(r, &d, i, thread);
+        uint32_t n_done = atomic_fetch_add(&r->n_done, r->piece[i].to_site - r->piece[i].from_site) + r->piece[i].to_site - r->piece[i].from_site;
+        if (!e && !thread)
+            e = tell(r, n_done);
+    }
+    dosage_free(&d);
+    return e;
+}
+
+/* ---- the window -------------------------------------------------------------------------------------------------------- */
+
+static sq_err window_check(const struct sq_engine_window *w, const struct sq_engine_params *p)
+{
+    const struct sq_engine_panel *panel = w->panel;
+    if (!panel->n_hap || panel->n_hap > SQ_ENGINE_MAX_HAP || !w->n_target || p->n_thread < 1 || p->n_thread > SQ_ENGINE_MAX_THREADS)
+        return sq_fail(SQ_ERANGE);
+    if (w->from_site > w->to_site || w->to_site > panel->n_site || p->n_state > SQ_ENGINE_MAX_STATES || !(p->scale >= 0) ||
+        !(p->mismatch >= 0) || !(p->mismatch < 0.5))
+        return sq_fail(SQ_ERANGE);
+    for (uint32_t k = 0; k < w->n_typed; k++)
+        if (w->typed[k].site >= panel->n_site || (k && w->typed[k].site <= w->typed[k - 1].site))
+            return sq_fail(SQ_ERANGE);
+    return SQ_OK;
+}
+
+static sq_err find_pieces(struct run *r)
+{
+    const struct sq_engine_panel *panel = r->w->panel;
+    r->piece = malloc((panel->n_segment + 1) * sizeof *r->piece);
+    if (!r->piece)
+        return sq_fail(SQ_ENOMEM);
+    for (uint32_t i = 0; i < panel->n_segment; i++) {
+        uint32_t from = panel->segment[i].first_site, to = from + panel->segment[i].n_site;
+        from = from > r->w->from_site ? from : r->w->from_site;
+        to = to < r->w->to_site ? to : r->w->to_site;
+        if (from < to)
+            r->piece[r->n_piece++] = (struct piece){i, from, to};
+    }
+    return SQ_OK;
+}
+
+/* Clusters whose posteriors the rows [from, to) may need: one of them beyond either end. By rows, since cM of rows aren't known here. */
+static void clusters_of(const struct run *r, uint32_t from, uint32_t to, uint32_t *out_from, uint32_t *out_to)
+{
+    const struct typed *y = &r->y;
+    uint32_t first = 0, last = y->n_cluster - 1;
+    while (first + 1 < y->n_cluster && r->w->typed[y->cluster_first[first + 1]].site < from)
+        first++;
+    while (last > 0 && r->w->typed[y->cluster_first[last] - 1].site >= to)
+        last--;
+    *out_from = first ? first - 1 : 0;
+    *out_to = last + 1 < y->n_cluster ? last + 1 : last;
+}
+
+/* The pieces from @first on whose posteriors fit into the memory; at least one. */
+static uint32_t span_end(const struct run *r, uint32_t first)
+{
+    size_t each = (size_t)GUESSED_KEPT * 2 * sizeof(uint16_t) * r->w->n_target;
+    uint32_t end = first + 1, from, to;
+    for (; end < r->n_piece; end++) {
+        clusters_of(r, r->piece[first].from_site, r->piece[end].to_site, &from, &to);
+        if ((to - from + 1) * each > r->p.memory)
+            break;
+    }
+    return end;
+}
+
+static void drop_posteriors(struct run *r)
+{
+    for (uint32_t t = 0; t < r->w->n_target; t++)
+        posterior_free(&r->target[t]);
+}
+
+static sq_err run_span(struct run *r, uint32_t from_piece, uint32_t to_piece)
+{
+    sq_err e = SQ_OK;
+    if (r->y.n_marker)
+        clusters_of(r, r->piece[from_piece].from_site, r->piece[to_piece - 1].to_site, &r->from_cluster, &r->to_cluster);
+    for (uint32_t t = 0; r->y.n_marker && t < r->w->n_target && !e; t += BATCH_TARGETS) {
+        uint32_t n = r->w->n_target - t < BATCH_TARGETS ? r->w->n_target - t : BATCH_TARGETS;
+        atomic_store(&r->n_done, 0);
+        e = model_batch(r, t, n);
+        r->done_before += n;
+    }
+    r->from_piece = from_piece;
+    r->to_piece = to_piece;
+    atomic_store(&r->next, 0);
+    atomic_store(&r->n_done, 0);
+    if (!e)
+        e = crew_run(&r->crew, r->p.n_thread, write_pieces, r);
+    r->report->cpu_dosage += r->crew.cpu;
+    r->done_before += r->piece[to_piece - 1].to_site - r->piece[from_piece].from_site;
+    drop_posteriors(r);
+    return e;
+}
+
+static sq_err run_window(struct run *r)
+{
+    const struct sq_engine_window *w = r->w;
+    uint32_t n_batch = w->n_target < BATCH_TARGETS ? w->n_target : BATCH_TARGETS;
+    sq_err e = find_pieces(r);
+    if (!e)
+        e = typed_build(&r->y, w, &r->crew, r->p.n_thread);
+    r->report->cpu_typed = r->crew.cpu;
+    if (!e && w->n_typed)
+        e = neighbours_init(&r->near, &r->y, STEP_CM, r->p.n_neighbour, n_batch);
+    r->target = calloc(w->n_target, sizeof *r->target);
+    if (w->n_typed && !r->p.no_leave_one_out)
+        r->left_out = malloc((size_t)w->n_typed * w->n_target * sizeof *r->left_out);
+    if (!e && (!r->target || (w->n_typed && !r->p.no_leave_one_out && !r->left_out)))
+        e = sq_fail(SQ_ENOMEM);
+    uint32_t n_span = 0;
+    for (uint32_t i = 0; !e && i < r->n_piece; i = span_end(r, i))
+        n_span++;
+    r->n_all = (uint64_t)n_span * (w->n_typed ? w->n_target : 0) + (w->to_site - w->from_site);
+    for (uint32_t i = 0, end; !e && i < r->n_piece; i = end) {
+        end = span_end(r, i);
+        e = run_span(r, i, end);
+    }
+    return e;
+}
+
+static void fill_report(struct run *r)
+{
+    struct sq_engine_report *o = r->report;
+    double n = r->w->n_target, states = 0, sink = 0;
+    for (unsigned i = 0; i < SQ_ENGINE_MAX_THREADS; i++) {
+        states += r->cpu_states[i];
+        sink += r->cpu_sink[i];
+    }
+    o->scale = r->rates.scale;
+    o->mismatch = r->rates.mismatch;
+    o->n_cluster = r->y.n_cluster;
+    o->mean_states = (double)r->n_row / n;
+    o->mean_kept = r->y.n_cluster ? (double)r->n_kept / n / r->y.n_cluster : 0;
+    o->cpu_states = states;
+    o->cpu_hmm -= states;
+    o->cpu_sink = sink;
+    o->cpu_dosage -= sink;
+}
+
+sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_engine_params *params, const struct sq_engine_sink *sink,
+                        struct sq_engine_report *report)
+{
+    struct sq_engine_report mine = {0};
+    sq_err e = window_check(window, params);
+    if (e)
+        return e;
+    struct run *r = calloc(1, sizeof *r);
+    if (!r)
+        return sq_fail(SQ_ENOMEM);
+    r->w = window;
+    r->p = *params;
+    r->sink = sink;
+    r->report = report ? report : &mine;
+    *r->report = mine;
+    r->p.n_state = params->n_state ? params->n_state : DEFAULT_STATES;
+    r->p.n_neighbour = params->n_neighbour ? params->n_neighbour : DEFAULT_NEIGHBOURS;
+    r->p.memory = params->memory ? params->memory : DEFAULT_MEMORY;
+    r->rates = (struct hmm_rates){.scale = params->scale, .mismatch = params->mismatch, .cut = params->cut > 0 ? params->cut : DEFAULT_CUT};
+    e = run_window(r);
+    fill_report(r);
+    drop_posteriors(r);
+    typed_free(&r->y);
+    neighbours_free(&r->near);
+    free(r->left_out);
+    free(r->target);
+    free(r->piece);
+    free(r);
+    return e;
+}

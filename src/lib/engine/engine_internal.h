@@ -1,0 +1,156 @@
+/* engine_internal - the passes of the imputation, for engine's own files. Not for other rooms. */
+#ifndef SQ_ENGINE_INTERNAL_H
+#define SQ_ENGINE_INTERNAL_H
+
+#include "lib/engine/engine.h"
+#include "lib/engine/kernels.h"
+
+#include <stdatomic.h>
+
+/* ---- crew.c: a few threads for one pass ------------------------------------------------------------------------- */
+
+/** Work of one thread, numbered from 0 (the caller's). What it returns first stops the others where they look. */
+struct crew {
+    unsigned n_thread;
+    atomic_int failed; /* sq_err of the first failure */
+    double cpu;        /* seconds of all threads together, of the last run */
+};
+typedef sq_err (*crew_work)(void *ctx, unsigned thread);
+sq_err crew_run(struct crew *c, unsigned n_thread, crew_work work, void *ctx) SQ_MUST_CHECK;
+static inline bool crew_is_stopped(struct crew *c)
+{
+    return atomic_load_explicit(&c->failed, memory_order_relaxed) != SQ_OK;
+}
+double crew_cpu_now(void); /* CPU seconds of the calling thread */
+
+/* ---- typed.c: the typed sites of a window ------------------------------------------------------------------------ */
+
+#define CLUSTER_CM 0.002 /* typed sites nearer than this are one step of the model */
+
+/* Typed sites are markers, 0..n_marker-1; alleles are bits: 1 = ALT. */
+struct typed {
+    uint32_t n_hap, n_target, n_marker, n_cluster;
+    size_t hap_words, marker_words;
+    double *cm;              /* [n_marker] */
+    uint64_t *by_marker;     /* [n_marker][hap_words] */
+    uint64_t *by_hap;        /* [n_hap][marker_words] */
+    uint64_t *target;        /* [n_target][marker_words]; 0 where missing */
+    uint64_t *missing;       /* [n_target][marker_words] */
+    uint32_t *cluster_first; /* [n_cluster + 1] markers */
+    uint32_t *cluster_of;    /* [n_marker] */
+    double *cluster_cm;      /* [n_cluster] where its posterior holds: the middle of its markers */
+};
+sq_err typed_build(struct typed *y, const struct sq_engine_window *w, struct crew *crew, unsigned n_thread) SQ_MUST_CHECK;
+void typed_free(struct typed *y);
+
+/* ---- sweep.c: neighbours in positional Burrows-Wheeler order ------------------------------------------------------ */
+
+#define NOBODY UINT32_MAX
+
+/* Places are markers about step_cm apart. At each, of each target of the batch, n_each haplotypes above it in the order and
+ * as many below, nearest first: [2 ways][n_place][n_target][2][n_each]. Way 0: by what lies at and before the place; 1: at and behind. */
+struct neighbours {
+    uint32_t n_place, n_target, n_each, first_target;
+    uint32_t *place; /* [n_place] markers */
+    uint32_t *of;
+};
+sq_err neighbours_init(struct neighbours *n, const struct typed *y, double step_cm, uint32_t n_each, uint32_t n_target) SQ_MUST_CHECK;
+void neighbours_free(struct neighbours *n);
+/** neighbours_find - fill @n for targets first .. first+count-1 (count <= the n_target of init). */
+sq_err neighbours_find(struct neighbours *n, const struct typed *y, uint32_t first, uint32_t count, struct crew *crew,
+                       unsigned n_thread) SQ_MUST_CHECK;
+static inline const uint32_t *neighbours_at(const struct neighbours *n, unsigned way, uint32_t place, uint32_t target, unsigned side)
+{
+    return n->of + ((((size_t)way * n->n_place + place) * n->n_target + target) * 2 + side) * n->n_each;
+}
+
+/* ---- states.c: the rows of states of one target --------------------------------------------------------------------- */
+
+/* A stretch of clusters, first..last, in which a row is a haplotype. */
+struct stretch {
+    uint32_t hap, first, last;
+    uint32_t row, before; /* the stretch before it in its row, or NOBODY */
+};
+
+/* One thread's; used for one target after another. */
+struct states {
+    uint32_t n_row, n_stretch, n_cluster;
+    size_t row_words;
+    struct stretch *stretch;  /* [n_stretch] ascending by first */
+    uint32_t *last_of_row;    /* [n_row] its last stretch */
+    uint32_t *change_first;   /* [n_cluster + 2] into change: stretches, not the first of their row, that begin at a cluster */
+    uint32_t *change;
+    uint64_t *alt;            /* [n_marker][row_words] bit: the row carries ALT */
+    uint64_t *match;          /* [n_cluster][row_words] bit: the row agrees with the target at all markers of the cluster */
+    struct states_work *work; /* states.c's own */
+};
+sq_err states_init(struct states *s, const struct typed *y, uint32_t n_row, uint32_t n_each) SQ_MUST_CHECK;
+void states_free(struct states *s);
+/** states_choose - rows for @target (of the window), which is number @in_batch of @n. */
+sq_err states_choose(struct states *s, const struct typed *y, const struct neighbours *n, uint32_t target, uint32_t in_batch,
+                     uint32_t n_neighbour) SQ_MUST_CHECK;
+
+/* ---- hmm.c: forward and backward -------------------------------------------------------------------------------------- */
+
+/* What is kept of a target's posteriors: haplotypes by stretch, weights that add up to WEIGHT_FULL at each cluster. */
+#define WEIGHT_FULL 65535U
+struct posterior {
+    uint32_t *start;     /* [n_cluster + 1] into the next two; of the clusters that were asked for, else empty */
+    uint16_t *stretch;
+    uint16_t *weight;
+    uint32_t *hap;       /* [n_stretch] */
+};
+void posterior_free(struct posterior *p);
+
+struct hmm_rates {
+    double scale, mismatch, cut;
+};
+
+/* One thread's scratch. */
+struct hmm {
+    float *x, *b, *post, *value;
+    uint32_t *index, *at_stretch;
+    uint64_t *once, *twice; /* [words of rows] */
+    uint16_t *saved;        /* [n_cluster][padded rows] */
+    uint32_t *kept_start;
+    uint16_t *kept_stretch, *kept_weight;
+    size_t kept_cap;
+};
+sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row) SQ_MUST_CHECK;
+void hmm_free(struct hmm *m);
+/** hmm_likelihood - log P(typed alleles of the target | states), by a forward pass alone. */
+double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r);
+/** hmm_run - posteriors of clusters [from, to] of @target; @left_out (may be NULL) [n_marker], a thousandth each, @stride apart. */
+sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t target,
+               uint32_t from, uint32_t to, uint16_t *left_out, size_t stride, struct posterior *out) SQ_MUST_CHECK;
+
+/* ---- fit.c -------------------------------------------------------------------------------------------------------------- */
+
+#define FIT_TARGETS 16U
+/** fit_rates - scale and mismatch that make the typed alleles of some targets of the batch likeliest, where @rates has 0. */
+sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct sq_engine_params *p, struct crew *crew,
+                 struct hmm_rates *rates) SQ_MUST_CHECK;
+
+/* ---- interpolate.c ------------------------------------------------------------------------------------------------------------ */
+
+/* One thread's scratch for the rows of a block. */
+struct dosage {
+    uint32_t n_target;
+    uint32_t *left, *right;  /* weights left and right of the patterns that have any */
+    uint64_t *pattern;       /* these patterns */
+    uint32_t *class_at;      /* and their numbers in the block */
+    uint32_t *place;         /* [65536] where a number may stand in these lists: so when class_at says so too */
+    uint16_t *milli;         /* [64][n_target] */
+};
+sq_err dosage_init(struct dosage *d, uint32_t n_target) SQ_MUST_CHECK;
+void dosage_free(struct dosage *d);
+/** dosage_block - d->milli of rows [from, to) of @b. @cluster: first cluster that may lie at or behind row @from; moved on. */
+void dosage_block(struct dosage *d, const struct typed *y, const struct posterior *target, const struct sq_engine_block *b,
+                  uint32_t from, uint32_t to, uint32_t *cluster);
+/** dosage_frequency - the same where nothing is typed: the panel's frequencies. */
+void dosage_frequency(struct dosage *d, uint32_t n_hap, const struct sq_engine_block *b, uint32_t from, uint32_t to);
+
+/* ---- quality.c ------------------------------------------------------------------------------------------------------------ */
+float quality_r2(const uint16_t *milli, size_t n);
+
+#endif

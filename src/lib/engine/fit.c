@@ -1,0 +1,114 @@
+/*
+ * The recombination scale and the mismatch that make the typed alleles of a few targets likeliest: forward passes over their states, uphill
+ * on a fixed grid. The best scale differs between panels by a factor of ten and more, and likelihoods over the same states find it
+ * (docs/decisions/0009); the mismatch matters little, so a coarse grid does.
+ */
+#include "lib/engine/engine_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const double scales[] = {1e4, 1.7e4, 3e4, 5.5e4, 1e5, 1.7e5, 3e5, 5.5e5, 1e6, 1.7e6, 3e6};
+static const double mismatches[] = {1e-5, 1e-4, 1e-3, 1e-2};
+
+#define N_SCALE (sizeof scales / sizeof scales[0])
+#define N_MISMATCH (sizeof mismatches / sizeof mismatches[0])
+#define FIRST_SCALE 5    /* 1.7e5 */
+#define FIRST_MISMATCH 1 /* 1e-4 */
+
+struct fit {
+    const struct typed *y;
+    const struct neighbours *n;
+    const struct sq_engine_params *p;
+    struct crew *crew;
+    unsigned n_thread;
+    double cpu;
+    uint32_t n_target;
+    struct states states[FIT_TARGETS];
+    struct hmm hmm[SQ_ENGINE_MAX_THREADS];
+    atomic_uint next;
+    struct hmm_rates rates;
+    double of[FIT_TARGETS]; /* log P of a target: added up in order, whoever came first */
+};
+
+static sq_err choose_states(void *ctx, unsigned thread)
+{
+    struct fit *f = ctx;
+    sq_err e = hmm_init(&f->hmm[thread], f->y, f->p->n_state);
+    for (uint32_t i; !e && (i = atomic_fetch_add(&f->next, 1)) < f->n_target;) {
+        uint32_t t = (uint32_t)((uint64_t)i * f->n->n_target / f->n_target);
+        e = states_init(&f->states[i], f->y, f->p->n_state, f->p->n_neighbour);
+        if (!e)
+            e = states_choose(&f->states[i], f->y, f->n, f->n->first_target + t, t, f->p->n_neighbour);
+    }
+    return e;
+}
+
+static sq_err measure(void *ctx, unsigned thread)
+{
+    struct fit *f = ctx;
+    for (uint32_t i; (i = atomic_fetch_add(&f->next, 1)) < f->n_target;)
+        f->of[i] = hmm_likelihood(&f->hmm[thread], f->y, &f->states[i], &f->rates);
+    return SQ_OK;
+}
+
+static sq_err likelihood(struct fit *f, double *out)
+{
+    atomic_store(&f->next, 0);
+    sq_err e = crew_run(f->crew, f->n_thread, measure, f);
+    f->cpu += f->crew->cpu;
+    *out = 0;
+    for (uint32_t i = 0; i < f->n_target; i++)
+        *out += f->of[i];
+    return e;
+}
+
+/* Uphill from grid[at] in *rate, the way that rises; each value is measured once. */
+static sq_err climb(struct fit *f, const double *grid, size_t n_grid, size_t at, double *rate)
+{
+    double best;
+    *rate = grid[at];
+    sq_err e = likelihood(f, &best);
+    for (int way = 1, moved = 0; !e && way >= -1 && !moved; way -= 2) {
+        for (size_t i = at; way > 0 ? i + 1 < n_grid : i > 0;) {
+            double here;
+            i = way > 0 ? i + 1 : i - 1;
+            *rate = grid[i];
+            e = likelihood(f, &here);
+            if (e || !(here > best))
+                break;
+            best = here;
+            at = i;
+            moved = 1;
+        }
+    }
+    *rate = grid[at];
+    return e;
+}
+
+sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct sq_engine_params *p, struct crew *crew,
+                 struct hmm_rates *rates)
+{
+    struct fit *f = calloc(1, sizeof *f);
+    if (!f)
+        return sq_fail(SQ_ENOMEM);
+    *f = (struct fit){.y = y, .n = n, .p = p, .crew = crew, .rates = *rates};
+    f->n_target = n->n_target < FIT_TARGETS ? n->n_target : FIT_TARGETS;
+    f->n_thread = p->n_thread < f->n_target ? p->n_thread : f->n_target;
+    sq_err e = crew_run(crew, f->n_thread, choose_states, f);
+    f->cpu = crew->cpu;
+    if (!f->rates.mismatch)
+        f->rates.mismatch = mismatches[FIRST_MISMATCH];
+    if (!e && !rates->scale)
+        e = climb(f, scales, N_SCALE, FIRST_SCALE, &f->rates.scale);
+    if (!e && !rates->mismatch)
+        e = climb(f, mismatches, N_MISMATCH, FIRST_MISMATCH, &f->rates.mismatch);
+    *rates = f->rates;
+    for (uint32_t i = 0; i < FIT_TARGETS; i++)
+        states_free(&f->states[i]);
+    for (unsigned i = 0; i < SQ_ENGINE_MAX_THREADS; i++)
+        hmm_free(&f->hmm[i]);
+    crew->cpu = f->cpu;
+    free(f);
+    return e;
+}

@@ -1,0 +1,266 @@
+/*
+ * Forward and backward over clusters of typed sites. Between clusters a target goes on copying the same haplotype with P(stay), else it
+ * copies a row drawn evenly. Where a row changes its haplotype nobody stays in it: whoever was there moves on, evenly.
+ * Forward values are kept as bf16 for all clusters: at most 24 cM / 0.005 cM of them.
+ */
+#include "lib/engine/engine_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_JUMP 1e-8
+
+void posterior_free(struct posterior *p)
+{
+    free(p->start);
+    free(p->stretch);
+    free(p->weight);
+    free(p->hap);
+    *p = (struct posterior){0};
+}
+
+static void *floats(size_t n)
+{
+    return aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64);
+}
+
+sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row)
+{
+    size_t n = sq_kernel_pad(n_row) + SQ_KERNEL_ROOM;
+    *m = (struct hmm){.x = floats(n), .b = floats(n), .post = floats(n), .value = floats(n)};
+    m->index = malloc(n * sizeof *m->index);
+    m->at_stretch = malloc(n * sizeof *m->at_stretch);
+    m->once = malloc(2 * sq_kernel_words(n_row) * sizeof *m->once);
+    m->twice = m->once + sq_kernel_words(n_row);
+    m->saved = aligned_alloc(64, ((size_t)y->n_cluster * sq_kernel_pad(n_row) * sizeof *m->saved + 63) / 64 * 64);
+    m->kept_start = malloc(((size_t)y->n_cluster + 2) * sizeof *m->kept_start);
+    m->kept_cap = (size_t)64 * y->n_cluster + n;
+    m->kept_stretch = malloc(m->kept_cap * sizeof *m->kept_stretch);
+    m->kept_weight = malloc(m->kept_cap * sizeof *m->kept_weight);
+    bool is_whole = m->x && m->b && m->post && m->value && m->index && m->at_stretch && m->once && m->saved && m->kept_start &&
+                    m->kept_stretch && m->kept_weight;
+    return is_whole ? SQ_OK : sq_fail(SQ_ENOMEM);
+}
+
+void hmm_free(struct hmm *m)
+{
+    free(m->x);
+    free(m->b);
+    free(m->post);
+    free(m->value);
+    free(m->index);
+    free(m->at_stretch);
+    free(m->once);
+    free(m->saved);
+    free(m->kept_start);
+    free(m->kept_stretch);
+    free(m->kept_weight);
+    *m = (struct hmm){0};
+}
+
+/* P(jump) between clusters c-1 and c. */
+static double jump_p(const struct typed *y, const struct hmm_rates *r, uint32_t c)
+{
+    double p = -expm1(-0.04 * r->scale * (y->cluster_cm[c] - y->cluster_cm[c - 1]) / (double)y->n_hap);
+    return p < MIN_JUMP ? MIN_JUMP : p;
+}
+
+static const uint64_t *match_at(const struct states *s, uint32_t c)
+{
+    return s->match + c * s->row_words;
+}
+
+/* Row values of cluster @c from those of c-1, whose sum is @sum. Returns the new sum. */
+static float forward_step(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c,
+                          float sum, uint16_t *save)
+{
+    float hit = (float)(1 - r->mismatch), miss = (float)r->mismatch;
+    if (!c)
+        return sq_kernels()->forward(m->x, s->n_row, match_at(s, 0), 0, 1.0F / (float)s->n_row, hit, miss, save);
+    double jump = jump_p(y, r, c), left = 0;
+    for (uint32_t i = s->change_first[c]; i < s->change_first[c + 1]; i++) {
+        uint32_t row = s->stretch[s->change[i]].row;
+        left += (double)m->x[row];
+        m->x[row] = 0;
+    }
+    double evenly = (jump + (1 - jump) * left / (double)sum) / s->n_row;
+    return sq_kernels()->forward(m->x, s->n_row, match_at(s, c), (float)((1 - jump) / (double)sum), (float)evenly, hit, miss, save);
+}
+
+double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r)
+{
+    double total = 0;
+    float sum = 1;
+    memset(m->x, 0, sq_kernel_pad(s->n_row) * sizeof *m->x);
+    for (uint32_t c = 0; c < y->n_cluster; c++) {
+        sum = forward_step(m, y, s, r, c, sum, NULL);
+        total += log((double)sum);
+    }
+    return total;
+}
+
+/* Where the row is on the way back: its stretch at cluster c, when c+1 has just been done. */
+static void step_back(struct hmm *m, const struct states *s, uint32_t c, float sum)
+{
+    for (uint32_t i = s->change_first[c + 1]; i < s->change_first[c + 2]; i++) {
+        const struct stretch *v = &s->stretch[s->change[i]];
+        m->at_stretch[v->row] = v->before;
+        m->b[v->row] = sum / (float)s->n_row;
+    }
+}
+
+static sq_err keep_room(struct hmm *m, size_t n)
+{
+    if (n <= m->kept_cap)
+        return SQ_OK;
+    size_t cap = n + n / 2;
+    uint16_t *a = realloc(m->kept_stretch, cap * sizeof *a);
+    if (a)
+        m->kept_stretch = a;
+    uint16_t *b = realloc(m->kept_weight, cap * sizeof *b);
+    if (b)
+        m->kept_weight = b;
+    if (!a || !b)
+        return sq_fail(SQ_ENOMEM);
+    m->kept_cap = cap;
+    return SQ_OK;
+}
+
+/* What is above the cut of cluster @c's posterior, as whole numbers that add up to WEIGHT_FULL. */
+static sq_err keep(struct hmm *m, const struct states *s, float total, double cut, size_t *n)
+{
+    double even = 0.9 / s->n_row; /* so that something is above it */
+    float above = (float)((cut < even ? cut : even) * (double)total);
+    uint32_t n_above = sq_kernels()->above(m->post, s->n_row, above, m->index, m->value);
+    sq_err e = keep_room(m, *n + n_above);
+    if (e)
+        return e;
+    double sum = 0;
+    for (uint32_t i = 0; i < n_above; i++)
+        sum += (double)m->value[i];
+    float to_weight = sum > 0 ? (float)(WEIGHT_FULL / sum) : 0;
+    uint32_t rest = WEIGHT_FULL, largest = 0;
+    size_t first = *n;
+    for (uint32_t i = 0; i < n_above; i++) {
+        uint32_t weight = (uint32_t)(m->value[i] * to_weight);
+        m->kept_stretch[first + i] = (uint16_t)m->at_stretch[m->index[i]];
+        m->kept_weight[first + i] = (uint16_t)weight;
+        rest -= weight;
+        if (m->value[i] > m->value[largest])
+            largest = i;
+    }
+    if (n_above) /* rounding */
+        m->kept_weight[first + largest] = (uint16_t)(m->kept_weight[first + largest] + rest);
+    *n += n_above;
+    return SQ_OK;
+}
+
+/* Rows that disagree with the target at just one marker of the cluster, and at that marker. Both [row_words]. */
+static void find_lone(struct hmm *m, const struct typed *y, const struct states *s, uint32_t c, uint32_t target)
+{
+    memset(m->once, 0, s->row_words * sizeof *m->once);
+    memset(m->twice, 0, s->row_words * sizeof *m->twice);
+    for (uint32_t k = y->cluster_first[c]; k < y->cluster_first[c + 1]; k++) {
+        size_t at = target * y->marker_words + k / 64;
+        if (y->missing[at] >> (k % 64) & 1)
+            continue;
+        uint64_t flip = y->target[at] >> (k % 64) & 1 ? ~UINT64_C(0) : 0;
+        const uint64_t *alt = s->alt + k * s->row_words;
+        for (size_t w = 0; w < s->row_words; w++) {
+            m->twice[w] |= m->once[w] & (alt[w] ^ flip);
+            m->once[w] |= alt[w] ^ flip;
+        }
+    }
+    for (size_t w = 0; w < s->row_words; w++)
+        m->once[w] &= ~m->twice[w];
+}
+
+/* P(ALT) at each marker of the cluster as it would be without that marker's own allele: a row that disagrees with the target there and
+ * nowhere else in the cluster counts as if it agreed. */
+static void leave_out(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c, uint32_t target,
+                      const float sums[3], uint16_t *left_out, size_t stride)
+{
+    double more = (1 - r->mismatch) / r->mismatch - 1, total = (double)sums[0];
+    uint32_t first = y->cluster_first[c], end = y->cluster_first[c + 1];
+    bool is_single = end == first + 1;
+    if (!is_single)
+        find_lone(m, y, s, c, target);
+    for (uint32_t k = first; k < end; k++) {
+        size_t at = target * y->marker_words + k / 64;
+        bool is_missing = y->missing[at] >> (k % 64) & 1, is_alt = y->target[at] >> (k % 64) & 1;
+        const uint64_t *alt = s->alt + k * s->row_words;
+        double sum_alt = (double)(is_single ? sums[2] : sq_kernels()->masked_sum(m->post, s->n_row, alt));
+        double lone = is_alt ? total - sum_alt : sum_alt;
+        if (!is_single) {
+            uint64_t flip = is_alt ? ~UINT64_C(0) : 0;
+            for (size_t w = 0; w < s->row_words; w++)
+                m->twice[w] = m->once[w] & (alt[w] ^ flip);
+            lone = (double)sq_kernels()->masked_sum(m->post, s->n_row, m->twice);
+        }
+        if (is_missing || lone < 0)
+            lone = 0;
+        double p = (sum_alt + (is_alt ? 0 : more * lone)) / (total + more * lone);
+        left_out[k * stride] = (uint16_t)(p >= 1 ? SQ_ENGINE_FULL : p > 0 ? p * SQ_ENGINE_FULL + 0.5 : 0);
+    }
+}
+
+/* What was kept was found from the last cluster to the first; it is handed out the other way round. */
+static sq_err hand_out(const struct hmm *m, const struct typed *y, const struct states *s, uint32_t from, uint32_t to, size_t n,
+                       struct posterior *out)
+{
+    *out = (struct posterior){.start = malloc(((size_t)y->n_cluster + 1) * sizeof *out->start),
+                              .stretch = malloc((n + 1) * sizeof *out->stretch),
+                              .weight = malloc((n + 1) * sizeof *out->weight),
+                              .hap = malloc(s->n_stretch * sizeof *out->hap)};
+    if (!out->start || !out->stretch || !out->weight || !out->hap) {
+        posterior_free(out);
+        return sq_fail(SQ_ENOMEM);
+    }
+    uint32_t at = 0;
+    for (uint32_t c = 0; c < y->n_cluster; c++) {
+        out->start[c] = at;
+        if (c < from || c > to)
+            continue;
+        uint32_t first = m->kept_start[to - c], end = m->kept_start[to - c + 1];
+        memcpy(out->stretch + at, m->kept_stretch + first, (end - first) * sizeof *out->stretch);
+        memcpy(out->weight + at, m->kept_weight + first, (end - first) * sizeof *out->weight);
+        at += end - first;
+    }
+    out->start[y->n_cluster] = at;
+    for (uint32_t i = 0; i < s->n_stretch; i++)
+        out->hap[i] = s->stretch[i].hap;
+    return SQ_OK;
+}
+
+sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t target,
+               uint32_t from, uint32_t to, uint16_t *left_out, size_t stride, struct posterior *out)
+{
+    size_t pad = sq_kernel_pad(s->n_row), n = 0;
+    float sum = 1, hit = (float)(1 - r->mismatch), miss = (float)r->mismatch, sums[3] = {1, 1, 0};
+    memset(m->x, 0, pad * sizeof *m->x);
+    memset(m->b, 0, pad * sizeof *m->b);
+    for (uint32_t c = 0; c < y->n_cluster; c++)
+        sum = forward_step(m, y, s, r, c, sum, m->saved + c * pad);
+    memcpy(m->at_stretch, s->last_of_row, s->n_row * sizeof *m->at_stretch);
+    m->kept_start[0] = 0;
+    sq_err e = SQ_OK;
+    for (uint32_t c = y->n_cluster; c-- > 0 && !e;) {
+        float stay = 0, evenly = 1;
+        if (c + 1 < y->n_cluster) {
+            double jump = jump_p(y, r, c + 1);
+            stay = (float)((1 - jump) / (double)sums[1]);
+            evenly = (float)(jump / s->n_row);
+            step_back(m, s, c, sums[1]);
+        }
+        sq_kernels()->backward(m->b, s->n_row, m->saved + c * pad, match_at(s, c), s->alt + y->cluster_first[c] * s->row_words,
+                               stay, evenly, hit, miss, m->post, sums);
+        if (left_out)
+            leave_out(m, y, s, r, c, target, sums, left_out, stride);
+        if (c < from || c > to)
+            continue;
+        e = keep(m, s, sums[0], r->cut, &n);
+        m->kept_start[to - c + 1] = (uint32_t)n;
+    }
+    return e ? e : hand_out(m, y, s, from, to, n, out);
+}
