@@ -171,6 +171,12 @@ static uint32_t above(const float *post, uint32_t n, float cut, uint32_t *out_in
             __m256 v = _mm256_loadu_ps(post + base + q * V);
             is_above |= (uint64_t)(unsigned)_mm256_movemask_ps(_mm256_cmp_ps(v, limit, _CMP_GT_OQ)) << (q * V);
         }
+        uint32_t n_here = (uint32_t)_mm_popcnt_u64(is_above);
+        if (n_here && n_here <= 8) {
+            kernel_take_few(post, is_above, (uint32_t)base, n_here, out_index + count, out_value + count);
+            count += n_here;
+            continue;
+        }
         for (size_t at = base; is_above; is_above >>= 8, at += V) {
             unsigned m = (unsigned)is_above & 0xff;
             __m256i how = packing_of(m);
@@ -226,23 +232,43 @@ static void transpose(uint64_t a[64])
     }
 }
 
-/* The bits one by one: vpgatherdd is slower than this on most of the machines that come here. Then 8 numbers at once are packed to either
- * side; a vector that would end beyond its part of the list is left to the loop of single numbers. */
-#define BITS_IN_ORDER \
-    uint32_t n_one = 0; \
-    for (size_t base = 0; base < n; base += 64) { \
-        uint64_t word = 0; \
-        unsigned n_here = n - base < 64 ? (unsigned)(n - base) : 64; \
-        for (unsigned j = 0; j < n_here; j++) \
-            word |= (bits[order[base + j] >> 6] >> (order[base + j] & 63) & 1) << j; \
-        out_in_order[base / 64] = word; \
-        n_one += (uint32_t)_mm_popcnt_u64(word); \
+/* All ones where bit at % 32 of the half word is set: it goes to the top. */
+INLINE unsigned bits_at(__m256i words, __m256i at)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_sllv_epi32(words, _mm256_andnot_si256(at, _mm256_set1_epi32(31)))));
+}
+
+/* The bit of each number, in the order of the list. Returns how many are set. @load_8 gives 8 numbers from @from. */
+#define BITS_IN_ORDER(name, number, load_8) \
+    static uint32_t name(const number *order, uint32_t n, const uint64_t *bits, uint64_t *out) \
+    { \
+        uint32_t n_one = 0; \
+        for (size_t base = 0; base < n; base += 64) { \
+            uint64_t word = 0; \
+            number last[64] = {0}; \
+            const number *from = order + base; \
+            if (n - base < 64) \
+                from = memcpy(last, from, (n - base) * sizeof *last); \
+            for (unsigned q = 0; q < 8; q++, from += V) { \
+                uint32_t halves[V]; \
+                for (unsigned j = 0; j < V; j++) \
+                    halves[j] = kernel_half_word(bits, from[j]); \
+                word |= (uint64_t)bits_at(load(halves), load_8) << (q * V); \
+            } \
+            out[base / 64] = word &= kernel_valid(n, base); \
+            n_one += (uint32_t)_mm_popcnt_u64(word); \
+        } \
+        return n_one; \
     }
 
+BITS_IN_ORDER(bits_in_order, uint32_t, load(from))
+BITS_IN_ORDER(bits_in_order16, uint16_t, _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)from)))
+
+/* 8 numbers at once are packed to either side; a vector that would end beyond its part of the list is left to the loop of
+ * single numbers. */
 static uint32_t partition(const uint32_t *order, uint32_t n, const uint64_t *bits, uint32_t *out, uint64_t *out_in_order)
 {
-    BITS_IN_ORDER
-    uint32_t n_zero = n - n_one, at[2] = {0, n_zero};
+    uint32_t n_zero = n - bits_in_order(order, n, bits, out_in_order), at[2] = {0, n_zero};
     for (size_t base = 0; base < n; base += V) {
         unsigned m = (unsigned)(out_in_order[base / 64] >> (base % 64)) & 0xff, n_m = (unsigned)_mm_popcnt_u32(m);
         if (base + V <= n && at[0] + V <= n_zero && at[1] + V <= n) {
@@ -267,8 +293,7 @@ INLINE __m128i pack16(__m128i v, unsigned mask)
 
 static uint32_t partition16(const uint16_t *order, uint32_t n, const uint64_t *bits, uint16_t *out, uint64_t *out_in_order)
 {
-    BITS_IN_ORDER
-    uint32_t n_zero = n - n_one, at[2] = {0, n_zero};
+    uint32_t n_zero = n - bits_in_order16(order, n, bits, out_in_order), at[2] = {0, n_zero};
     for (size_t base = 0; base < n; base += V) {
         unsigned m = (unsigned)(out_in_order[base / 64] >> (base % 64)) & 0xff, n_m = (unsigned)_mm_popcnt_u32(m);
         if (base + V <= n && at[0] + V <= n_zero && at[1] + V <= n) {
@@ -420,7 +445,7 @@ INLINE void class_bits_all(const uint16_t *class_of, uint32_t n_hap, const __m25
 static void class_bits(const uint16_t *class_of, uint32_t n_hap, const uint64_t *of_class, uint32_t n_class, uint64_t *out)
 {
     if (n_class > 512) {
-        sq_kernels_scalar.class_bits(class_of, n_hap, of_class, n_class, out);
+        bits_in_order16(class_of, n_hap, of_class, out);
         return;
     }
     uint64_t bits[8] = {0};

@@ -126,16 +126,19 @@ static uint32_t above(const float *post, uint32_t n, float cut, uint32_t *out_in
     uint32_t count = 0;
     for (size_t base = 0; base < n; base += 64) {
         uint64_t valid = kernel_valid(n, base), is_above = 0;
-        __m512 v[4];
         for (unsigned q = 0; q < 4; q++) {
-            v[q] = _mm512_maskz_loadu_ps(mask_of(valid, q), post + base + q * V);
-            is_above |= (uint64_t)_mm512_mask_cmp_ps_mask(mask_of(valid, q), v[q], limit, _CMP_GT_OQ) << (q * V);
+            __mmask16 m = mask_of(valid, q);
+            is_above |= (uint64_t)_mm512_mask_cmp_ps_mask(m, _mm512_maskz_loadu_ps(m, post + base + q * V), limit, _CMP_GT_OQ) << (q * V);
         }
-        if (!is_above)
+        uint32_t n_here = (uint32_t)_mm_popcnt_u64(is_above);
+        if (n_here && n_here <= 8) {
+            kernel_take_few(post, is_above, (uint32_t)base, n_here, out_index + count, out_value + count);
+            count += n_here;
             continue;
-        for (unsigned q = 0; q < 4; q++) {
+        }
+        for (unsigned q = 0; q < 4 && n_here; q++) {
             __mmask16 m = mask_of(is_above, q);
-            _mm512_storeu_ps(out_value + count, _mm512_maskz_compress_ps(m, v[q]));
+            _mm512_storeu_ps(out_value + count, _mm512_maskz_compress_ps(m, _mm512_maskz_loadu_ps(m, post + base + q * V)));
             _mm512_storeu_si512(out_index + count,
                                 _mm512_maskz_compress_epi32(m, _mm512_add_epi32(counting, _mm512_set1_epi32((int)(base + q * V)))));
             count += (uint32_t)_mm_popcnt_u32(m);
@@ -183,11 +186,36 @@ static void transpose(uint64_t a[64])
     }
 }
 
-static inline __mmask16 bits_at(__m512i at, const void *bits)
+static inline __mmask16 bits_at(__m512i words, __m512i at)
 {
-    __m512i word = _mm512_i32gather_epi32(_mm512_srli_epi32(at, 5), bits, 4);
-    return _mm512_test_epi32_mask(word, _mm512_rolv_epi32(_mm512_set1_epi32(1), at));
+    return _mm512_test_epi32_mask(words, _mm512_rolv_epi32(_mm512_set1_epi32(1), at));
 }
+
+/* The bit of each number, in the order of the list. Returns how many are set. @load_16 gives 16 numbers from @from. */
+#define BITS_IN_ORDER(name, number, load_16) \
+    static uint32_t name(const number *order, uint32_t n, const uint64_t *bits, uint64_t *out) \
+    { \
+        uint32_t n_one = 0; \
+        for (size_t base = 0; base < n; base += 64) { \
+            uint64_t word = 0; \
+            number last[64] = {0}; \
+            const number *from = order + base; \
+            if (n - base < 64) \
+                from = memcpy(last, from, (n - base) * sizeof *last); \
+            for (unsigned q = 0; q < 4; q++, from += V) { \
+                uint32_t halves[V]; \
+                for (unsigned j = 0; j < V; j++) \
+                    halves[j] = kernel_half_word(bits, from[j]); \
+                word |= (uint64_t)bits_at(_mm512_loadu_si512(halves), load_16) << (q * V); \
+            } \
+            out[base / 64] = word &= kernel_valid(n, base); \
+            n_one += (uint32_t)_mm_popcnt_u64(word); \
+        } \
+        return n_one; \
+    }
+
+BITS_IN_ORDER(bits_in_order, uint32_t, _mm512_loadu_si512(from))
+BITS_IN_ORDER(bits_in_order16, uint16_t, _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)from)))
 
 /* Where vectors end beyond their part of the list, only what counts is written. */
 static inline void put(uint32_t *out, uint32_t n, bool has_room, __m512i v)
@@ -200,15 +228,7 @@ static inline void put(uint32_t *out, uint32_t n, bool has_room, __m512i v)
 
 static uint32_t partition(const uint32_t *order, uint32_t n, const uint64_t *bits, uint32_t *out, uint64_t *out_in_order)
 {
-    uint32_t n_one = 0;
-    for (size_t base = 0; base < n; base += 64) {
-        uint64_t word = 0, valid = kernel_valid(n, base);
-        for (unsigned q = 0; q < 4; q++)
-            word |= (uint64_t)bits_at(_mm512_maskz_loadu_epi32(mask_of(valid, q), order + base + q * V), bits) << (q * V);
-        out_in_order[base / 64] = word &= valid;
-        n_one += (uint32_t)_mm_popcnt_u64(word);
-    }
-    uint32_t n_zero = n - n_one, zero = 0, one = n_zero;
+    uint32_t n_zero = n - bits_in_order(order, n, bits, out_in_order), zero = 0, one = n_zero;
     for (size_t base = 0; base < n; base += V) {
         __mmask16 valid = mask_of(kernel_valid(n, base), 0), m = (__mmask16)(out_in_order[base / 64] >> (base % 64));
         __m512i v = _mm512_maskz_loadu_epi32(valid, order + base);
@@ -233,15 +253,7 @@ static inline void put16(uint16_t *out, uint32_t n, bool has_room, __m512i v)
 
 static uint32_t partition16(const uint16_t *order, uint32_t n, const uint64_t *bits, uint16_t *out, uint64_t *out_in_order)
 {
-    uint32_t n_one = 0;
-    for (size_t base = 0; base < n; base += 64) {
-        uint64_t word = 0, valid = kernel_valid(n, base);
-        for (unsigned q = 0; q < 4; q++)
-            word |= (uint64_t)bits_at(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask_of(valid, q), order + base + q * V)), bits) << (q * V);
-        out_in_order[base / 64] = word &= valid;
-        n_one += (uint32_t)_mm_popcnt_u64(word);
-    }
-    uint32_t n_zero = n - n_one, zero = 0, one = n_zero;
+    uint32_t n_zero = n - bits_in_order16(order, n, bits, out_in_order), zero = 0, one = n_zero;
     for (size_t base = 0; base < n; base += V) {
         __mmask16 valid = mask_of(kernel_valid(n, base), 0), m = (__mmask16)(out_in_order[base / 64] >> (base % 64));
         __m512i v = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, order + base));
@@ -314,24 +326,18 @@ static void row_sums(const uint16_t *x, size_t n, uint64_t *out_sum, uint64_t *o
     *out_square = (uint64_t)_mm512_reduce_add_epi64(square);
 }
 
-/* The bits of 1,024 classes are 64 short words, two vectors: looked up there. Else each is fetched from memory. */
-static inline __attribute__((always_inline)) void class_bits_of(const uint16_t *class_of, uint32_t n_hap, const uint64_t *of_class, const __m512i table[2],
-                                                               unsigned kind, uint64_t *out)
+/* The bits of 1,024 classes are 64 short words, two vectors: looked up there. More are taken as a list of numbers is. */
+static inline __attribute__((always_inline)) void class_bits_all(const uint16_t *class_of, uint32_t n_hap, const __m512i table[2], bool is_short,
+                                                                uint64_t *out)
 {
     for (size_t base = 0; base < n_hap; base += 64) {
         uint64_t word = 0, valid = kernel_valid(n_hap, base);
         for (unsigned half = 0; half < 2; half++) {
             __mmask32 is_valid = (__mmask32)(valid >> (half * 32));
             __m512i c = _mm512_maskz_loadu_epi16(is_valid, class_of + base + half * 32);
-            __mmask32 m;
-            if (kind == 2) {
-                m = bits_at(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(c)), of_class);
-                m |= (__mmask32)bits_at(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(c, 1)), of_class) << 16;
-            } else {
-                __m512i at = _mm512_srli_epi16(c, 4);
-                at = kind ? _mm512_permutex2var_epi16(table[0], at, table[1]) : _mm512_permutexvar_epi16(at, table[0]);
-                m = _mm512_movepi16_mask(_mm512_sllv_epi16(at, _mm512_andnot_si512(c, _mm512_set1_epi16(15)))); /* the bit goes to the top */
-            }
+            __m512i at = _mm512_srli_epi16(c, 4);
+            at = is_short ? _mm512_permutexvar_epi16(at, table[0]) : _mm512_permutex2var_epi16(table[0], at, table[1]);
+            __mmask32 m = _mm512_movepi16_mask(_mm512_sllv_epi16(at, _mm512_andnot_si512(c, _mm512_set1_epi16(15)))); /* the bit goes to the top */
             word |= (uint64_t)m << (half * 32);
         }
         out[base / 64] = word & valid;
@@ -341,14 +347,16 @@ static inline __attribute__((always_inline)) void class_bits_of(const uint16_t *
 static void class_bits(const uint16_t *class_of, uint32_t n_hap, const uint64_t *of_class, uint32_t n_class, uint64_t *out)
 {
     unsigned n_word = (unsigned)sq_kernel_words(n_class);
+    if (n_word > 16) {
+        bits_in_order16(class_of, n_hap, of_class, out);
+        return;
+    }
     __m512i table[2] = {_mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, n_word), of_class), _mm512_setzero_si512()};
     if (n_word <= 8) {
-        class_bits_of(class_of, n_hap, of_class, table, 0, out);
-    } else if (n_word <= 16) {
-        table[1] = _mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, n_word - 8), of_class + 8);
-        class_bits_of(class_of, n_hap, of_class, table, 1, out);
+        class_bits_all(class_of, n_hap, table, true, out);
     } else {
-        class_bits_of(class_of, n_hap, of_class, table, 2, out);
+        table[1] = _mm512_maskz_loadu_epi64((__mmask8)_bzhi_u32(0xff, n_word - 8), of_class + 8);
+        class_bits_all(class_of, n_hap, table, false, out);
     }
 }
 

@@ -5,6 +5,13 @@
 
 #include "lib/engine/kernels.h"
 
+#if defined(__BMI__)
+#include <immintrin.h>
+#endif
+#include <string.h>
+
+#include <string.h>
+
 #define KERNEL_LANES 32U
 
 extern const struct sq_kernels sq_kernels_scalar;
@@ -19,5 +26,27 @@ static inline uint64_t kernel_valid(uint32_t n, size_t base)
 {
     return n - base >= 64 ? UINT64_MAX : (UINT64_C(1) << (n - base)) - 1;
 }
+
+#if defined(__BMI__) /* kernels_avx2.c and kernels_avx512.c */
+/* The half of a word of @bits that holds bit @at. Fetched one by one: gathering instructions are no quicker on Zen 4, and
+ * several times slower on those processors of Intel whose microcode had to mend them. */
+static inline uint32_t kernel_half_word(const uint64_t *bits, uint32_t at)
+{
+    uint32_t half;
+    memcpy(&half, (const char *)bits + (size_t)(at >> 5) * sizeof half, sizeof half);
+    return half;
+}
+
+/* The numbers of the @n <= 8 set bits of @word, plus @base, and their values; four or eight are written. Mostly few are set, and a
+ * loop that ends after some rounds costs a wrong guess each time: what is too much is overwritten by what comes next. */
+static inline void kernel_take_few(const float *post, uint64_t word, uint32_t base, uint32_t n, uint32_t *out_index, float *out_value)
+{
+    for (unsigned i = 0; i < 8 && (i < 4 || n > 4); i++, word &= word - 1) {
+        uint32_t at = base + ((uint32_t)_tzcnt_u64(word) & 63); /* of no bit: @base itself */
+        out_index[i] = at;
+        out_value[i] = post[at];
+    }
+}
+#endif
 
 #endif
