@@ -21,27 +21,55 @@ static float float_of(uint32_t u)
     return f;
 }
 
-/* a * b + c rounded once. Where the processor has no such instruction fmaf() is a hundred times slower than this: in double
- * the product is exact, and rounding the sum to 53 bits and then to 24 goes wrong only where the 53 bits end just between
- * two floats while the exact sum does not: there the error of the sum says to which side. (A normal float has 29 bits
- * fewer; near the denormal ones and zero, and for what isn't finite, fmaf() decides.) */
-static inline float fused(float a, float b, float c)
+/* out[j] = fma(x[j], b, c). Where the processor has no such instruction fmaf() takes thirty times longer than this: in double the
+ * product is exact, and rounding the sum to 53 bits and then to 24 goes wrong only where the 53 bits end just between two
+ * floats, or where the float would be denormal: then the block is done again with fmaf(). (A normal float has 29 bits fewer.) */
+static inline void fused(const float *x, float b, float c, float out[64])
 {
-#if defined(__FP_FAST_FMAF)
-    return fmaf(a, b, c);
-#else
-    double p = (double)a * (double)b, s = p + (double)c;
-    uint64_t u;
-    memcpy(&u, &s, sizeof u);
-    if ((u & 0x1fffffff) != 0x10000000 && fabs(s) >= 0x1p-126)
-        return (float)s;
-    return fmaf(a, b, c);
+#if !defined(__FP_FAST_FMAF)
+    uint32_t is_odd = 0;
+    for (unsigned j = 0; j < 64; j++) {
+        double sum = (double)x[j] * (double)b + (double)c;
+        out[j] = (float)sum;
+        uint64_t u;
+        memcpy(&u, &sum, sizeof u);
+        is_odd |= (uint32_t)(((uint32_t)u & 0x1fffffff) == 0x10000000) | (uint32_t)((uint32_t)(u >> 32 & 0x7fffffff) < 0x38100000);
+    }
+    if (!is_odd)
+        return;
 #endif
+    for (unsigned j = 0; j < 64; j++)
+        out[j] = fmaf(x[j], b, c);
 }
 
-static inline uint16_t bf16_of(float f)
+/* As sq_kernel_saved_at() lays them out. */
+static inline void save_64(const float v[64], uint16_t *save)
 {
-    return (uint16_t)((bits_of(f) + 0x8000U) >> 16);
+    for (unsigned half = 0; half < 64; half += 32)
+        for (unsigned j = 0; j < 16; j++) {
+            uint32_t low = (bits_of(v[half + j]) + 0x8000U) >> 16, high = (bits_of(v[half + j + 16]) + 0x8000U) >> 16;
+            save[half + 2 * j] = (uint16_t)low;
+            save[half + 2 * j + 1] = (uint16_t)high;
+        }
+}
+
+#define BITS_4(k) UINT32_C(1) << (k), UINT32_C(2) << (k), UINT32_C(4) << (k), UINT32_C(8) << (k)
+static const uint32_t bit[32] = {BITS_4(0), BITS_4(4), BITS_4(8), BITS_4(12), BITS_4(16), BITS_4(20), BITS_4(24), BITS_4(28)};
+
+/* out[j] = v[j] * (bit j of @word ? if_1 : if_0) */
+static inline void multiply(const float v[64], uint64_t word, float if_1, float if_0, float out[64])
+{
+    for (unsigned half = 0; half < 64; half += 32) {
+        uint32_t w = (uint32_t)(word >> half);
+        for (unsigned j = 0; j < 32; j++)
+            out[half + j] = v[half + j] * (w & bit[j] ? if_1 : if_0);
+    }
+}
+
+static void add_to_lanes(float *lane, const float v[64])
+{
+    for (unsigned j = 0; j < KERNEL_LANES; j++)
+        lane[j] = lane[j] + v[j] + v[j + KERNEL_LANES];
 }
 
 static float lane_sum(float *lane)
@@ -56,16 +84,14 @@ static float forward(float *x, uint32_t n, const uint64_t *match, float stay, fl
 {
     float lane[KERNEL_LANES] = {0};
     for (size_t base = 0; base < n; base += 64) {
-        uint64_t m = match[base / 64], valid = kernel_valid(n, base);
-        for (unsigned j = 0; j < 64; j++) {
-            float v = fused(x[base + j], stay, jump) * (m >> j & 1 ? hit : miss);
-            x[base + j] = valid >> j & 1 ? v : 0;
-        }
-        for (unsigned j = 0; j < 64; j++)
-            lane[j % KERNEL_LANES] += x[base + j];
+        float v[64];
+        fused(x + base, stay, jump, v);
+        multiply(v, match[base / 64], hit, miss, x + base);
+        for (size_t i = n; i < base + 64; i++)
+            x[i] = 0;
+        add_to_lanes(lane, x + base);
         if (save)
-            for (unsigned j = 0; j < 64; j++)
-                save[base + sq_kernel_saved_at(j)] = bf16_of(x[base + j]);
+            save_64(x + base, save + base);
     }
     return lane_sum(lane);
 }
@@ -75,17 +101,21 @@ static void backward(float *b, uint32_t n, const uint16_t *saved, const uint64_t
 {
     float lane_post[KERNEL_LANES] = {0}, lane_b[KERNEL_LANES] = {0}, lane_alt[KERNEL_LANES] = {0};
     for (size_t base = 0; base < n; base += 64) {
-        uint64_t m = match[base / 64], a = alt[base / 64], valid = kernel_valid(n, base);
-        for (unsigned j = 0; j < 64; j++) {
-            float v = valid >> j & 1 ? fused(b[base + j], stay, jump) : 0;
-            post[base + j] = v * float_of((uint32_t)saved[base + sq_kernel_saved_at(j)] << 16);
-            b[base + j] = v * (m >> j & 1 ? hit : miss);
-        }
-        for (unsigned j = 0; j < 64; j++) {
-            lane_post[j % KERNEL_LANES] += post[base + j];
-            lane_b[j % KERNEL_LANES] += b[base + j];
-            lane_alt[j % KERNEL_LANES] += a >> j & 1 ? post[base + j] : 0;
-        }
+        float v[64];
+        fused(b + base, stay, jump, v);
+        for (size_t i = n; i < base + 64; i++)
+            v[i - base] = 0;
+        for (unsigned half = 0; half < 64; half += 32)
+            for (unsigned j = 0; j < 16; j++) { /* sq_kernel_saved_at() */
+                const uint16_t *pair = saved + base + half + 2 * j;
+                post[base + half + j] = v[half + j] * float_of((uint32_t)pair[0] << 16);
+                post[base + half + j + 16] = v[half + j + 16] * float_of((uint32_t)pair[1] << 16);
+            }
+        multiply(v, match[base / 64], hit, miss, b + base);
+        multiply(post + base, alt[base / 64], 1, 0, v);
+        add_to_lanes(lane_post, post + base);
+        add_to_lanes(lane_b, b + base);
+        add_to_lanes(lane_alt, v);
     }
     out[0] = lane_sum(lane_post);
     out[1] = lane_sum(lane_b);
@@ -137,10 +167,15 @@ PARTITION(partition16, uint16_t)
 
 static void milli(const float *x, size_t n, uint16_t *out)
 {
-    for (size_t i = 0; i < n; i++) {
-        float v = fused(x[i], 1000.0F, 0.5F);
-        v = v > 0.0F ? v : 0.0F;
-        out[i] = (uint16_t)(int)(v < 1000.0F ? v : 1000.0F);
+    for (size_t base = 0; base < n; base += 64) {
+        size_t n_here = n - base < 64 ? n - base : 64;
+        float in[64] = {0}, v[64];
+        memcpy(in, x + base, n_here * sizeof *in);
+        fused(in, 1000.0F, 0.5F, v);
+        for (size_t j = 0; j < n_here; j++) {
+            float least = v[j] > 0.0F ? v[j] : 0.0F;
+            out[base + j] = (uint16_t)(int)(least < 1000.0F ? least : 1000.0F);
+        }
     }
 }
 

@@ -409,6 +409,22 @@ static void try_class_bits(const struct sq_kernels *k, uint32_t n, size_t skew)
     free(out.base);
 }
 
+/* Sums that end between two floats but for a bit far below, which rounding twice would lose; normal and denormal ones. */
+static void rounded_once(const struct sq_kernels *k)
+{
+    for (int down = 0; down <= 75; down += 75)
+        for (uint32_t i = 0; i < 64; i++) {
+            float x[64], jump = ldexpf(1.0F, down ? -127 : 24) + ldexpf((float)i, down ? -149 : 1), stay = ldexpf(1 - 0x1p-23F, -down);
+            float of = ldexpf(1 + 0x1p-23F, -down), want = fmaf(of, stay, jump);
+            uint64_t all = UINT64_MAX;
+            for (int j = 0; j < 64; j++)
+                x[j] = of;
+            snprintf(what, sizeof what, "%s, denormal by %d, %" PRIu32, k->name, down, i);
+            k->forward(x, 64, &all, stay, jump, 1, 1, NULL);
+            check(same(&x[0], &want, 4) && same(&x[63], &want, 4) && want == jump, "rounded more than once");
+        }
+}
+
 /* Rows long enough for sums of 32 bits to overflow. */
 static void long_rows(const struct sq_kernels *k)
 {
@@ -468,6 +484,7 @@ int main(int argc, char **argv)
             at_shape(k, BIG, 8);
         }
         long_rows(k);
+        rounded_once(k);
         digests[v] = digest;
         is_bad = is_bad || n_bad;
         result(names[v], "every shape: ");
