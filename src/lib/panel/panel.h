@@ -138,6 +138,36 @@ struct sq_panel_special {
     const struct sq_panel_missing *missing;
 };
 const struct sq_panel_special *sq_panel_cursor_special(const struct sq_panel_cursor *c);
+uint32_t sq_panel_cursor_n_run(const struct sq_panel_cursor *c); /* runs of the block last read */
+
+/**
+ * Observed alleles of the rows of a block, by population: what AC and AN count. A haploid genotype is one allele, a missing one none.
+ * Blocks must be given in order from the start of a segment, by a cursor with SQ_PANEL_HAPS | SQ_PANEL_SPECIAL.
+ */
+struct sq_panel_tally {
+    uint32_t n_group;      /* populations, then those without a label, then all */
+    uint32_t *ac, *an;     /* [64][n_group] */
+    uint32_t n_missing[SQ_PANEL_BLOCK_ROWS];
+    uint8_t *is_haploid;   /* [n_sample] in the block's last row */
+    uint8_t *ploidies;     /* [n_sample] 1: was haploid in some row so far; 2: diploid */
+    uint32_t n_ill_copied; /* haploid genotypes of the block whose two columns differ: 0 in a file that was built right */
+    struct tally_work *work;
+};
+sq_err sq_panel_tally_new(const struct sq_panel *p, struct sq_panel_tally **out) SQ_MUST_CHECK;
+void sq_panel_tally_free(struct sq_panel_tally *t);
+sq_err sq_panel_tally_block(struct sq_panel_tally *t, const struct sq_panel_block *b, const struct sq_panel_special *s) SQ_MUST_CHECK;
+
+/**
+ * sq_panel_verify - read everything and compare: checksums, every number, AC and AN against the haplotypes, the directory's sums.
+ *
+ * @progress  bytes read of the whole; an error ends the work. NULL: none.
+ * Returns SQ_EPANEL with the first thing that is wrong and where.
+ */
+sq_err sq_panel_verify(const struct sq_panel *p, sq_err (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+                       struct sq_why *why) SQ_MUST_CHECK;
+
+/** sq_panel_names - the samples' names, each with a NUL behind it, appended to @out; S000001 and so on when they weren't kept. SQ_EPANEL. */
+sq_err sq_panel_names(const struct sq_panel *p, struct sq_why *why, struct sq_buf *out) SQ_MUST_CHECK;
 
 /** A place between two blocks of a panel and the order of haplotypes there, so that another cursor can start there. */
 struct sq_panel_mark;

@@ -440,6 +440,8 @@ sq_err sq_panel_build(int in_fd, int out_fd, const struct sq_panel_plan *plan, s
     for (size_t i = 0; i < HAPS_N_COLUMN; i++)
         sq_buf_init(&b.hap[i], 0);
     sq_buf_init(&b.block_rows, 0);
+    if (plan->build && (strlen(plan->build) >= SQ_PANEL_LABEL_MAX || !panel_label_ok(sq_span_str(plan->build))))
+        return sq_why_set(why, sq_fail(SQ_EFIELD), 0, 0, "build", "the name of a build has 1 to 31 letters, digits, _ . or -");
     sq_err e = sq_genotypes_open(in_fd, &limits, why, &b.in);
     if (!e)
         e = builder_init(&b);

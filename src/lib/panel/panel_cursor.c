@@ -307,6 +307,11 @@ sq_err sq_panel_cursor_next(struct sq_panel_cursor *c, bool want_classes, struct
     return SQ_OK;
 }
 
+uint32_t sq_panel_cursor_n_run(const struct sq_panel_cursor *c)
+{
+    return c->n_run;
+}
+
 /* ---- marks --------------------------------------------------------------------------------------------------------------------------- */
 
 struct sq_panel_mark {

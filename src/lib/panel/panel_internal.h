@@ -49,6 +49,15 @@ enum { ID_NONE,
        ID_TEXT };
 #define ID_MAX_DIGITS 9U
 
+/* Names of chromosomes, builds and populations: letters, digits, _ . and -. The builder takes no others, nor does the reader. */
+static inline bool panel_label_ok(struct sq_span s)
+{
+    bool is_ok = s.n > 0;
+    for (uint32_t i = 0; i < s.n && is_ok; i++)
+        is_ok = (s.p[i] >= '0' && s.p[i] <= '9') || ((s.p[i] | 32) >= 'a' && (s.p[i] | 32) <= 'z') || memchr("_.-", s.p[i], 3);
+    return is_ok;
+}
+
 /* ---- numbers ------------------------------------------------------------------------------------------------------------------------ */
 
 #define VARINT_MAX 10U

@@ -37,11 +37,8 @@ struct totals {
 static bool take_string(struct column *c, char *out, uint32_t max)
 {
     struct sq_span s;
-    if (!string_take(c, max - 1, &s))
+    if (!string_take(c, max - 1, &s) || (s.n && !panel_label_ok(s)))
         return false;
-    for (uint32_t i = 0; i < s.n; i++)
-        if (s.p[i] <= 32 || s.p[i] >= 127)
-            return false;
     memcpy(out, s.p, s.n);
     out[s.n] = 0;
     return true;

@@ -40,14 +40,6 @@ static uint32_t find(const struct named *list, uint32_t n, struct sq_span name)
     return n;
 }
 
-static bool label_ok(struct sq_span s)
-{
-    bool is_ok = s.n > 0 && s.n < SQ_PANEL_LABEL_MAX;
-    for (uint32_t i = 0; i < s.n && is_ok; i++)
-        is_ok = (s.p[i] >= '0' && s.p[i] <= '9') || ((s.p[i] | 32) >= 'a' && (s.p[i] | 32) <= 'z') || memchr("_-.", s.p[i], 3);
-    return is_ok;
-}
-
 struct labels {
     char (*label)[SQ_PANEL_LABEL_MAX];
     uint32_t n;
@@ -60,7 +52,7 @@ static uint32_t number_of(struct labels *l, struct sq_span s)
         if (strlen(l->label[i]) == s.n && !memcmp(l->label[i], s.p, s.n))
             return i;
     if (l->n < SQ_PANEL_MAX_POPULATIONS)
-        memcpy(l->label[l->n++], s.p, s.n); /* label_ok: shorter than its place, which is zeros */
+        memcpy(l->label[l->n++], s.p, s.n); /* checked: shorter than its place, which is zeros */
     else
         return SQ_PANEL_MAX_POPULATIONS;
     return l->n - 1;
@@ -81,7 +73,7 @@ static sq_err take_line(struct sq_span line, uint64_t line_no, const struct name
     uint32_t sample = find(list, n_sample, name);
     if (sample == n_sample) /* a list of all samples of a study, of which the panel has some; or a line of titles */
         return SQ_OK;
-    if (!label_ok(label))
+    if (label.n >= SQ_PANEL_LABEL_MAX || !panel_label_ok(label))
         return bad(why, line_no, "a label has 1 to 31 letters, digits, _ . or -");
     uint32_t no = number_of(labels, label);
     if (no == SQ_PANEL_MAX_POPULATIONS)
