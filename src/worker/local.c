@@ -6,12 +6,16 @@
 
 static const struct {
     const char *name;
-    const char *args; /* words that stand alone, as the help shows them: "FILE" */
+    const char *args; /* words that stand alone, as the help shows them: "FILE"; in brackets: may be missing */
     unsigned n_arg;
     int (*run)(struct local *);
 } commands[] = {
     {"impute", "", 0, local_impute},
-    {"panel check", "", 0, local_panel_check},
+    {"panel build", "[FILE]", 1, local_panel_build},
+    {"panel info", "[PANEL]", 1, local_panel_info},
+    {"panel verify", "[PANEL]", 1, local_panel_verify},
+    {"panel sites", "[PANEL]", 1, local_panel_sites},
+    {"panel export", "[PANEL]", 1, local_panel_export},
     {"demux", "RUNDIR", 1, local_demux},
 };
 

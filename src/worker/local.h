@@ -9,6 +9,7 @@
  *     local_stage.c    one stage in a child of its own
  *     local_files.c    files in and out: whole or not at all
  *     local_impute.c   sequester impute
+ *     local_child.c    work that is no stage, in a child under the same list
  *     local_panel.c    sequester panel ...
  *     local_demux.c    sequester demux
  */
@@ -34,7 +35,7 @@ enum local_opt {
 };
 
 struct local {
-    const char *command, *args;   /* "impute", "panel check"; what may stand alone, in words */
+    const char *command, *args;   /* "impute", "panel build"; what may stand alone, in words */
     const char *opt[LOCAL_COUNT]; /* what was given; "" for a switch; NULL: not given */
     const char *arg[LOCAL_MAX_ARGS];
     unsigned n_arg; /* words that stand alone */
@@ -57,6 +58,15 @@ bool local_number(const struct local *l, enum local_opt opt, uint64_t least, uin
 /** local_run_stage - one stage with its ports (borrowed, read from their start). Counts come to @l. */
 sq_err local_run_stage(struct local *l, const char *name, const int *port, uint32_t flags, struct sq_why *why) SQ_MUST_CHECK;
 
+/* ---- local_child.c ---- */
+struct local_child;
+/** What the child does, with the list of system calls over it: descriptors that are open, memory; no stdio of the C library. */
+typedef sq_err local_work(struct local_child *child, void *ctx, struct sq_why *why);
+sq_err local_child_progress(struct local_child *child, uint64_t done, uint64_t total) SQ_MUST_CHECK;
+void local_child_note(struct local_child *child, uint32_t note); /* a number for the parent */
+/** local_in_child - run @work in a child and show its progress. @ctx is the child's copy: nothing comes back but the result, @why and the note. */
+sq_err local_in_child(const struct local *l, local_work *work, void *ctx, struct sq_why *why, uint32_t *out_note) SQ_MUST_CHECK;
+
 /* ---- local_files.c ---- */
 /** local_say_error - "sequester: WHERE: text: detail (line ..)" and the hint, to standard error. Returns 1. */
 int local_say_error(const char *where, sq_err e, const struct sq_why *why);
@@ -72,7 +82,11 @@ sq_err local_write_file(const char *path, const int *piece, size_t n) SQ_MUST_CH
 
 /* ---- the commands: exit codes ---- */
 int local_impute(struct local *l);
-int local_panel_check(struct local *l);
+int local_panel_build(struct local *l);
+int local_panel_info(struct local *l);
+int local_panel_verify(struct local *l);
+int local_panel_sites(struct local *l);
+int local_panel_export(struct local *l);
 int local_demux(struct local *l);
 
 #endif

@@ -138,7 +138,7 @@ int local_parse(struct local *l, unsigned n_arg, int argc, char **argv)
         if (take(l, argc, argv, &i))
             return LOCAL_MISUSED;
     }
-    if (l->n_arg < n_arg)
+    if (l->n_arg < n_arg && l->args[0] != '[')
         return local_misused(l, "%s is missing", l->args);
     uint64_t n_thread = l->n_thread;
     if (!local_number(l, LOCAL_threads, 1, LOCAL_MAX_THREADS, &n_thread))

@@ -57,8 +57,8 @@ static void test_commands(void **state)
     /* these have options of their own */
     assert_int_equal(PARSE(&c, "impute", "--panel", "p", "--threads", "2"), 0);
     assert_string_equal(c.command->name, "impute");
-    assert_int_equal(PARSE(&c, "panel", "check", "--help"), 0);
-    assert_string_equal(c.command->name, "panel check");
+    assert_int_equal(PARSE(&c, "panel", "verify", "--help"), 0);
+    assert_string_equal(c.command->name, "panel verify");
     assert_non_null(c.opt[OPT_help]);
     assert_int_equal(PARSE(&c, "--help"), 0);
     assert_null(c.command);
