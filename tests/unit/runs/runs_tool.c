@@ -4,9 +4,11 @@
  *     runs_tool info DIR              RunInfo, kinds, tiles
  *     runs_tool reads DIR             each cluster that passed: lane tile cluster x y bases qualities
  *     runs_tool raw DIR               each cycle of each tile as it lies there: lane tile cycle is_pf_only n checksum
+ *     runs_tool summary DIR           Run Summary and Indexing QC, whole numbers
+ *     runs_tool interop DIR           every record of every InterOp file
  *     runs_tool check DIR             every cycle of every tile with its filter: the errors, a line each; state of each cycle
  */
-#include "lib/runs/runs.h"
+#include "lib/runs/run_summary.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -142,6 +144,104 @@ static void states(const struct sq_run *run, struct sq_calls *r)
         }
 }
 
+static void level(const char *name, const struct sq_run_level *l)
+{
+    printf("level %s yield_g %.9g projected_yield_g %.9g percent_aligned %.9g error_rate %.9g first_cycle_intensity %.9g percent_gt_q30 %.9g percent_occupied %.9g\n",
+           name, l->yield_g, l->projected_yield_g, l->aligned, l->error_rate, l->intensity_c1, l->q30, l->occupied);
+}
+
+static void summary(const struct sq_run *run)
+{
+    struct sq_run_why why;
+    struct sq_run_summary s;
+    sq_err e = sq_run_summarize(run, &why, &s);
+    if (e) {
+        say(e, &why);
+        return;
+    }
+    for (uint32_t r = 0; r < s.n_read; r++) {
+        char name[16];
+        snprintf(name, sizeof name, "%u", s.read[r].number);
+        level(name, &s.read[r].level);
+        for (uint32_t i = 0; i < s.read[r].n_row; i++) {
+            const struct sq_run_lane_summary *l = &s.read[r].row[i];
+            printf("row %u %u %u tile_count %u reads %.9g reads_pf %.9g yield_g %.9g projected_yield_g %.9g percent_gt_q30 %.9g", s.read[r].number, l->lane, l->surface,
+                   l->n_tile, l->reads, l->reads_pf, l->yield_g, l->projected_yield_g, l->q30);
+            const struct {
+                const char *name;
+                struct sq_run_stat v;
+            } stats[] = {{"density", l->density}, {"percent_pf", l->percent_pf}, {"phasing", l->phasing}, {"prephasing", l->prephasing}, {"percent_aligned", l->aligned},
+                         {"error_rate", l->error}, {"error_rate_35", l->error_35}, {"error_rate_75", l->error_75}, {"error_rate_100", l->error_100},
+                         {"percent_occupied", l->occupied}, {"first_cycle_intensity", l->intensity_c1}};
+            for (size_t k = 0; k < sizeof stats / sizeof stats[0]; k++)
+                printf(" %s.mean %.9g %s.stddev %.9g", stats[k].name, stats[k].v.mean, stats[k].name, stats[k].v.sd);
+            printf(" error_first %u error_last %u\n", l->error_first, l->error_last);
+        }
+    }
+    level("nonindex", &s.non_index);
+    level("total", &s.total);
+    for (uint32_t i = 0; i < s.n_index_lane; i++) {
+        const struct sq_run_index_lane *l = &s.index[i];
+        printf("index %u reads %.9g pf %.9g identified %.9g cv %.9g min %.9g max %.9g\n", l->lane, l->reads, l->reads_pf, l->identified, l->cv, l->least, l->most);
+        for (uint32_t k = 0; k < l->n_row; k++)
+            printf("sample %u %s %s %s %s %.9g %llu\n", l->lane, l->row[k].sample, l->row[k].project, l->row[k].index[0], l->row[k].index[1], l->row[k].percent,
+                   (unsigned long long)l->row[k].n_cluster);
+    }
+    sq_run_summary_done(&s);
+}
+
+static sq_err record(void *ctx, const struct sq_interop_head *h, const struct sq_interop_record *r)
+{
+    enum sq_interop_kind kind = *(enum sq_interop_kind *)ctx;
+    printf("%s %u: %u %u %u %u", sq_interop_name(kind), h->version, r->lane, r->tile, r->cycle, r->read);
+    switch (kind) {
+    case SQ_INTEROP_Q:
+    case SQ_INTEROP_Q_BY_LANE:
+        for (uint32_t i = 0; i < h->n_bin; i++)
+            printf(" %u:%u", h->has_bins ? h->bin_value[i] : i + 1, r->u.q.count[i]);
+        break;
+    case SQ_INTEROP_Q2030: printf(" %u %u %u %u", r->u.q2030.q20, r->u.q2030.q30, r->u.q2030.total, r->u.q2030.median); break;
+    case SQ_INTEROP_TILE:
+        printf(" %u %.6g %.6g %.6g %.6g", r->u.tile.code, (double)r->u.tile.value, (double)r->u.tile.n_cluster, (double)r->u.tile.n_cluster_pf, (double)r->u.tile.aligned);
+        break;
+    case SQ_INTEROP_EXTENDED_TILE: printf(" %.6g", (double)r->u.extended.n_occupied); break;
+    case SQ_INTEROP_EXTRACTION:
+        for (uint32_t i = 0; i < h->n_channel; i++)
+            printf(" %.6g/%u", (double)r->u.extraction.focus[i], r->u.extraction.intensity[i]);
+        break;
+    case SQ_INTEROP_CORRECTED:
+        for (uint32_t i = 0; i < 5; i++)
+            printf(" %u", r->u.corrected.called[i]);
+        printf(" %u %.6g", r->u.corrected.mean, (double)r->u.corrected.signal_to_noise);
+        for (uint32_t i = 0; i < 4; i++)
+            printf(" %u/%u", r->u.corrected.called_intensity[i], r->u.corrected.corrected[i]);
+        break;
+    case SQ_INTEROP_INDEX: printf(" %s %llu %s %s", r->u.index.index, (unsigned long long)r->u.index.n_cluster, r->u.index.sample, r->u.index.project); break;
+    case SQ_INTEROP_ERROR: printf(" %.6g %.6g", (double)r->u.error.rate, (double)r->u.error.adapter); break;
+    case SQ_INTEROP_PHASING: printf(" %.6g %.6g", (double)r->u.phasing.phasing, (double)r->u.phasing.prephasing); break;
+    case SQ_INTEROP_IMAGE:
+        for (uint32_t i = 0; i < h->n_channel; i++)
+            printf(" %u/%u", r->u.image.low[i], r->u.image.high[i]);
+        break;
+    case SQ_INTEROP_KINDS: break;
+    }
+    printf("\n");
+    return SQ_OK;
+}
+
+static void interop(const struct sq_run *run)
+{
+    for (enum sq_interop_kind k = 0; k < SQ_INTEROP_KINDS; k++) {
+        struct sq_run_why why;
+        struct sq_interop_end end;
+        sq_err e = sq_interop_read(run, k, &why, record, &k, &end);
+        if (e && e != SQ_ERUNMISSING)
+            say(e, &why);
+        if (!e)
+            printf("%s end: %llu records, %u bytes left\n", sq_interop_name(k), (unsigned long long)end.n_record, end.n_left);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct sq_run_why why;
@@ -156,6 +256,10 @@ int main(int argc, char **argv)
         say(e, &why);
     if (!e && !strcmp(argv[1], "info"))
         info(run);
+    if (!e && !strcmp(argv[1], "summary"))
+        summary(run);
+    if (!e && !strcmp(argv[1], "interop"))
+        interop(run);
     if (!e)
         e = sq_calls_new(run, &r);
     for (uint32_t l = 1; !e && l <= sq_run_n_lane(run); l++) {
