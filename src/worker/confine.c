@@ -66,7 +66,55 @@ static const int allowed[] = {
     SCMP_SYS(getrandom),
 };
 
+/* Of a command that works on folders, with folders.c around it: descriptors of what lies in them. */
+static const int of_folders[] = {
+    SCMP_SYS(openat2),
+    SCMP_SYS(getdents64),
+};
+static const int of_results[] = {
+    SCMP_SYS(mkdirat),
+    SCMP_SYS(renameat),
+    SCMP_SYS(renameat2),
+    SCMP_SYS(unlinkat),
+    SCMP_SYS(linkat),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate),
+    SCMP_SYS(fsync),
+    SCMP_SYS(flock),
+    SCMP_SYS(statx),
+};
+
+static int allow_all(scmp_filter_ctx ctx, const int *calls, size_t n)
+{
+    int r = 0;
+    for (size_t i = 0; i < n && !r; i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
+    return r;
+}
+
+/* what opens files: with results any way, for Landlock says where; else to read only */
+static int allow_folders(scmp_filter_ctx ctx, enum worker_folders folders)
+{
+    int r = allow_all(ctx, of_folders, sizeof of_folders / sizeof of_folders[0]);
+    if (!r && folders == WORKER_FOLDERS_WRITE)
+        r = allow_all(ctx, of_results, sizeof of_results / sizeof of_results[0]);
+    if (!r && folders == WORKER_FOLDERS_WRITE)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 0);
+    else if (!r)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+    static const int of_fcntl[] = {F_GETFL, F_SETFD, F_DUPFD_CLOEXEC}; /* fdopendir */
+    for (size_t i = 0; i < sizeof of_fcntl / sizeof of_fcntl[0] && !r; i++)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (unsigned)of_fcntl[i]));
+    return r ? r : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 0);
+}
+
 sq_err worker_confine(void)
+{
+    return worker_confine_to(WORKER_FOLDERS_NONE);
+}
+
+sq_err worker_confine_to(enum worker_folders folders)
 {
     struct rlimit none = {0, 0};
     (void)prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); /* since Linux 6.3; the list says the same of calls */
@@ -91,7 +139,9 @@ sq_err worker_confine(void)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, memory[i], 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (unsigned)getpid(), 0));
-    if (!r) /* how glibc spells fstat */
+    if (!r && folders)
+        r = allow_folders(ctx, folders);
+    if (!r && !folders) /* how glibc spells fstat */
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, SCMP_A3(SCMP_CMP_EQ, AT_EMPTY_PATH, 0));
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);

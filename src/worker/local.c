@@ -17,6 +17,8 @@ static const struct {
     {"panel sites", "[PANEL]", 1, local_panel_sites},
     {"panel export", "[PANEL]", 1, local_panel_export},
     {"demux", "RUNDIR", 1, local_demux},
+    {"run check", "RUNDIR", 1, local_run_check},
+    {"run summary", "RUNDIR", 1, local_run_summary},
 };
 
 /* the words of @name at the start of the arguments; 0: they aren't */

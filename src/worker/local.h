@@ -12,6 +12,7 @@
  *     local_child.c    work that is no stage, in a child under the same list
  *     local_panel.c    sequester panel ...
  *     local_demux.c    sequester demux
+ *     local_run.c      sequester run ...
  */
 #ifndef SQ_WORKER_LOCAL_H
 #define SQ_WORKER_LOCAL_H
@@ -88,5 +89,7 @@ int local_panel_verify(struct local *l);
 int local_panel_sites(struct local *l);
 int local_panel_export(struct local *l);
 int local_demux(struct local *l);
+int local_run_check(struct local *l);
+int local_run_summary(struct local *l);
 
 #endif

@@ -56,6 +56,17 @@ sq_err stage_finish(struct worker *w) SQ_MUST_CHECK;
 uint32_t worker_walls(void);
 sq_err worker_confine(void) SQ_MUST_CHECK;
 
+/* ---- folders.c: commands without a server that read a folder of strangers' files ---- */
+enum worker_folders { WORKER_FOLDERS_NONE, WORKER_FOLDERS_READ, WORKER_FOLDERS_WRITE };
+/** worker_confine_to - worker_confine(), and what opens files when there are folders. */
+sq_err worker_confine_to(enum worker_folders folders) SQ_MUST_CHECK;
+/**
+ * worker_confine_folders - from here on this process and its threads may read below @read_fd (a directory; -1: none), read and write below
+ * @write_fd (-1: none), and touch no other file, no network, no other process (Landlock where the kernel has it; docs/confinement.md says
+ * what is left without). Descriptors that are open stay. Before the first thread.
+ */
+sq_err worker_confine_folders(int read_fd, int write_fd) SQ_MUST_CHECK;
+
 /** local_main - `sequester-worker --local ...`: the same stages without a server. */
 int local_main(int argc, char **argv);
 

@@ -480,14 +480,18 @@ sq_err sq_calls_look(struct sq_calls *r, const struct sq_run_tile *tile, uint32_
 
 /* ---- is it whole? ---- */
 
-/* One file, by its length. SQ_OK: whole. */
-static sq_err is_whole(struct sq_calls *r, const struct sq_run_tile *t, uint32_t cycle, struct sq_run_why *why)
+sq_err run_calls_whole(struct sq_calls *r, const struct sq_run_tile *t, uint32_t cycle, struct sq_run_why *why)
 {
     struct sq_calls_look look;
     uint8_t end[4];
     if (r->run->calls == SQ_CALLS_CBCL) {
         sq_err e = open_calls(r, t, cycle, why);
         const struct cbcl_index *x = r->index;
+        const struct cbcl_tile *b = NULL;
+        if (!e)
+            e = find_block(r, t, why, &b);
+        if (e == SQ_ERUNMISSING && r->f.fd >= 0) /* left out: none passed, which the filter knows */
+            e = SQ_OK;
         if (!e && x->size > r->f.size)
             e = run_bad_at(why, sq_fail(SQ_ERUNCUT), r->f.size, "it ends after %llu of %llu bytes", (unsigned long long)r->f.size, (unsigned long long)x->size);
         return e;
@@ -537,7 +541,7 @@ sq_err sq_calls_state(struct sq_calls *r, uint32_t lane, uint32_t cycle, struct 
         uint32_t file = r->run->calls == SQ_CALLS_CBCL ? tile[i].surface : r->run->calls == SQ_CALLS_BGZF ? 1 : 0;
         if (file && asked[file]++)
             continue;
-        sq_err e = is_whole(r, &tile[i], cycle, why);
+        sq_err e = run_calls_whole(r, &tile[i], cycle, why);
         if (e == SQ_ERUNMISSING)
             state = SQ_CYCLE_ABSENT;
         else if (e == SQ_ERUNCUT)

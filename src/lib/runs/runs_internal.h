@@ -129,6 +129,10 @@ sq_err run_inflate_bgzf(struct run_inflate *z, const uint8_t *in, size_t n_in, u
 /** run_bgzf_size - of the block that begins at @in, of which @n_in bytes (18 or more) are there. 0: none begins here. */
 size_t run_bgzf_size(const uint8_t *in, size_t n_in);
 
+/* ---- run_calls.c ---- */
+/** run_calls_whole - is the file of @tile and @cycle as long as it says? By lengths and ends; nothing is unpacked. Errors as sq_calls_read. */
+sq_err run_calls_whole(struct sq_calls *r, const struct sq_run_tile *tile, uint32_t cycle, struct sq_run_why *why) SQ_MUST_CHECK;
+
 /* ---- run_cbcl.c, run_bgzf.c: heads ---- */
 sq_err run_cbcl_index(const struct run_file *f, struct sq_run_why *why, struct cbcl_index **out) SQ_MUST_CHECK;
 const struct cbcl_tile *run_cbcl_find(const struct cbcl_index *x, uint32_t tile);
