@@ -234,8 +234,9 @@ static int say_result(struct work *w)
     if (*r->hint)
         fprintf(stderr, "note: %s\n", r->hint);
     if (!w->l->is_quiet)
-        fprintf(stderr, "done     %llu clusters, %llu passed the filter, %llu of these found their sample (%.1f %%); %.1f s\n", (unsigned long long)r->n_cluster,
-                (unsigned long long)r->n_pf, (unsigned long long)r->n_identified, r->n_pf ? 100.0 * (double)r->n_identified / (double)r->n_pf : 0, s);
+        fprintf(stderr, "done     %llu clusters, %llu passed the filter, %llu of %llu that were written found their sample (%.1f %%); %.1f s\n", (unsigned long long)r->n_cluster,
+                (unsigned long long)r->n_pf, (unsigned long long)r->n_identified, (unsigned long long)r->n_read,
+                r->n_read ? 100.0 * (double)r->n_identified / (double)r->n_read : 0, s);
     return 0;
 }
 

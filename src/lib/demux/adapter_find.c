@@ -29,13 +29,13 @@ static bool is_here(const uint8_t *base, uint32_t n_base, const uint8_t *call, u
 static uint32_t find_one(const uint8_t *base, uint32_t n_base, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint8_t *scratch)
 {
     uint32_t n_look = n_base < LOOK ? n_base : LOOK;
-    double allowed = (1.0 - set->adapter_stringency) * n_base;
+    uint32_t allowed = (uint32_t)((1.0 - set->adapter_stringency) * n_base + 1e-9);
     if (!n_base)
         return n;
     if (n >= n_look)
         sq_demux_kernels()->differ(call, n - n_look + 1, base, n_look, scratch);
     for (uint32_t at = 0; at < n; at++) {
-        if (at + n_look <= n && (double)scratch[at] > allowed + 1e-9)
+        if (at + n_look <= n && scratch[at] > allowed)
             continue;
         if (is_here(base, n_base, call + at, n - at, set))
             return at;

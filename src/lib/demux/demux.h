@@ -91,7 +91,7 @@ sq_err sq_demux_run(struct sq_demux *d, bool (*progress)(void *ctx, const struct
 
 /** Filled by sq_demux_run. Static words; "" when there is nothing to say: that barcodes look reverse-complemented, for example. */
 struct sq_demux_result {
-    uint64_t n_cluster, n_pf, n_identified;
+    uint64_t n_cluster, n_pf, n_read, n_identified; /* n_read: clusters that were written; n_identified: of these */
     char hint[240];
     uint32_t n_remark;
     const struct sq_demux_remark *remark;

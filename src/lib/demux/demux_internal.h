@@ -229,6 +229,7 @@ struct demux_out {
     int dir, state_dir;
     bool is_finishing;  /* all pieces are there: names are being given */
     bool has_kept;      /* another process began this work */
+    bool is_done;       /* and ended it, but for its state's folder */
     uint64_t *size;     /* [n_file] bytes written */
     uint32_t next_tile, next_piece; /* the first that isn't written; tiles over all lanes */
     uint64_t n_call, n_piece;

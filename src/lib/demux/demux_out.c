@@ -154,7 +154,8 @@ sq_err demux_out_checkpoint(struct demux_out *o)
 
 /* ---- beginning, going on ---- */
 
-static sq_err is_empty(int dir, bool *out)
+/* Nothing in it but what is named @but (may be NULL) or what was being written? */
+static sq_err is_empty(int dir, const char *but, bool *out)
 {
     int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -164,7 +165,7 @@ static sq_err is_empty(int dir, bool *out)
     }
     *out = true;
     for (struct dirent *row; (row = readdir(d));)
-        *out = *out && (!strcmp(row->d_name, ".") || !strcmp(row->d_name, ".."));
+        *out = *out && (!strcmp(row->d_name, ".") || !strcmp(row->d_name, "..") || (but && !strncmp(row->d_name, but, strlen(but))));
     closedir(d);
     return SQ_OK;
 }
@@ -203,7 +204,7 @@ static sq_err state_find(struct demux_out *o, struct sq_why *why)
     bool is_new = false;
     struct sq_buf b;
     sq_buf_init(&b, STATE_MAX);
-    sq_err e = is_empty(o->dir, &is_new);
+    sq_err e = is_empty(o->dir, NULL, &is_new);
     if (!e && is_new) {
         e = sq_dir_open(o->dir, DEMUX_STATE_DIR, 0700, &o->state_dir);
     } else if (!e) {
@@ -213,9 +214,11 @@ static sq_err state_find(struct demux_out *o, struct sq_why *why)
     }
     if (!e && !is_new) {
         e = sq_file_read(o->state_dir, "state", &b);
-        bool is_bare = false;
-        if (e == SQ_ENOTFOUND && !is_empty(o->state_dir, &is_bare) && is_bare)
+        bool is_bare = false, is_alone = false;
+        if (e == SQ_ENOTFOUND && !is_empty(o->state_dir, "state", &is_bare) && is_bare && !is_empty(o->dir, DEMUX_STATE_DIR, &is_alone) && is_alone)
             e = SQ_OK, is_new = true; /* it ended before it had begun */
+        else if (e == SQ_ENOTFOUND && is_bare)
+            e = SQ_OK, o->is_done = true; /* it ended when all that was left to do was to remove the state's folder */
         else if (e == SQ_ENOTFOUND)
             e = sq_fail(SQ_EFORMAT);
         else if (!e)
@@ -227,7 +230,7 @@ static sq_err state_find(struct demux_out *o, struct sq_why *why)
     }
     sq_buf_done(&b);
     o->has_kept = !is_new;
-    if (!e)
+    if (!e && !o->is_done)
         e = is_new ? demux_out_checkpoint(o) : files_cut(o, why);
     return e;
 }
@@ -347,7 +350,7 @@ static sq_err file_name(struct demux_out *o, size_t no)
     return renameat(o->dir, part, o->dir, path) && errno != ENOENT ? sq_fail(sq_err_errno()) : SQ_OK;
 }
 
-/* Removes what lies in @dir_fd's folder @name, and it. One level of folders within it. */
+/* Removes what lies in @dir_fd's folder @name, and it. One level of folders within it. The state goes last: without it all is done. */
 static void remove_folder(int dir_fd, const char *name, int depth)
 {
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -355,8 +358,10 @@ static void remove_folder(int dir_fd, const char *name, int depth)
     if (!d)
         sq_close(&fd);
     for (struct dirent *row; d && (row = readdir(d));)
-        if (strcmp(row->d_name, ".") && strcmp(row->d_name, "..") && unlinkat(fd, row->d_name, 0) && depth)
+        if (strcmp(row->d_name, ".") && strcmp(row->d_name, "..") && strcmp(row->d_name, "state") && unlinkat(fd, row->d_name, 0) && depth)
             remove_folder(fd, row->d_name, depth - 1);
+    if (d && depth)
+        unlinkat(fd, "state", 0);
     if (d)
         closedir(d);
     unlinkat(dir_fd, name, AT_REMOVEDIR);
@@ -364,6 +369,10 @@ static void remove_folder(int dir_fd, const char *name, int depth)
 
 sq_err demux_out_finish(struct demux_out *o)
 {
+    if (o->is_done) {
+        remove_folder(o->dir, DEMUX_STATE_DIR, 1);
+        return SQ_OK;
+    }
     o->is_finishing = true;
     sq_err e = demux_out_checkpoint(o);
     for (size_t i = 0; i < demux_n_file(o->plan) && !e; i++)

@@ -13,6 +13,11 @@
 
 #define CYCLES_AT_ONCE 8U
 #define CHECKPOINT_MS 20000
+#ifdef SQ_TEST_HOOKS
+#define CHECKPOINT_AFTER_MS (getenv("SQ_CHECKPOINT_MS") ? atoi(getenv("SQ_CHECKPOINT_MS")) : CHECKPOINT_MS)
+#else
+#define CHECKPOINT_AFTER_MS CHECKPOINT_MS
+#endif
 #define MAX_ACTIVE 64U
 
 struct place { /* of a tile in the plan */
@@ -161,6 +166,8 @@ const struct sq_demux_result *sq_demux_result(const struct sq_demux *d)
 
 uint32_t sq_demux_next_cycle(const struct sq_demux *d)
 {
+    if (d->out->is_done || d->out->is_finishing || d->out->n_piece)
+        return d->plan->n_cycle + 1;
     return d->next_cycle;
 }
 
@@ -472,7 +479,7 @@ static bool write_next(struct sq_demux *d)
         d->out->next_piece++;
         retire(d);
     }
-    if (!e && sq_clock_steady_ms() - d->checkpoint_ms > CHECKPOINT_MS) {
+    if (!e && sq_clock_steady_ms() - d->checkpoint_ms > CHECKPOINT_AFTER_MS) {
         e = demux_out_checkpoint(d->out); /* with the lock: it reads all that others change */
         d->checkpoint_ms = sq_clock_steady_ms();
     }
@@ -594,6 +601,8 @@ static sq_err run_threads(struct sq_demux *d)
 sq_err sq_demux_run(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why)
 {
     struct demux_out *o = d->out;
+    if (o->is_done)
+        return demux_out_finish(o);
     d->progress = progress;
     d->progress_ctx = ctx;
     d->run_why = run_why;

@@ -9,9 +9,13 @@ import glob
 import gzip
 import json
 import os
+import random
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tree"))
 import tap
@@ -62,5 +66,331 @@ for name, run, truth in SETS:
         for options, env in ((["--threads", "4"], None), (["--threads", "3", "--memory", "64"], None), ([], dict(os.environ, SQ_KERNEL="scalar"))):
             again, _ = demux(run, "--keep-adapters", *options, env=env)
             compare(bad, first, raw(again), "%s: " % options)
+
+# ---- golden sets of other programs: read by read, for their names of runs and of indexes differ
+
+
+def reads(data, prefix=""):
+    """(lane:tile:x:y, flag) -> (bases, qualities) of FASTQ text"""
+    lines = data.decode().split("\n")
+    found = {}
+    for i in range(0, len(lines) - 3, 4):
+        name, rest = lines[i].split(" ") if " " in lines[i] else (lines[i], ":N")
+        found[":".join(name.split(":")[3:]), rest.split(":")[1]] = lines[i + 1], lines[i + 3]
+    return found
+
+
+def sheet_with(run, setting):
+    text = open(os.path.join(run, "SampleSheet.csv")).read()
+    path = os.path.join(TEMP.name, "sheet.csv")
+    with open(path, "w") as f:
+        f.write("[BCLConvert_Settings]\n%s\n[BCLConvert_Data]\n%s" % (setting, text[text.index("[Data]") + 7:]))
+    return path
+
+
+PICARD = os.path.join(SHARED, "picard")
+GOLDEN = [("25T8B25T", "fastq", "", {"1": "R1", "2": "R2", "barcode_1": "I1"}),
+          ("25T8B25T", "fastq_with_4M", "OverrideCycles,Y25;I8;U4Y21", {"1": "R1", "2": "R2"}),
+          ("25T8B25T", "fastq_with_4M4M", "OverrideCycles,Y25;I8;U8Y17", {"1": "R1", "2": "R2"}),
+          ("25T8B8B25T", "fastq", "", {"1": "R1", "2": "R2", "barcode_1": "I1", "barcode_2": "I2"})]
+for set_name, folder, setting, kinds in GOLDEN:
+    run = os.path.join(PICARD, set_name)
+    if not os.path.isdir(run):
+        tap.skip("golden %s %s" % (set_name, folder), "shared/data/runs isn't here")
+        continue
+    with tap.case("golden %s, %s: each sample's reads, with those that failed the filter" % (set_name, folder)) as bad:
+        options = ["--sample-sheet", sheet_with(run, setting)] if setting else []
+        out, _ = demux(run, "--concatenated", "--index-reads", "--keep-failed", "--lanes", "1", *options)
+        got = fastq(out)
+        n = 0
+        for path in sorted(glob.glob(os.path.join(run, folder, "*.fastq"))):
+            barcode, kind = os.path.basename(path)[:-6].split(".", 1)
+            if kind not in kinds or barcode.strip("ACGTN"):  # the others are of other programs' options
+                continue
+            want = reads(text_of(path))
+            if barcode == "N" and os.path.exists(path.replace("/N.", "/GAACGAT..")):  # a barcode with N, which the sheet doesn't have
+                want.update(reads(text_of(path.replace("/N.", "/GAACGAT.."))))
+            mine = [k for k in got if k.startswith("Undetermined" if barcode.strip("N") == "" else "SA_" + barcode) and kinds[kind] in k]
+            found = reads(got[mine[0]]) if mine else {}
+            if setting:  # its names carry no UMI
+                found = {(":".join(k[0].split(":")[:4]), k[1]): v for k, v in found.items()}
+            n += len(want)
+            for key, (bases, quality) in want.items():  # picard's EAMSS filter makes some ends Q2, which isn't demultiplexing
+                if key in found and quality.endswith("#"):
+                    kept = len(quality.rstrip("#"))
+                    want[key] = bases, quality[:kept] + found[key][1][kept:]
+            if want != found:
+                bad.append("%s: %d reads wanted, %d there, %d the same" % (os.path.basename(path), len(want), len(found), len(set(want.items()) & set(found.items()))))
+        if n < 100:
+            bad.append("only %d reads were compared" % n)
+
+run = os.path.join(PICARD, "151T8B8B151T_cbcl")
+if os.path.isdir(run):
+    with tap.case("golden 151T8B8B151T_cbcl: every read, with N where the stored quality is 0") as bad:
+        out, _ = demux(run, "--no-sample-sheet")
+        for kind, no in (("R1", "1"), ("R2", "2")):
+            found = reads(fastq(out)["Undetermined_S0_L001_%s_001.fastq.gz" % kind])
+            want = {}
+            for path in glob.glob(os.path.join(run, "fastq", "*.%s.fastq" % no)):
+                for key, (bases, quality) in reads(text_of(path)).items():
+                    masked = [(("N", "#") if q in "!#" else (b, q)) for b, q in zip(bases, quality)]
+                    want[key] = "".join(b for b, _ in masked), "".join(q for _, q in masked)
+            if want != found or len(want) != 50:
+                bad.append("%s: %d reads wanted, %d there, %d the same" % (kind, len(want), len(found), len(set(want.items()) & set(found.items()))))
+else:
+    tap.skip("golden 151T8B8B151T_cbcl", "shared/data/runs isn't here")
+
+run = os.path.join(SHARED, "bambi/160916_miseq_0966_FC")
+if os.path.isdir(run):
+    with tap.case("golden 160916_miseq_0966_FC: every read of both lanes") as bad:
+        out, _ = demux(run, "--no-sample-sheet")
+        for lane in (1, 2):
+            rows = [line.split("\t") for line in text_of(os.path.join(run, "expected/bambi_i2b.L%03d.tsv.gz" % lane)).decode().splitlines()]
+            for kind, flag in (("R1", "77"), ("R2", "141")):
+                want = {(r[0].split(":", 1)[1], "N"): (r[2], r[3]) for r in rows if r[1] == flag}
+                found = reads(fastq(out)["Undetermined_S0_L%03d_%s_001.fastq.gz" % (lane, kind)])
+                if want != found or len(want) < 900:
+                    bad.append("lane %d %s: %d reads wanted, %d there, %d the same" % (lane, kind, len(want), len(found), len(set(want.items()) & set(found.items()))))
+else:
+    tap.skip("golden 160916_miseq_0966_FC", "shared/data/runs isn't here")
+
+run = os.path.join(SHARED, "bambi/160919_nextseq_6230_FC")
+if os.path.isdir(run):
+    with tap.case("golden 160919_nextseq_6230_FC: one file a lane and cycle") as bad:
+        out, _ = demux(run, "--no-sample-sheet")
+        rows = [line.split("\t") for line in text_of(os.path.join(run, "expected/decode.L001.tsv.gz")).decode().splitlines()]
+        for kind, at in (("R1", 1), ("R2", 3)):
+            want = {(r[0], "N"): (r[at], r[at + 1]) for r in rows}
+            found = reads(fastq(out)["Undetermined_S0_L001_%s_001.fastq.gz" % kind])
+            if want != found:
+                bad.append("%s: %d reads wanted, %d there, %d the same" % (kind, len(want), len(found), len(set(want.items()) & set(found.items()))))
+else:
+    tap.skip("golden 160919_nextseq_6230_FC", "shared/data/runs isn't here")
+
+# ---- reports, options
+
+RUN = os.path.join(DATA, "runs/sim-cbcl")
+TRUTH = fastq(os.path.join(DATA, "runs/sim-cbcl.truth"))
+
+with tap.case("reports agree with each other and with the reads") as bad:
+    out, _ = demux(RUN, "--keep-adapters")
+    got = fastq(out)
+    j = json.load(open(os.path.join(out, "Reports/demux.json")))
+    stats = [r.split(",") for r in open(os.path.join(out, "Reports/Demultiplex_Stats.csv")).read().splitlines()[1:]]
+    quality = [r.split(",") for r in open(os.path.join(out, "Reports/Quality_Metrics.csv")).read().splitlines()[1:]]
+    for row in stats:
+        name = [k for k in got if k.startswith(row[1] + "_") and "L00%s_R1" % row[0] in k][0]
+        if got[name].count(b"\n") // 4 != int(row[4]):
+            bad.append("Demultiplex_Stats: %s" % row)
+    for row in quality:
+        name = [k for k in got if k.startswith(row[1] + "_") and "L00%s_R%s" % (row[0], row[5]) in k][0]
+        q = [c - 33 for line in got[name].split(b"\n")[3::4] for c in line]
+        if [len(q), sum(c >= 30 for c in q), sum(q)] != [int(v) for v in row[6:9]]:
+            bad.append("Quality_Metrics: %s" % row)
+    for lane in j["lanes"]:
+        if sum(s["reads"] for s in lane["samples"]) != lane["clusters_pf"] or sum(u["reads"] for u in lane["unknown"]) != lane["samples"][-1]["reads"]:
+            bad.append("demux.json, lane %d" % lane["lane"])
+        for c, cycle in enumerate(lane["cycles"][:24]):
+            q = [line[c] - 33 for k in got if "L00%d_R1" % lane["lane"] in k for line in got[k].split(b"\n")[3::4] if line]
+            if cycle["quality_sum"] != sum(q) or cycle["q30"] != sum(v >= 30 for v in q):
+                bad.append("demux.json, lane %d, cycle %d" % (lane["lane"], c + 1))
+    page = open(os.path.join(out, "Reports/report.html")).read()
+    if "<script" in page or "http" in page.replace("http-equiv", "") or page.count("<svg") != 5:
+        bad.append("report.html has a script, an address, or not all pictures")
+
+with tap.case("lanes in one file, project folders, tiles, index reads") as bad:
+    out, _ = demux(RUN, "--keep-adapters", "--no-lane-splitting")
+    compare(bad, {k.replace("_L001", ""): v + TRUTH[k.replace("L001", "L002")] for k, v in TRUTH.items() if "_L001" in k}, fastq(out), "joined: ")
+    out, _ = demux(RUN, "--keep-adapters", "--project-folders", "--index-reads")
+    if not os.path.exists(os.path.join(out, "Project1/S001_S1_L001_R1_001.fastq.gz")):
+        bad.append("no project folder")
+    index = fastq(out)["S001_S1_L001_I2_001.fastq.gz"].decode().split("\n")
+    comp = dict(zip("ACGTN", "TGCAN"))
+    if any("".join(comp[b] for b in reversed(index[i + 1])) != index[i].split("+")[1] for i in range(0, len(index) - 3, 4)):
+        bad.append("index 2 isn't the reverse complement of the header's")
+    out, _ = demux(RUN, "--keep-adapters", "--tiles", "1_1102")
+    want = {k: b"".join(b"\n".join(lines[i:i + 4]) + b"\n" for lines in [v.split(b"\n")] for i in range(0, len(lines) - 3, 4) if b":1102:" in lines[i])
+            for k, v in TRUTH.items() if "_L001" in k}
+    compare(bad, want, {k: v for k, v in fastq(out).items() if "_L001" in k}, "one tile: ")
+
+with tap.case("adapters are cut, and masked, as the rule says") as bad:
+    A = b"AGATCGGAAGAGCACACGTCTGAACTCCAGTCA"
+
+    def slow(seq, stringency=0.9):
+        for at in range(len(seq)):
+            same = other = 0
+            for a, b in zip(A, seq[at:]):
+                if b == ord("N"):
+                    continue
+                same, other = same + (a == b), other + (a != b)
+                if other > 1 and other > same:
+                    break
+            else:
+                if same >= 1 and same / (same + other) >= stringency:
+                    return at
+        return len(seq)
+
+    out, _ = demux(RUN)
+    n_cut = 0
+    for k, v in fastq(out).items():
+        if "_R1_" not in k or k.startswith("Undetermined"):
+            continue
+        want, got = TRUTH[k].split(b"\n"), v.split(b"\n")
+        for i in range(0, len(want) - 3, 4):
+            seq, quality = want[i + 1], want[i + 3]
+            at = slow(seq)
+            if at < len(seq):  # shorter than 35 can't be trimmed: masked, and wholly below 22
+                at = 0 if at < 22 else at
+                n_cut += 1
+            seq, quality = seq[:at] + b"N" * (len(seq) - at), quality[:at] + b"#" * (len(seq) - at)
+            if [seq, quality] != [got[i + 1], got[i + 3]]:
+                bad.append("%s: %s became %s, not %s" % (k, want[i + 1], got[i + 1], seq))
+    if n_cut < 20:
+        bad.append("only %d reads had an adapter" % n_cut)
+
+with tap.case("a wrong i5 is recognized and named") as bad:
+    out, p = demux(RUN, "--i5", "as-read")
+    if "--i5 reverse-complement" not in p.stderr:
+        bad.append(p.stderr)
+
+with tap.case("sheets that can't be are refused with line and remedy, and nothing is written") as bad:
+    sheet = os.path.join(TEMP.name, "wrong.csv")
+    text = open(os.path.join(RUN, "SampleSheet.csv")).read()
+    rows = text[text.index("[BCLConvert_Data]"):].splitlines()
+    for change, word in ((lambda t: t.replace(rows[3], rows[3].split(",")[0] + "," + ",".join(rows[2].split(",")[1:])), "same barcodes"),
+                         (lambda t: t.replace("OverrideCycles,Y24", "OverrideCycles,Y23"), "23 cycles"),
+                         (lambda t: t.replace("OverrideCycles", "OverideCycles"), "isn't known"),
+                         (lambda t: t.replace(rows[2].split(",")[2] + ",", rows[2].split(",")[2][:-1] + ","), "5 bases")):
+        with open(sheet, "w") as f:
+            f.write(change(text))
+        out, p = demux(RUN, "--sample-sheet", sheet, ok=False)
+        if p.returncode != 1 or word not in p.stderr or "line " not in p.stderr or os.path.exists(out):
+            bad.append("%s: exit %d: %s" % (word, p.returncode, p.stderr))
+
+# ---- damage, stops
+
+
+def copy_of(run):
+    to = tempfile.mkdtemp(dir=TEMP.name)
+    shutil.copytree(run, to, dirs_exist_ok=True)
+    return to
+
+
+with tap.case("a damaged file is named with cycle and tile; --mask-missing makes its calls N") as bad:
+    run = copy_of(RUN)
+    path = os.path.join(run, "Data/Intensities/BaseCalls/L001/C5.1/L001_1.cbcl")
+    os.chmod(path, 0o644)
+    with open(path, "r+b") as f:
+        f.truncate(os.path.getsize(path) - 20)
+    os.remove(os.path.join(run, "Data/Intensities/BaseCalls/L002/C7.1/L002_1.cbcl"))
+    out, p = demux(run, "--keep-adapters", ok=False)
+    if p.returncode != 1 or "C5.1/L001_1.cbcl" not in p.stderr or "tile 1102" not in p.stderr or "cycle 5" not in p.stderr or fastq(out):
+        bad.append("exit %d: %s" % (p.returncode, p.stderr))
+    out, p = demux(run, "--keep-adapters", "--mask-missing")
+    if "C5.1/L001_1.cbcl" not in p.stderr or "C7.1/L002_1.cbcl" not in p.stderr:
+        bad.append(p.stderr)
+    want = {}
+    for k, v in TRUTH.items():
+        lines = v.split(b"\n")
+        for i in range(0, len(lines) - 3, 4):
+            at = 4 if b":1:1102:" in lines[i] else 6 if b":FCXX:2:" in lines[i].replace(b"SIM", b"") else -1
+            if at >= 0 and "_R1_" in k:
+                lines[i + 1] = lines[i + 1][:at] + b"N" + lines[i + 1][at + 1:]
+                lines[i + 3] = lines[i + 3][:at] + b"#" + lines[i + 3][at + 1:]
+        want[k] = b"\n".join(lines)
+    compare(bad, want, fastq(out))
+
+FIRST, _ = demux(RUN)
+BYTES = raw(FIRST)
+
+with tap.case("killed at any moment, the same command goes on and ends with the same bytes") as bad:
+    out = os.path.join(TEMP.name, "killed")
+    env = dict(os.environ, SQ_CHECKPOINT_MS="-1")
+    rng = random.Random(7)
+    n_kill = n_half = 0
+    for i in range(400):
+        p = subprocess.Popen([WORKER, "--local", "demux", RUN, "-o", out, "-q", "--threads", "2"], env=env, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        try:
+            p.wait(rng.random() * 0.006 * (1 + i / 8))
+        except subprocess.TimeoutExpired:
+            p.kill()
+            n_kill += 1
+        text = p.stderr.read().decode()
+        p.stderr.close()
+        if p.wait() == 0 or ("isn't empty" in text and not os.path.exists(os.path.join(out, ".sequester"))):  # killed when all was done
+            break
+        if p.returncode > 0:
+            bad.append("exit %d: %s" % (p.returncode, text))
+            break
+        for name in raw(out):
+            n_half += open(os.path.join(out, name), "rb").read() != BYTES[name]
+    compare(bad, BYTES, raw(out))
+    if n_half or n_kill < 3 or os.path.exists(os.path.join(out, ".sequester")):
+        bad.append("%d kills, %d half files under a final name" % (n_kill, n_half))
+    p = subprocess.run([WORKER, "--local", "demux", RUN, "-o", out], capture_output=True, text=True)
+    if p.returncode != 1 or "isn't empty" not in p.stderr:
+        bad.append("finished results were taken for an empty folder: " + p.stderr)
+
+
+def fed(out, n_tile, cycle):
+    """has the store of each tile a whole record of @cycle?"""
+    files = glob.glob(os.path.join(out, ".sequester/calls/*"))
+    n = 0
+    for path in files:
+        data, at = open(path, "rb").read(), 0
+        while at + 32 <= len(data):
+            no, calls = struct.unpack_from("<II", data, at + 4)
+            n += no == cycle - 1
+            at += 32 + (calls if data[at + 12] == 2 else (calls + 1) // 2)
+    return n >= n_tile
+
+
+with tap.case("a run that is still growing, killed at every cycle, ends with the same bytes") as bad:
+    run, out = tempfile.mkdtemp(dir=TEMP.name), os.path.join(TEMP.name, "followed")
+    base = "Data/Intensities/BaseCalls"
+    for name in ("RunInfo.xml", "RunParameters.xml", "SampleSheet.csv"):
+        shutil.copy(os.path.join(RUN, name), run)
+    os.makedirs(os.path.join(run, base))
+    shutil.copy(os.path.join(RUN, "Data/Intensities/s.locs"), os.path.join(run, "Data/Intensities"))
+    n_cycle = len(glob.glob(os.path.join(RUN, base, "L001/C*.1")))
+    command = [WORKER, "--local", "demux", run, "-o", out, "-q", "--follow"]
+    rng = random.Random(8)
+    for c in range(1, n_cycle + 1):
+        for lane in ("L001", "L002"):
+            os.makedirs(os.path.join(run, base, lane, "C%d.1" % c))
+            for path in glob.glob(os.path.join(RUN, base, lane, "C%d.1/*" % c)):
+                to = os.path.join(run, os.path.relpath(path, RUN))
+                data = open(path, "rb").read()
+                with open(to, "wb") as f:
+                    f.write(data[:len(data) // 2])
+                if c % 7 == 0 and lane == "L001":  # it meets a file that is half written
+                    p = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+                    time.sleep(0.05)
+                    p.kill()
+                    p.wait()
+                with open(to, "wb") as f:
+                    f.write(data)
+            if c == 26:
+                for path in glob.glob(os.path.join(RUN, base, lane, "*.filter")):
+                    shutil.copy(path, os.path.join(run, base, lane))
+        p = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + (rng.random() * 0.02 if c % 3 == 0 and c < n_cycle else 20)
+        while time.monotonic() < end and p.poll() is None and not fed(out, 4, c):
+            time.sleep(0.005)
+        if c % 3 and c < n_cycle and not fed(out, 4, c):
+            bad.append("cycle %d wasn't taken in" % c)
+            break
+        if c < n_cycle:
+            p.kill()
+            p.wait()
+    for name in ("RTAComplete.txt", "CopyComplete.txt"):
+        shutil.copy(os.path.join(RUN, name), run)
+    try:
+        if p.wait(30):
+            bad.append("exit %d" % p.returncode)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        bad.append("it doesn't end")
+    compare(bad, BYTES, raw(out))
 
 tap.done()
