@@ -10,12 +10,20 @@
 #include <string.h>
 
 #define DEFAULT_STATES 2048U
-#define DEFAULT_NEIGHBOURS 32U
+#define MIN_NEIGHBOURS 32U
+#define MAX_NEIGHBOURS 96U
 #define DEFAULT_CUT 1e-3
 #define DEFAULT_MEMORY ((size_t)1 << 30)
-#define STEP_CM 0.1
+#define STEP_CM 0.1 /* between places, with MIN_NEIGHBOURS; with more of them, places are rarer */
 #define BATCH_TARGETS 1024U
 #define GUESSED_KEPT 40U /* posteriors a cluster and target: for cutting spans alone */
+
+/* The more haplotypes, the more of them match a target equally far: 32 up to 10,000 haplotypes, then as their third root. */
+static uint32_t default_neighbours(uint32_t n_hap)
+{
+    double n = MIN_NEIGHBOURS * cbrt(n_hap / 10000.0);
+    return n < MIN_NEIGHBOURS ? MIN_NEIGHBOURS : n > MAX_NEIGHBOURS ? MAX_NEIGHBOURS : (uint32_t)n;
+}
 
 struct piece {
     uint32_t segment, from_site, to_site;
@@ -89,10 +97,12 @@ static sq_err model_batch(struct run *r, uint32_t first, uint32_t n)
     struct sq_engine_report *o = r->report;
     sq_err e = neighbours_find(&r->near, &r->y, first, n, &r->crew, r->p.n_thread);
     o->cpu_sweep += r->crew.cpu;
-    if (!e && (!r->rates.scale || !r->rates.mismatch)) {
+    if (!e && !r->rates.jump && (!r->rates.scale || !r->rates.mismatch)) {
         e = fit_rates(&r->y, &r->near, &r->p, &r->crew, &r->rates);
         o->cpu_fit += r->crew.cpu;
     }
+    if (!e && !r->rates.jump)
+        e = hmm_rates_set(&r->rates, &r->y);
     r->first_target = first;
     r->n_batch = n;
     atomic_store(&r->next, 0);
@@ -267,7 +277,7 @@ static sq_err run_window(struct run *r)
         e = typed_build(&r->y, w, &r->crew, r->p.n_thread);
     r->report->cpu_typed = r->crew.cpu;
     if (!e && w->n_typed)
-        e = neighbours_init(&r->near, &r->y, STEP_CM, r->p.n_neighbour, n_batch);
+        e = neighbours_init(&r->near, &r->y, STEP_CM * r->p.n_neighbour / MIN_NEIGHBOURS, r->p.n_neighbour, n_batch);
     r->target = calloc(w->n_target, sizeof *r->target);
     if (w->n_typed && !r->p.no_leave_one_out)
         r->left_out = malloc((size_t)w->n_typed * w->n_target * sizeof *r->left_out);
@@ -319,7 +329,7 @@ sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_e
     r->report = report ? report : &mine;
     *r->report = mine;
     r->p.n_state = params->n_state ? params->n_state : DEFAULT_STATES;
-    r->p.n_neighbour = params->n_neighbour ? params->n_neighbour : DEFAULT_NEIGHBOURS;
+    r->p.n_neighbour = params->n_neighbour ? params->n_neighbour : default_neighbours(window->panel->n_hap);
     r->p.memory = params->memory ? params->memory : DEFAULT_MEMORY;
     r->rates = (struct hmm_rates){.scale = params->scale, .mismatch = params->mismatch, .cut = params->cut > 0 ? params->cut : DEFAULT_CUT};
     e = run_window(r);
@@ -327,6 +337,7 @@ sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_e
     drop_posteriors(r);
     typed_free(&r->y);
     neighbours_free(&r->near);
+    free(r->rates.jump);
     free(r->left_out);
     free(r->target);
     free(r->piece);

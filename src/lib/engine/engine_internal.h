@@ -104,7 +104,10 @@ void posterior_free(struct posterior *p);
 
 struct hmm_rates {
     double scale, mismatch, cut;
+    double *jump; /* [n_cluster] P(jump) between c-1 and c; [0] unused */
 };
+/** hmm_rates_set - fill jump from scale. r->jump is the caller's to free. */
+sq_err hmm_rates_set(struct hmm_rates *r, const struct typed *y) SQ_MUST_CHECK;
 
 /* One thread's scratch. */
 struct hmm {

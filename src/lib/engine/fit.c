@@ -9,12 +9,13 @@
 #include <stdlib.h>
 
 static const double scales[] = {1e4, 1.7e4, 3e4, 5.5e4, 1e5, 1.7e5, 3e5, 5.5e5, 1e6, 1.7e6, 3e6};
-static const double mismatches[] = {1e-5, 1e-4, 1e-3, 1e-2};
+static const double mismatches[] = {1e-4, 1e-3, 1e-2};
 
 #define N_SCALE (sizeof scales / sizeof scales[0])
 #define N_MISMATCH (sizeof mismatches / sizeof mismatches[0])
 #define FIRST_SCALE 5    /* 1.7e5 */
-#define FIRST_MISMATCH 1 /* 1e-4 */
+#define FIRST_MISMATCH 0 /* 1e-4 */
+#define OPTIMISM 1.3     /* the states were chosen for agreeing with these targets, so the likeliest scale has too few jumps */
 
 struct fit {
     const struct typed *y;
@@ -55,7 +56,9 @@ static sq_err measure(void *ctx, unsigned thread)
 static sq_err likelihood(struct fit *f, double *out)
 {
     atomic_store(&f->next, 0);
-    sq_err e = crew_run(f->crew, f->n_thread, measure, f);
+    sq_err e = hmm_rates_set(&f->rates, f->y);
+    if (!e)
+        e = crew_run(f->crew, f->n_thread, measure, f);
     f->cpu += f->crew->cpu;
     *out = 0;
     for (uint32_t i = 0; i < f->n_target; i++)
@@ -63,27 +66,40 @@ static sq_err likelihood(struct fit *f, double *out)
     return e;
 }
 
-/* Uphill from grid[at] in *rate, the way that rises; each value is measured once. */
-static sq_err climb(struct fit *f, const double *grid, size_t n_grid, size_t at, double *rate)
+/* Uphill from grid[at], the way that rises; each value is measured once. Leaves f->rates as it was but for *rate. */
+static sq_err climb(struct fit *f, const double *grid, size_t n_grid, size_t *at, double *rate, double of[])
 {
-    double best;
-    *rate = grid[at];
-    sq_err e = likelihood(f, &best);
-    for (int way = 1, moved = 0; !e && way >= -1 && !moved; way -= 2) {
-        for (size_t i = at; way > 0 ? i + 1 < n_grid : i > 0;) {
-            double here;
-            i = way > 0 ? i + 1 : i - 1;
+    for (size_t i = 0; i < n_grid; i++)
+        of[i] = NAN;
+    for (;;) {
+        size_t best = *at, around[3] = {*at, *at ? *at - 1 : 0, *at + 1 < n_grid ? *at + 1 : *at};
+        for (unsigned j = 0; j < 3; j++) {
+            size_t i = around[j];
             *rate = grid[i];
-            e = likelihood(f, &here);
-            if (e || !(here > best))
-                break;
-            best = here;
-            at = i;
-            moved = 1;
+            sq_err e = isnan(of[i]) ? likelihood(f, &of[i]) : SQ_OK;
+            if (e)
+                return e;
+            if (of[i] > of[best])
+                best = i;
         }
+        *rate = grid[best];
+        if (best == *at)
+            return SQ_OK;
+        *at = best;
     }
-    *rate = grid[at];
-    return e;
+}
+
+/* The top of the parabola through the best value of the grid and its neighbours, on a scale of logarithms. */
+static double peak(const double *grid, size_t n_grid, size_t at, const double of[])
+{
+    if (at == 0 || at + 1 == n_grid)
+        return grid[at];
+    double x0 = log(grid[at - 1] / grid[at]), x2 = log(grid[at + 1] / grid[at]), y0 = of[at - 1] - of[at], y2 = of[at + 1] - of[at];
+    double down = x0 * y2 - x2 * y0; /* the parabola is a x^2 + b x: a = (y2/x2 - y0/x0) / (x2 - x0), b = y0/x0 - a x0 */
+    if (down == 0)
+        return grid[at];
+    double top = (x0 * x0 * y2 - x2 * x2 * y0) / (2 * down);
+    return grid[at] * exp(top < x0 ? x0 : top > x2 ? x2 : top);
 }
 
 sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct sq_engine_params *p, struct crew *crew,
@@ -99,11 +115,17 @@ sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct
     f->cpu = crew->cpu;
     if (!f->rates.mismatch)
         f->rates.mismatch = mismatches[FIRST_MISMATCH];
+    double of[N_SCALE + N_MISMATCH];
+    size_t scale = FIRST_SCALE, mismatch = FIRST_MISMATCH;
     if (!e && !rates->scale)
-        e = climb(f, scales, N_SCALE, FIRST_SCALE, &f->rates.scale);
+        e = climb(f, scales, N_SCALE, &scale, &f->rates.scale, of);
+    if (!e && !rates->scale)
+        f->rates.scale = peak(scales, N_SCALE, scale, of) * OPTIMISM;
     if (!e && !rates->mismatch)
-        e = climb(f, mismatches, N_MISMATCH, FIRST_MISMATCH, &f->rates.mismatch);
+        e = climb(f, mismatches, N_MISMATCH, &mismatch, &f->rates.mismatch, of);
     *rates = f->rates;
+    if (!e)
+        e = hmm_rates_set(rates, y);
     for (uint32_t i = 0; i < FIT_TARGETS; i++)
         states_free(&f->states[i]);
     for (unsigned i = 0; i < SQ_ENGINE_MAX_THREADS; i++)

@@ -59,11 +59,17 @@ void hmm_free(struct hmm *m)
     *m = (struct hmm){0};
 }
 
-/* P(jump) between clusters c-1 and c. */
-static double jump_p(const struct typed *y, const struct hmm_rates *r, uint32_t c)
+sq_err hmm_rates_set(struct hmm_rates *r, const struct typed *y)
 {
-    double p = -expm1(-0.04 * r->scale * (y->cluster_cm[c] - y->cluster_cm[c - 1]) / (double)y->n_hap);
-    return p < MIN_JUMP ? MIN_JUMP : p;
+    double *jump = realloc(r->jump, (size_t)y->n_cluster * sizeof *jump);
+    if (!jump)
+        return sq_fail(SQ_ENOMEM);
+    r->jump = jump;
+    for (uint32_t c = 1; c < y->n_cluster; c++) {
+        double p = -expm1(-0.04 * r->scale * (y->cluster_cm[c] - y->cluster_cm[c - 1]) / (double)y->n_hap);
+        jump[c] = p < MIN_JUMP ? MIN_JUMP : p;
+    }
+    return SQ_OK;
 }
 
 static const uint64_t *match_at(const struct states *s, uint32_t c)
@@ -72,13 +78,13 @@ static const uint64_t *match_at(const struct states *s, uint32_t c)
 }
 
 /* Row values of cluster @c from those of c-1, whose sum is @sum. Returns the new sum. */
-static float forward_step(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c,
+static float forward_step(struct hmm *m, const struct states *s, const struct hmm_rates *r, uint32_t c,
                           float sum, uint16_t *save)
 {
     float hit = (float)(1 - r->mismatch), miss = (float)r->mismatch;
     if (!c)
         return sq_kernels()->forward(m->x, s->n_row, match_at(s, 0), 0, 1.0F / (float)s->n_row, hit, miss, save);
-    double jump = jump_p(y, r, c), left = 0;
+    double jump = r->jump[c], left = 0;
     for (uint32_t i = s->change_first[c]; i < s->change_first[c + 1]; i++) {
         uint32_t row = s->stretch[s->change[i]].row;
         left += (double)m->x[row];
@@ -94,7 +100,7 @@ double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states 
     float sum = 1;
     memset(m->x, 0, sq_kernel_pad(s->n_row) * sizeof *m->x);
     for (uint32_t c = 0; c < y->n_cluster; c++) {
-        sum = forward_step(m, y, s, r, c, sum, NULL);
+        sum = forward_step(m, s, r, c, sum, NULL);
         total += log((double)sum);
     }
     return total;
@@ -241,14 +247,14 @@ sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, con
     memset(m->x, 0, pad * sizeof *m->x);
     memset(m->b, 0, pad * sizeof *m->b);
     for (uint32_t c = 0; c < y->n_cluster; c++)
-        sum = forward_step(m, y, s, r, c, sum, m->saved + c * pad);
+        sum = forward_step(m, s, r, c, sum, m->saved + c * pad);
     memcpy(m->at_stretch, s->last_of_row, s->n_row * sizeof *m->at_stretch);
     m->kept_start[0] = 0;
     sq_err e = SQ_OK;
     for (uint32_t c = y->n_cluster; c-- > 0 && !e;) {
         float stay = 0, evenly = 1;
         if (c + 1 < y->n_cluster) {
-            double jump = jump_p(y, r, c + 1);
+            double jump = r->jump[c + 1];
             stay = (float)((1 - jump) / (double)sums[1]);
             evenly = (float)(jump / s->n_row);
             step_back(m, s, c, sums[1]);

@@ -127,6 +127,15 @@ static void take_interval(struct states_work *k, uint32_t hap, uint32_t first, u
     k->newest[hap] = k->n_interval++;
 }
 
+/* Haplotypes lie far apart in memory: what comes next is asked for while the present one is looked at. */
+#define AHEAD 4U
+static void ask_for(const struct typed *y, uint32_t hap, size_t from_word, size_t to_word)
+{
+    const uint64_t *at = y->by_hap + hap * y->marker_words;
+    for (size_t w = from_word; w <= to_word; w += 8)
+        __builtin_prefetch(at + w);
+}
+
 /* The n_neighbour longest matches at a place, from both sides of the target. */
 static void take_place(struct states_work *k, const struct subject *t, const struct neighbours *n, unsigned way, uint32_t place,
                        uint32_t in_batch, uint32_t n_neighbour)
@@ -138,8 +147,13 @@ static void take_place(struct states_work *k, const struct subject *t, const str
         edge[i] = hap == NOBODY ? m : way ? match_end(t, hap, m) : match_begin(t, hap, m);
         length[i] = hap == NOBODY ? 0 : way ? edge[i] - m : m + 1 - edge[i];
     }
+    for (unsigned i = 0; i < 2; i++)
+        for (uint32_t j = 1; j < AHEAD && j < n->n_each && side[i][j] != NOBODY; j++)
+            ask_for(t->y, side[i][j], m / 64, m / 64);
     for (uint32_t taken = 0; taken < n_neighbour && (length[0] || length[1]); taken++) {
         unsigned i = length[1] > length[0];
+        if (at[i] + AHEAD < n->n_each && side[i][at[i] + AHEAD] != NOBODY)
+            ask_for(t->y, side[i][at[i] + AHEAD], m / 64, m / 64);
         uint32_t first = way ? m : edge[i], last = way ? edge[i] - 1 : m;
         take_interval(k, side[i][at[i]], t->y->cluster_of[first], t->y->cluster_of[last]);
         uint32_t hap = ++at[i] < n->n_each ? side[i][at[i]] : NOBODY;
@@ -274,11 +288,14 @@ static void set_bits(struct states *s, const struct typed *y, const struct subje
     struct states_work *k = s->work;
     memset(s->match, 0xff, s->n_cluster * s->row_words * sizeof *s->match);
     for (size_t g = 0; g < s->row_words; g++) {
-        for (size_t i = 0; i < 64; i++)
+        for (size_t i = 0; i < 64; i++) {
+            if (g * 64 + i + AHEAD < s->n_row)
+                ask_for(y, s->stretch[s->last_of_row[g * 64 + i + AHEAD]].hap, 0, y->marker_words - 1);
             if (g * 64 + i < s->n_row)
                 row_alleles(s, y, (uint32_t)(g * 64 + i), k->row_bits + i * y->marker_words);
             else
                 memset(k->row_bits + i * y->marker_words, 0, y->marker_words * sizeof *k->row_bits);
+        }
         for (size_t w = 0; w < y->marker_words; w++) {
             uint64_t tile[64];
             for (size_t i = 0; i < 64; i++)
