@@ -260,6 +260,8 @@ sq_err bcf_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *ou
         return bad(why, r.line, "POS", "the position must be a number from 1 to 536870911");
     if (!take_text(&c, &r.id))
         return bad(why, r.line, "ID", "the ID column is damaged");
+    if (!r.id.n) /* how BCF writes that there is none */
+        r.id = sq_span_str(".");
     if (n_sample != g->n_sample)
         return sq_why_set(why, sq_fail(n_sample ? SQ_ERECORD : SQ_ENOGT), r.line, 0, "record",
                           "the record has %u of %u samples", n_sample, g->n_sample);
