@@ -366,19 +366,30 @@ int cmd_admin_user_disable(struct cli *c)
     return end_sessions(c, "user-disable");
 }
 
+/* A VCF is the commonest mistake: it is said before a gigabyte is read. */
+static bool is_panel_file(int fd)
+{
+    static const uint8_t magic[8] = {0x89, 'S', 'Q', 'P', '\r', '\n', 0x1a, '\n'}; /* docs/formats/panel.md */
+    uint8_t head[8];
+    return pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head && !memcmp(head, magic, sizeof magic);
+}
+
 int cmd_admin_panel_add(struct cli *c)
 {
     json_t *j = NULL;
-    const char *files[2] = {c->opt[OPT_panel], c->opt[OPT_map]};
+    const char *file = c->opt[OPT_panel];
     int fd[2] = {-1, -1}, rc = 0;
-    if (!c->opt[OPT_name] || !c->opt[OPT_build] || !files[0] || !files[1])
-        return cli_misused(c, "--name, --build, --panel and --map are all needed");
-    for (size_t i = 0; i < 2 && !rc; i++)
-        if ((fd[i] = open(files[i], O_RDONLY | O_CLOEXEC)) < 0)
-            rc = out_error(c, SQ_EIO, files[i], strerror(errno));
-    json_t *args = json_pack("{s:s, s:s, s:s}", "id", c->arg[0], "name", c->opt[OPT_name], "build", c->opt[OPT_build]);
+    if (!c->opt[OPT_name] || !file)
+        return cli_misused(c, "--name and --panel are needed");
+    if ((fd[0] = open(file, O_RDONLY | O_CLOEXEC)) < 0)
+        return out_error(c, SQ_EIO, file, strerror(errno));
+    json_t *args = json_pack("{s:s, s:s}", "id", c->arg[0], "name", c->opt[OPT_name]);
+    if (args && c->opt[OPT_build])
+        json_object_set_new(args, "build", json_string(c->opt[OPT_build]));
     if (args && c->opt[OPT_populations])
         json_object_set_new(args, "populations", json_string(c->opt[OPT_populations]));
+    if (!is_panel_file(fd[0]))
+        rc = out_error(c, SQ_EPANEL, file, "this is no panel file (.sqp); make one of a VCF or BCF: sequester panel build");
     if (!rc)
         rc = admin_ask(c, "panel-add", args, fd, &j);
     else
@@ -386,13 +397,12 @@ int cmd_admin_panel_add(struct cli *c)
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)
-        printf("%s  chromosome %s, %llu haplotypes, %llu sites, %llu to %llu bp\n", out_text(j, "id"),
-               out_text(j, "chromosome"), (unsigned long long)out_number(j, "haplotypes"),
-               (unsigned long long)out_number(j, "sites"), (unsigned long long)out_number(j, "first_bp"),
-               (unsigned long long)out_number(j, "last_bp"));
+        printf("%s  %s, chromosome %s, %llu people, %llu haplotypes, %llu sites, %llu to %llu bp, populations %s\n", out_text(j, "id"), out_text(j, "build"),
+               out_text(j, "chromosome"), (unsigned long long)out_number(j, "samples"), (unsigned long long)out_number(j, "haplotypes"),
+               (unsigned long long)out_number(j, "sites"), (unsigned long long)out_number(j, "first_bp"), (unsigned long long)out_number(j, "last_bp"),
+               out_text(j, "populations"));
     json_decref(j);
     sq_close(&fd[0]);
-    sq_close(&fd[1]);
     return rc;
 }
 

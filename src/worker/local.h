@@ -8,7 +8,9 @@
  *     local.c          which command; its arguments are read by local_options.c
  *     local_stage.c    one stage in a child of its own
  *     local_files.c    files in and out: whole or not at all
+ *     local_choice.c   options of impute, checked before a file is touched
  *     local_impute.c   sequester impute
+ *     local_show.c     what it says: progress, what --dry-run finds, figures
  *     local_child.c    work that is no stage, in a child under the same list
  *     local_panel.c    sequester panel ...
  *     local_demux.c    sequester demux
@@ -17,6 +19,7 @@
 #ifndef SQ_WORKER_LOCAL_H
 #define SQ_WORKER_LOCAL_H
 
+#include "lib/engine/engine.h"
 #include "worker/worker.h"
 
 #include <stdio.h>
@@ -41,7 +44,9 @@ struct local {
     const char *arg[LOCAL_MAX_ARGS];
     unsigned n_arg; /* words that stand alone */
     unsigned n_thread;
-    bool is_quiet, is_terminal;        /* is_terminal: progress can be shown */
+    bool is_quiet, is_terminal;       /* is_terminal: progress can be shown */
+    struct worker_choice choice;      /* for the stages */
+    int64_t stage_ms;                 /* when the present stage began */
     struct sq_msg_work_counts counts; /* of the last stage; without chrom */
     char chrom[SQ_CHROM_MAX];
 };
@@ -57,7 +62,7 @@ bool local_number(const struct local *l, enum local_opt opt, uint64_t least, uin
 
 /* ---- local_stage.c ---- */
 /** local_run_stage - one stage with its ports (borrowed, read from their start). Counts come to @l. */
-sq_err local_run_stage(struct local *l, const char *name, const int *port, uint32_t flags, struct sq_why *why) SQ_MUST_CHECK;
+sq_err local_run_stage(struct local *l, const char *name, const int *port, struct sq_why *why) SQ_MUST_CHECK;
 
 /* ---- local_child.c ---- */
 struct local_child;
@@ -80,6 +85,20 @@ int local_open_input(const char *path);
 int local_body_file(const char *out);
 /** local_write_file - write @n pieces to @path so that either the whole file is there or nothing new. */
 sq_err local_write_file(const char *path, const int *piece, size_t n) SQ_MUST_CHECK;
+
+/* ---- local_choice.c ---- */
+/** local_choice - options of impute into l->choice; @region_chrom: the chromosome that --region names, or "". 0, or LOCAL_MISUSED and has said why. */
+int local_choice(struct local *l, char region_chrom[SQ_CHROM_MAX]) SQ_MUST_CHECK;
+/** local_region - "22:1,000-2000", "22:1000-", "22:1000", "1000-2000", "22". 0: no bound. False: it isn't written so. */
+bool local_region(const char *text, char chrom[SQ_CHROM_MAX], int64_t *out_from, int64_t *out_to);
+
+/* ---- local_show.c ---- */
+/** local_show_progress - one line on a terminal, with an estimate of the time left. */
+void local_show_progress(const struct local *l, const char *stage, uint64_t done, uint64_t total);
+void local_clear_progress(const struct local *l);
+/** local_show_overlap - what @report (of qc) says, on standard output, with what the work would take. */
+sq_err local_show_overlap(const struct local *l, int report) SQ_MUST_CHECK;
+void local_show_figures(const struct worker_figures *f);
 
 /* ---- the commands: exit codes ---- */
 int local_impute(struct local *l);

@@ -11,6 +11,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* What to do about it here, where there is no server and no operator. */
+static const char *hint_of(sq_err e)
+{
+    static const struct {
+        sq_err e;
+        const char *hint;
+    } hints[] = {{SQ_ENOMEM, "free memory, or take fewer --threads or less --memory"},
+                 {SQ_EIO, "look whether the file can be read and the disk has room"},
+                 {SQ_EFULL, "make room on the disk"},
+                 {SQ_ESYS, "look whether there is memory and room on the disk"},
+                 {SQ_ELIMIT, "split the data into smaller files"},
+                 {SQ_EKILLED, "the system's log may say more: memory, or a fault of this program, which is worth a report"},
+                 {SQ_EPANEL, "make the panel anew: sequester panel build; look at it: sequester panel info, sequester panel verify"},
+                 {SQ_EBUILD, "take the panel of your build, or lift your data over; if only the name differs: bcftools annotate --rename-chrs"},
+                 {SQ_ENOOVERLAP, "check build (GRCh37 or GRCh38) and strand; --dry-run and --report show what doesn't fit"},
+                 {SQ_EEMPTY, "give a VCF, VCF.gz or BCF file with a header, samples and variants"}};
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
+        if (hints[i].e == e)
+            return hints[i].hint;
+    return sq_err_hint(e);
+}
+
 int local_say_error(const char *where, sq_err e, const struct sq_why *why)
 {
     fprintf(stderr, "sequester: %s: %s", where, sq_err_text(e));
@@ -22,7 +44,7 @@ int local_say_error(const char *where, sq_err e, const struct sq_why *why)
         fprintf(stderr, ", column %u", why->column);
     if (why && why->line && why->field[0])
         fprintf(stderr, ", %s", why->field);
-    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", sq_err_hint(e));
+    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", hint_of(e));
     return 1;
 }
 

@@ -1,14 +1,26 @@
-/* sequester impute: ingest, qc, impute and finish, one after another. */
+/* sequester impute: ingest, qc, impute and finish, one after another; finish once for each file that is written. */
 #include "worker/local.h"
 
 #include "lib/core/clock.h"
 #include "lib/core/file.h"
+#include "lib/formats/gmap.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+/* A file that is asked for: its records and what its header and index are made of. */
+struct result {
+    const char *path; /* NULL: not asked for */
+    int body, index;
+};
 
 struct job {
     struct local *l;
-    const char *panel, *target, *map, *out;
-    int fd_panel, fd_target, fd_map;
-    int genotypes, ids, kept, report, body, index, header, final_index; /* between the stages */
+    const char *panel, *target, *map;
+    struct result result, sites, empirical;
+    char region_chrom[SQ_CHROM_MAX];
+    int fd_panel, fd_target;
+    int genotypes, ids, kept, report; /* between the stages */
     struct sq_why why;
 };
 
@@ -20,23 +32,27 @@ static int fail(const char *where, sq_err e, const struct job *j)
 static int ingest(struct job *j)
 {
     const struct sq_msg_work_counts *n = &j->l->counts;
-    sq_err e = local_run_stage(j->l, "ingest", (const int[]){j->fd_target, j->genotypes, j->ids}, 0, &j->why);
+    sq_err e = local_run_stage(j->l, "ingest", (const int[]){j->fd_target, j->genotypes, j->ids}, &j->why);
     if (e)
         return fail(j->target, e, j);
     if (!j->l->is_quiet)
         fprintf(stderr, "target   %llu samples, %llu variants, chromosome %s:%llu-%llu, %s\n", (unsigned long long)n->n_sample,
                 (unsigned long long)n->n_variant, j->l->chrom, (unsigned long long)n->first_bp, (unsigned long long)n->last_bp,
                 n->is_phased ? "phased" : "not phased");
+    if (*j->region_chrom && !sq_chrom_same(j->region_chrom, j->l->chrom))
+        return local_misused(j->l, "--region is of chromosome %s, the target of %s", j->region_chrom, j->l->chrom);
     return 0;
 }
 
 static int qc(struct job *j)
 {
     const struct sq_msg_work_counts *n = &j->l->counts;
-    sq_err e = local_run_stage(j->l, "qc", (const int[]){j->genotypes, j->fd_panel, j->kept, j->report}, 0, &j->why);
+    sq_err e = local_run_stage(j->l, "qc", (const int[]){j->genotypes, j->fd_panel, j->kept, j->report}, &j->why);
     const char *report = j->l->opt[LOCAL_report];
     if (report && local_write_file(report, &j->report, 1)) /* why it failed stands there too */
         local_say_error(report, sq_fail(SQ_EIO), NULL);
+    if (e && j->l->opt[LOCAL_dry_run] && (e == SQ_ENOOVERLAP || e == SQ_ECALLRATE) && local_show_overlap(j->l, j->report))
+        local_say_error("the report", sq_fail(SQ_EIO), NULL);
     if (e)
         return fail(e == SQ_EPANEL ? j->panel : j->target, e, j);
     if (!j->l->is_quiet)
@@ -48,65 +64,109 @@ static int qc(struct job *j)
 static int impute(struct job *j)
 {
     const struct sq_msg_work_counts *n = &j->l->counts;
-    sq_err e = local_run_stage(j->l, "impute", (const int[]){j->kept, j->fd_panel, j->fd_map, j->body, j->index},
-                               j->map ? 0 : SQ_WORK_NO_MAP, &j->why);
+    sq_err e = local_run_stage(j->l, "impute", (const int[]){j->kept, j->fd_panel, j->result.body, j->result.index}, &j->why);
     if (e)
         return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel
                                                            : j->target,
                     e, j);
     if (!j->l->is_quiet)
-        fprintf(stderr, "impute   %llu panel sites from %llu haplotypes%s\n", (unsigned long long)n->n_site,
-                (unsigned long long)n->n_haplotype, j->map ? "" : "; no map: 1 cM/Mb assumed");
+        fprintf(stderr, "impute   %llu rows of the panel from %llu haplotypes, %llu of them typed; %llu below --min-r2 left out\n", (unsigned long long)n->n_site,
+                (unsigned long long)n->n_haplotype, (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded);
     return 0;
 }
 
-static int finish(struct job *j)
+/* header | body, and the index beside it */
+static int finish(struct job *j, const struct result *r)
 {
     char index_path[4096];
-    if ((size_t)snprintf(index_path, sizeof index_path, "%s.tbi", j->out) >= sizeof index_path)
-        return fail(j->out, sq_fail(SQ_ERANGE), j);
-    sq_err e = local_run_stage(j->l, "finish", (const int[]){j->ids, j->index, j->header, j->final_index}, 0, &j->why);
+    int header = local_memory("header"), final_index = local_memory("final_index");
+    if (header < 0 || final_index < 0)
+        return fail(r->path, sq_fail(SQ_ESYS), j);
+    sq_err e = local_run_stage(j->l, "finish", (const int[]){j->ids, r->index, header, final_index}, &j->why);
     if (!e)
-        e = local_write_file(j->out, (const int[]){j->header, j->body}, 2);
+        e = local_write_file(r->path, (const int[]){header, r->body}, 2);
     if (e)
-        return fail(j->out, e, j);
-    e = local_write_file(index_path, &j->final_index, 1);
+        return fail(r->path, e, j);
+    if ((size_t)snprintf(index_path, sizeof index_path, "%s.%s", r->path, j->l->counts.format == WORKER_INDEX_CSI ? "csi" : "tbi") >= sizeof index_path)
+        return fail(r->path, sq_fail(SQ_ERANGE), j);
+    e = local_write_file(index_path, &final_index, 1);
+    sq_close(&header);
+    sq_close(&final_index);
     return e ? fail(index_path, e, j) : 0;
+}
+
+static int open_result(struct job *j, struct result *r, const char *path, int fd[2])
+{
+    if (!path)
+        return 0;
+    *r = (struct result){.path = path, .body = local_body_file(path), .index = local_memory("index")};
+    if (r->body < 0 || r->index < 0)
+        return fail(path, sq_fail(SQ_ESYS), j);
+    if (fd) {
+        fd[0] = r->body;
+        fd[1] = r->index;
+    }
+    return 0;
 }
 
 static int open_files(struct job *j)
 {
+    struct local *l = j->l;
     if ((j->fd_panel = local_open_input(j->panel)) < 0)
         return local_cannot_open(j->panel);
     if ((j->fd_target = local_open_input(j->target)) < 0)
         return local_cannot_open(j->target);
-    if ((j->fd_map = j->map ? local_open_input(j->map) : local_memory("no map")) < 0)
-        return local_cannot_open(j->map ? j->map : "memory for the map");
-    j->body = local_body_file(j->out);
-    static const char *const names[] = {"genotypes", "ids", "kept", "report", "index", "header", "final_index"};
-    int *fd[] = {&j->genotypes, &j->ids, &j->kept, &j->report, &j->index, &j->header, &j->final_index};
-    bool is_ok = j->body >= 0;
+    if (j->map && (l->choice.fd_map = local_open_input(j->map)) < 0)
+        return local_cannot_open(j->map);
+    int rc = open_result(j, &j->result, l->opt[LOCAL_dry_run] ? NULL : l->opt[LOCAL_out], NULL);
+    if (!rc && j->result.path)
+        rc = open_result(j, &j->sites, l->opt[LOCAL_sites], l->choice.fd_sites);
+    if (!rc && j->result.path)
+        rc = open_result(j, &j->empirical, l->opt[LOCAL_empirical], l->choice.fd_empirical);
+    if (rc)
+        return rc;
+    static const char *const names[] = {"genotypes", "ids", "kept", "report"};
+    int *fd[] = {&j->genotypes, &j->ids, &j->kept, &j->report};
     for (size_t i = 0; i < sizeof fd / sizeof fd[0]; i++)
-        is_ok = (*fd[i] = local_memory(names[i])) >= 0 && is_ok;
-    return is_ok ? 0 : local_say_error(j->out, sq_fail(SQ_ESYS), NULL);
+        if ((*fd[i] = local_memory(names[i])) < 0)
+            return fail("memory", sq_fail(SQ_ESYS), j);
+    return 0;
+}
+
+/* Shared with the child, which fills it. */
+static struct worker_figures *figures_new(void)
+{
+    void *p = mmap(NULL, sizeof(struct worker_figures), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
 }
 
 int local_impute(struct local *l)
 {
-    struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map], .out = l->opt[LOCAL_out]};
-    if (!j.panel || !j.target || !j.out)
-        return local_misused(l, "--panel, --target and --out are needed");
+    struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map]};
     int64_t start = sq_clock_steady_ms();
-    int rc = open_files(&j);
+    l->choice = worker_choice_default();
+    int rc = local_choice(l, j.region_chrom);
+    if (!rc)
+        rc = open_files(&j);
+    if (!rc && l->opt[LOCAL_timing])
+        l->choice.figures = figures_new();
     if (!rc)
         rc = ingest(&j);
     if (!rc)
         rc = qc(&j);
+    if (!rc && l->opt[LOCAL_dry_run]) {
+        sq_err e = local_show_overlap(l, j.report);
+        return e ? fail("the report", e, &j) : 0;
+    }
     if (!rc)
         rc = impute(&j);
-    if (!rc)
-        rc = finish(&j);
+    const struct result *const all[] = {&j.result, &j.sites, &j.empirical};
+    for (size_t i = 0; i < 3 && !rc; i++)
+        if (all[i]->path)
+            rc = finish(&j, all[i]);
+    if (!rc && l->choice.figures)
+        local_show_figures(l->choice.figures);
     if (!rc && !l->is_quiet)
-        fprintf(stderr, "done     %s and .tbi, %.1f s\n", j.out, (double)(sq_clock_steady_ms() - start) / 1000);
+        fprintf(stderr, "done     %s and its index, %.1f s\n", j.result.path, (double)(sq_clock_steady_ms() - start) / 1000);
     return rc;
 }

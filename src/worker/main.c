@@ -118,9 +118,19 @@ static sq_err report(struct worker *w, sq_err result)
     return sq_wire_send(w->control, SQ_ROLE_WORKER, SQ_ROLE_RUNNER, &(struct sq_msg){.no = SQ_MSG_work_done});
 }
 
-int worker_serve(unsigned n_thread)
+struct worker_choice worker_choice_default(void)
 {
-    struct worker w = {.control = SQ_STAGE_CONTROL_FD, .n_thread = n_thread};
+    return (struct worker_choice){.container = SQ_ROWS_VCF,
+                                  .field = {SQ_ROWS_GT, SQ_ROWS_DS, SQ_ROWS_HDS, SQ_ROWS_GP},
+                                  .n_field = 4,
+                                  .fd_map = -1,
+                                  .fd_sites = {-1, -1},
+                                  .fd_empirical = {-1, -1}};
+}
+
+int worker_serve(unsigned n_thread, const struct worker_choice *choice)
+{
+    struct worker w = {.control = SQ_STAGE_CONTROL_FD, .n_thread = n_thread, .choice = *choice};
     struct sq_packet *packet = sq_packet_new();
     if (!packet || take_order(&w, packet)) {
         sq_packet_free(packet);
@@ -156,5 +166,6 @@ int main(int argc, char **argv)
               stderr);
         return 2;
     }
-    return worker_serve(thread_count());
+    struct worker_choice choice = worker_choice_default();
+    return worker_serve(thread_count(), &choice);
 }

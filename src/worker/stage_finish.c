@@ -84,11 +84,13 @@ static sq_err write_header(struct worker *w, const struct sq_buf *text, uint64_t
 /* A .tbi where it can be one, for every reader knows it. */
 static sq_err write_index(struct worker *w, const struct sq_index *index, enum sq_rows_container container)
 {
-    bool is_csi = w->flags & SQ_WORK_CSI || sq_index_end(index) > SQ_INDEX_TBI_MAX;
+    bool is_csi = w->choice.wants_csi || sq_index_end(index) > SQ_INDEX_TBI_MAX;
     enum sq_index_kind kind = container == SQ_ROWS_BCF ? SQ_INDEX_CSI_BCF : is_csi ? SQ_INDEX_CSI_VCF : SQ_INDEX_TBI;
     struct sq_bgzf_out *out = NULL;
     struct sq_buf text;
     sq_buf_init(&text, 0);
+    w->counts.format = kind == SQ_INDEX_TBI ? WORKER_INDEX_TBI : WORKER_INDEX_CSI;
+    w->has_counts = true;
     sq_err e = sq_index_write(index, kind, &text);
     if (!e)
         e = sq_bgzf_out_open(w->port[3], &out);

@@ -1,479 +1,326 @@
 /*
- * impute: window by window, dosages of every target haplotype at every panel site, written as the body of a VCF.
+ * impute: window by window, dosages of every target haplotype at every panel row, written as the body of the result.
  *
- * The genetic map is cut into windows of CORE_CM, counted from 0 cM; FLANK_CM of typed sites on either side stand by so
- * that the middle doesn't notice the edges. A window whose table of dosages would exceed TABLE_MAX_BYTES is done in
- * several cores, each a run of cells of CELL_CM; one cell that doesn't fit alone is SQ_ELIMIT.
+ * The genetic map is cut by a grid of GRID_CM, counted from the first position of the chromosome's map. A window is what lies between two
+ * lines; FLANK_CM of typed sites on either side stand by so that the middle doesn't notice the edges.
  *
- * A chunk is the windows whose first line lies in its stretch of positions. Nothing in a window depends on another one (the
- * recombination scale is fitted for each core, blocks of the body end with the window), so the bodies of all chunks joined
- * are, byte for byte, the body of the whole.
+ * A chunk is the windows whose first line lies in its stretch of positions. Nothing in a window depends on another one (what is
+ * fitted is fitted in each, blocks of the body end with the window), so the bodies of all chunks joined are, byte for byte, the
+ * body of the whole.
+ *
+ * Threads: the engine's. One has a piece of the window's rows, formats and packs them; pieces are written in order (formats/pieces.h).
  */
 #include "lib/core/file.h"
-#include "lib/formats/bgzf_out.h"
-#include "lib/formats/dosage.h"
-#include "lib/formats/index.h"
-#include "lib/formats/part.h"
-#include "worker/impute_queue.h"
+#include "lib/formats/pieces.h"
+#include "worker/impute_sink.h"
+#include "worker/typed_queue.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define CELL_CM 0.5
-#define CORE_CM 10.0
 #define FLANK_CM 2.0
-#define TABLE_MAX_BYTES ((size_t)768 << 20)
+#define PROGRESS_TOTAL 1000000U
 
 struct impute {
     struct worker *w;
-    struct impute_queue queue;
-    struct sq_hmm_params params;
-    struct sq_bgzf_out *body;
-    struct sq_index *index;
-    struct sq_buf line;
-    uint64_t n_site, n_typed;   /* written, of the panel and of the target alone */
-    double first_line, end_line; /* the chunk: windows that begin in [first_line, end_line); infinite: no end */
-    double done_before, done_width; /* progress: the share of the work before the present window, and its own */
-    uint64_t packed_at_start;       /* of the panel, when the chunk began */
-    /* the present window */
-    double window_to;          /* its last line */
-    double core_from, core_to; /* within it */
-    struct sq_plain_window window;
-    uint64_t *bits;
-    double *typed_cm;
-    uint8_t *alleles;
-    struct sq_plain_site *sites;
-    uint16_t *table; /* [n_site][n_target] */
+    struct panel_port panel;
+    struct sq_engine_panel engine_panel;
+    struct typed_queue queue;
+    struct impute_sink sink;
+    struct sq_rows *plan;
+    struct sq_pieces *pieces;
+    struct sq_engine_typed *typed; /* of the present window */
+    int64_t first_no, end_no;      /* the chunk's windows: first_no <= k < end_no */
+    double from_cm, to_cm;         /* progress: the stretch of the chunk, */
+    double window_from, window_to; /* and of the present window in it, as shares */
 };
 
-/* ---- one window's arrays ---------------------------------------------------------------------------------------- */
-
-static void window_done(struct impute *m)
+static double line_of(const struct impute *m, int64_t k)
 {
-    free(m->bits);
-    free(m->typed_cm);
-    free(m->alleles);
-    free(m->sites);
-    free(m->table);
-    m->bits = NULL;
-    m->typed_cm = NULL;
-    m->alleles = NULL;
-    m->sites = NULL;
-    m->table = NULL;
+    return grid_line(sq_panel_info(m->panel.panel)->origin_cm, k);
 }
 
-static sq_err window_gather(struct impute *m)
+static int64_t no_of(const struct impute *m, double cm)
 {
-    struct impute_queue *q = &m->queue;
-    size_t n_word = sq_bit_words(q->n_hap), n_typed = 0, n_site = 0;
-    for (uint32_t i = 0; i < q->n_typed; i++)
-        n_typed += q->typed[i].bits != NULL && q->typed[i].cm < m->core_to + FLANK_CM;
-    while (n_site < q->n_site && q->site[n_site].site.cm < m->core_to)
-        n_site++;
-    m->bits = malloc((n_typed * n_word + 1) * sizeof *m->bits);
-    m->typed_cm = malloc((n_typed + 1) * sizeof *m->typed_cm);
-    m->alleles = malloc(n_typed * q->n_target + 1);
-    m->sites = malloc((n_site + 1) * sizeof *m->sites);
-    m->table = malloc((n_site * q->n_target + 1) * sizeof *m->table);
-    if (!m->bits || !m->typed_cm || !m->alleles || !m->sites || !m->table)
+    return grid_no(sq_panel_info(m->panel.panel)->origin_cm, cm);
+}
+
+static double cm_of(const struct impute *m, int64_t bp)
+{
+    return sq_gmap_cm(sq_panel_map(m->panel.panel), bp);
+}
+
+/* ---- one window ---------------------------------------------------------------------------------------------------- */
+
+/* Typed rows in [from, to) cM, ascending by row. Records of one position may come in another order than the panel's rows. */
+static sq_err gather_typed(struct impute *m, double from_cm, double to_cm, uint32_t *out_n)
+{
+    const struct typed_queue *q = &m->queue;
+    uint32_t n = 0;
+    m->typed = calloc((size_t)q->n + 1, sizeof *m->typed);
+    if (!m->typed)
         return sq_fail(SQ_ENOMEM);
-    size_t s = 0;
-    for (uint32_t i = 0; i < q->n_typed; i++) {
-        const struct typed_entry *t = &q->typed[i];
-        if (!t->bits || !(t->cm < m->core_to + FLANK_CM))
+    for (uint32_t i = 0; i < q->n; i++) {
+        const struct typed_entry *t = &q->entry[i];
+        if (t->row == QUEUE_NO_ROW || t->cm < from_cm || t->cm >= to_cm)
             continue;
-        memcpy(m->bits + s * n_word, t->bits, n_word * sizeof *m->bits);
-        memcpy(m->alleles + s * q->n_target, t->allele, q->n_target);
-        m->typed_cm[s++] = t->cm;
+        uint32_t at = n++;
+        for (; at > 0 && m->typed[at - 1].site > t->row; at--)
+            m->typed[at] = m->typed[at - 1];
+        m->typed[at] = (struct sq_engine_typed){.site = t->row, .allele = t->allele};
     }
-    for (size_t i = 0; i < n_site; i++)
-        m->sites[i] = q->site[i].site;
-    m->window = (struct sq_plain_window){.n_hap = q->n_hap,
-                                   .n_typed = (uint32_t)n_typed,
-                                   .typed_cm = m->typed_cm,
-                                   .typed_bits = m->bits,
-                                   .n_target = q->n_target,
-                                   .target = m->alleles,
-                                   .n_site = (uint32_t)n_site,
-                                   .site = m->sites};
+    *out_n = n;
     return SQ_OK;
 }
 
-static void put_dosage(void *ctx, uint32_t site, uint32_t first, uint32_t n, const float *dosage)
+static sq_err report_progress(void *ctx, uint64_t n_done, uint64_t n_all)
 {
     struct impute *m = ctx;
-    uint16_t *row = m->table + (size_t)site * m->window.n_target + first;
-    for (uint32_t i = 0; i < n; i++)
-        row[i] = sq_dosage_milli(dosage[i]);
+    double share = m->window_from + (m->window_to - m->window_from) * (n_all ? (double)n_done / (double)n_all : 0);
+    return worker_progress(m->w, share > 0 && share < 1 ? (uint64_t)(share * PROGRESS_TOTAL) : share > 0 ? PROGRESS_TOTAL
+                                                                                                         : 0,
+                           PROGRESS_TOTAL);
 }
 
-#define PROGRESS_TOTAL 1000000U
-
-static uint64_t packed_now(const struct impute *m)
+static double share_of(const struct impute *m, double cm)
 {
-    return sq_genotypes_n_packed(panel_reader_genotypes(m->queue.panel));
+    double share = m->to_cm > m->from_cm ? (cm - m->from_cm) / (m->to_cm - m->from_cm) : 0;
+    return share < 0 ? 0 : share > 1 ? 1
+                                     : share;
 }
 
-static sq_err report_progress(void *ctx, uint32_t n_done, uint32_t n_all)
+/* The rows of @region_from..@region_to among [from, to). */
+static sq_err narrow(const struct impute *m, uint32_t *from, uint32_t *to)
 {
-    struct impute *m = ctx;
-    double share = m->done_before + m->done_width * (n_all ? (double)n_done / (double)n_all : 0);
-    return worker_progress(m->w, share > 0 && share < 1 ? (uint64_t)(share * PROGRESS_TOTAL) : share > 0 ? PROGRESS_TOTAL : 0, PROGRESS_TOTAL);
+    const struct worker_choice *c = &m->w->choice;
+    if (!c->region_from_bp && !c->region_to_bp)
+        return SQ_OK;
+    struct sq_panel_cursor *cursor = NULL;
+    struct sq_panel_block b;
+    bool has = true;
+    uint32_t first = *to, last = *from; /* of the rows that are in it */
+    sq_err e = sq_panel_cursor_new(m->panel.panel, SQ_PANEL_SITES, &cursor);
+    uint32_t segment = e ? 0 : sq_panel_segment_at(m->panel.panel, c->region_from_bp);
+    has = !e && segment < sq_panel_info(m->panel.panel)->n_segment;
+    if (has)
+        sq_panel_cursor_seek(cursor, segment);
+    while (!e && has) {
+        e = sq_panel_cursor_next(cursor, false, &m->w->why, &b, &has);
+        if (e || !has || b.first_site >= *to || (c->region_to_bp && b.site[0].pos_bp > c->region_to_bp))
+            break;
+        for (uint32_t i = 0; i < b.n_site; i++) {
+            uint32_t row = b.first_site + i;
+            if (row < *from || row >= *to || b.site[i].pos_bp < c->region_from_bp || (c->region_to_bp && b.site[i].pos_bp > c->region_to_bp))
+                continue;
+            first = row < first ? row : first;
+            last = row + 1;
+        }
+    }
+    sq_panel_cursor_free(cursor);
+    *to = last > first ? last : first;
+    *from = first;
+    return e;
 }
 
-/* How far the chunk is: in cM where its end is a line, else by what has been read of the panel. */
-static void measure_progress(struct impute *m)
+static void keep_figures(struct impute *m, int64_t k, const struct sq_engine_window *window, const struct sq_engine_report *r)
 {
-    if (!isinf(m->end_line) && !isinf(m->first_line)) {
-        m->done_before = (m->core_from - m->first_line) / (m->end_line - m->first_line);
-        m->done_width = (m->core_to - m->core_from) / (m->end_line - m->first_line);
+    struct worker_figures *f = m->w->choice.figures;
+    if (!f)
         return;
-    }
-    double all = (double)m->queue.panel_bytes - (double)m->packed_at_start;
-    m->done_before += m->done_width;
-    m->done_width = all > 0 ? (double)(packed_now(m) - m->packed_at_start) / all - m->done_before : 0;
+    if (f->n_window < WORKER_FIGURE_WINDOWS)
+        f->window[f->n_window] = (struct worker_window_figures){.from_cm = line_of(m, k), .to_cm = line_of(m, k + 1), .n_typed = window->n_typed,
+                                                                .n_site = window->to_site - window->from_site, .n_cluster = r->n_cluster, .scale = r->scale,
+                                                                .mismatch = r->mismatch, .mean_states = r->mean_states, .mean_kept = r->mean_kept};
+    f->n_window++;
+    const double cpu[WORKER_N_STEP] = {r->cpu_typed, r->cpu_sweep, r->cpu_fit, r->cpu_states, r->cpu_hmm, r->cpu_dosage, r->cpu_sink};
+    for (size_t i = 0; i < WORKER_N_STEP; i++)
+        f->cpu_s[i] += cpu[i];
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------ */
-
-/* Sample columns of a row; @typed: observed alleles or NULL; @milli: dosages or NULL (typed only). */
-static size_t put_samples(const struct impute_queue *q, const uint8_t *typed, const uint16_t *milli, char *out)
+static sq_err window_run(struct impute *m, int64_t k)
 {
-    char *at = out;
-    for (uint32_t i = 0, h = 0; i < q->n_sample; i++) {
-        bool is_haploid = q->is_haploid[i];
-        unsigned gt[2] = {SQ_DOSAGE_NO_ALLELE, SQ_DOSAGE_NO_ALLELE}, d[2] = {0, 0};
-        bool is_missing = false;
-        for (unsigned k = 0; k < (is_haploid ? 1U : 2U); k++, h++) {
-            if (typed && typed[h] <= 1) {
-                gt[k] = typed[h];
-                d[k] = typed[h] * SQ_DOSAGE_FULL;
-            } else if (milli) {
-                d[k] = milli[h];
-            } else {
-                is_missing = true;
-            }
-        }
-        *at++ = '\t';
-        if (is_missing) {
-            static const char none[] = ".|.:.:.,.:.,.,.", none_haploid[] = ".:.:.:.,.";
-            size_t n = is_haploid ? sizeof none_haploid - 1 : sizeof none - 1;
-            memcpy(at, is_haploid ? none_haploid : none, n);
-            at += n;
-        } else {
-            at += is_haploid ? sq_dosage_haploid(gt[0], d[0], at) : sq_dosage_diploid(gt[0], gt[1], d[0], d[1], at);
-        }
-    }
-    *at++ = '\n';
-    return (size_t)(at - out);
-}
-
-static sq_err put_record(struct impute *m, int64_t pos_bp, const char *text, uint32_t n_id, uint32_t n_text,
-                         const char *info, const uint8_t *typed, const uint16_t *milli)
-{
-    const struct impute_queue *q = &m->queue;
-    struct sq_buf *line = &m->line;
-    line->n = 0;
-    sq_err e = sq_buf_addf(line, "%s\t%lld\t%.*s\t.\tPASS\t%s\tGT:DS:HDS:GP", sq_genotypes_chrom(q->target),
-                           (long long)pos_bp, (int)n_text, text, info);
-    if (!e)
-        e = sq_buf_reserve(line, (size_t)q->n_sample * (SQ_DOSAGE_MAX_TEXT + 1) + 1);
+    const struct worker_choice *c = &m->w->choice;
+    struct typed_queue *q = &m->queue;
+    double from_cm = line_of(m, k), to_cm = line_of(m, k + 1);
+    struct sq_engine_window window = {.panel = &m->engine_panel, .n_target = q->n_target};
+    struct sq_engine_params params = {.n_thread = m->w->n_thread, .n_state = c->n_state, .scale = c->scale, .memory = c->memory_bytes};
+    struct sq_engine_sink sink = {.ctx = &m->sink, .put = impute_sink_put, .piece_end = impute_sink_piece_end, .progress = impute_sink_progress};
+    struct sq_engine_report report = {.n_cluster = 0};
+    sq_err e = queue_fill(q, to_cm + FLANK_CM);
     if (e)
         return e;
-    line->n += put_samples(q, typed, milli, (char *)line->p + line->n);
-    uint64_t from = sq_bgzf_out_tell(m->body);
-    e = sq_bgzf_out_put(m->body, line->p, line->n);
-    const char *ref = text + n_id + 1, *ref_end = memchr(ref, '\t', n_text - n_id - 1);
+    window.from_site = site_walk_line(&q->walk, k);
+    window.to_site = site_walk_line(&q->walk, k + 1);
+    m->window_from = share_of(m, from_cm);
+    m->window_to = share_of(m, to_cm);
+    e = gather_typed(m, from_cm - FLANK_CM, to_cm + FLANK_CM, &window.n_typed);
+    window.typed = m->typed;
     if (!e)
-        e = sq_index_add(m->index, pos_bp - 1, pos_bp - 1 + (ref_end - ref), from, sq_bgzf_out_tell(m->body));
-    if (e == SQ_ERANGE)
-        e = sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 2, "POS", "position %lld can't be indexed",
-                       (long long)pos_bp);
-    return e;
-}
-
-static sq_err put_site(struct impute *m, uint32_t i)
-{
-    const struct impute_queue *q = &m->queue;
-    const struct site_entry *s = &q->site[i];
-    uint16_t *milli = m->table + (size_t)i * q->n_target;
-    const uint8_t *typed = NULL;
-    if (s->typed_no != UINT64_MAX) {
-        typed = q->typed[s->typed_no - q->n_typed_dropped].allele;
-        for (uint32_t h = 0; h < q->n_target; h++)
-            if (typed[h] <= 1)
-                milli[h] = (uint16_t)(typed[h] * SQ_DOSAGE_FULL);
-    }
-    struct sq_quality quality = sq_quality_of(milli, q->n_target);
-    m->n_site++;
-    char info[96];
-    snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;R2=%.5f;%s", quality.af, quality.maf, quality.r2,
-             typed ? "TYPED" : "IMPUTED");
-    return put_record(m, s->pos_bp, s->text, s->n_id, s->n_text, info, typed, milli);
-}
-
-static sq_err put_typed_only(struct impute *m, const struct typed_entry *t)
-{
-    uint64_t n = 0, n_alt = 0;
-    for (uint32_t h = 0; h < m->queue.n_target; h++) {
-        n += t->allele[h] <= 1;
-        n_alt += t->allele[h] == 1;
-    }
-    double af = n ? (double)n_alt / (double)n : 0;
-    m->n_typed++;
-    char info[96];
-    snprintf(info, sizeof info, "AF=%.5f;MAF=%.5f;TYPED_ONLY", af, af < 0.5 ? af : 1 - af);
-    return put_record(m, t->pos_bp, t->text, t->n_id, t->n_text, info, t->allele, NULL);
-}
-
-/* The core's records in order of position: the panel's sites, and what only the target has. */
-static sq_err write_core(struct impute *m)
-{
-    struct impute_queue *q = &m->queue;
-    uint32_t t = 0;
-    sq_err e = SQ_OK;
-    for (uint32_t i = 0; i <= m->window.n_site && !e; i++) {
-        bool is_end = i == m->window.n_site;
-        for (;
-             t < q->n_typed && q->typed[t].cm < m->core_to && (is_end || q->typed[t].pos_bp < q->site[i].pos_bp) && !e;
-             t++)
-            if (!q->typed[t].bits && q->typed[t].cm >= m->core_from)
-                e = put_typed_only(m, &q->typed[t]);
-        if (!e && !is_end)
-            e = put_site(m, i);
-        if (!e)
-            e = worker_beat(m->w);
-    }
-    return e;
-}
-
-/* ---- windows ------------------------------------------------------------------------------------------------------ */
-
-/* The end of the core: the last line of a cell whose table fits and whose flank has been read; the window's end, as a rule. */
-static sq_err choose_core(struct impute *m, double complete_cm)
-{
-    const struct impute_queue *q = &m->queue;
-    size_t n_fit = TABLE_MAX_BYTES / (q->n_target * sizeof(uint16_t));
-    double end = m->core_from;
-    uint32_t n_site = 0;
-    for (double line = m->core_from + CELL_CM; line <= m->window_to; line += CELL_CM) {
-        if (line + FLANK_CM > complete_cm)
-            break;
-        while (n_site < q->n_site && q->site[n_site].site.cm < line)
-            n_site++;
-        if (n_site > n_fit)
-            break;
-        end = line;
-    }
-    if (!(end > m->core_from))
-        return sq_why_set(&m->w->why, sq_fail(SQ_ELIMIT), 0, 0, "window",
-                          "%g cM of the panel with %u target haplotypes need more memory than a window has", CELL_CM,
-                          q->n_target);
-    m->core_to = end;
-    return SQ_OK;
-}
-
-static sq_err window_run(struct impute *m)
-{
-    sq_err e = window_gather(m);
-    struct sq_hmm_params params = m->params;
-    struct sq_plain_sink sink = {.ctx = m, .put = put_dosage, .progress = report_progress};
-    if (!e && m->window.n_site) {
-        e = sq_hmm_fit_ne(&m->window, &m->params, &sink, &params.ne);
-        if (!e)
-            e = sq_plain_impute(&m->window, &params, &sink);
-    }
-    if (e == SQ_ELIMIT && !m->w->why.detail[0])
-        e = sq_why_set(&m->w->why, e, 0, 0, "window",
-                       "%u panel haplotypes and %u typed sites need more memory than a window has", m->window.n_hap,
-                       m->window.n_typed);
+        e = narrow(m, &window.from_site, &window.to_site);
     if (!e)
-        e = write_core(m);
-    if (!e && m->core_to >= m->window_to)
-        e = sq_bgzf_out_cut(m->body);
-    window_done(m);
+        e = impute_sink_window(&m->sink, &window, q, from_cm, to_cm);
+    if (!e && window.to_site > window.from_site)
+        e = sq_engine_impute(&window, &params, &sink, &report);
+    if (!e)
+        e = impute_sink_window_end(&m->sink);
+    if (!e)
+        keep_figures(m, k, &window, &report);
+    free(m->typed);
+    m->typed = NULL;
     return e;
 }
 
 /* ---- the grid ------------------------------------------------------------------------------------------------------ */
 
-/* The line at or before @cm: whole multiples of CORE_CM are exact, so every chunk finds the same ones. */
-static double line_before(double cm)
-{
-    double line = floor(cm / CORE_CM) * CORE_CM;
-    while (line > cm)
-        line -= CORE_CM;
-    while (line + CORE_CM <= cm)
-        line += CORE_CM;
-    return line;
-}
-
 /* The first line that lies at or behind position @bp. */
-static double line_at(const struct sq_gmap *map, uint64_t bp)
+static int64_t no_at(const struct impute *m, uint64_t bp)
 {
-    return line_before(sq_gmap_cm(map, (int64_t)(bp < INT64_MAX ? bp : INT64_MAX) - 1)) + CORE_CM;
+    return no_of(m, cm_of(m, (int64_t)(bp < INT64_MAX ? bp : INT64_MAX) - 1)) + 1;
 }
 
 /* What lies before the chunk is passed over; from its first window on everything is as if it had been the whole. */
 static sq_err go_to_chunk(struct impute *m)
 {
     const struct worker *w = m->w;
-    m->first_line = w->from_bp ? line_at(&m->queue.map, w->from_bp) : -INFINITY;
-    m->end_line = w->to_bp ? line_at(&m->queue.map, w->to_bp) : INFINITY;
-    m->core_to = m->window_to = m->first_line;
-    if (!w->from_bp && w->to_bp) /* for progress alone */
-        m->first_line = line_before(sq_gmap_cm(&m->queue.map, m->queue.panel_next.site.pos_bp));
-    sq_err e = w->from_bp ? queue_skip(&m->queue, m->core_to - FLANK_CM) : SQ_OK;
-    double complete = -INFINITY, before = INFINITY;
-    while (!e && w->from_bp && complete < m->core_to && (complete > before || isinf(before))) { /* the flank: its typed sites stay */
-        before = complete;
-        e = queue_fill(&m->queue, m->core_to, &complete);
-        queue_drop(&m->queue, m->core_to, m->core_to - FLANK_CM);
-    }
-    m->packed_at_start = packed_now(m);
-    return e;
+    const struct sq_panel_info *info = sq_panel_info(m->panel.panel);
+    m->first_no = w->from_bp ? no_at(m, w->from_bp) : INT64_MIN;
+    m->end_no = w->to_bp ? no_at(m, w->to_bp) : INT64_MAX;
+    m->from_cm = w->from_bp && line_of(m, m->first_no) > info->first_cm ? line_of(m, m->first_no) : info->first_cm;
+    m->to_cm = w->to_bp && line_of(m, m->end_no) < info->last_cm ? line_of(m, m->end_no) : info->last_cm;
+    return queue_start(&m->queue, w->from_bp ? line_of(m, m->first_no) - FLANK_CM : -INFINITY);
 }
 
-/* The cM of what is to be written next; infinite when nothing is left. */
-static double next_cm(const struct impute *m)
+/* The window of what is to be written next, at or behind @k; false: nothing is left. Empty ones are leapt over. */
+static bool next_window(const struct impute *m, int64_t k, int64_t *out)
 {
-    const struct impute_queue *q = &m->queue;
-    double next = INFINITY;
-    if (q->n_site)
-        next = q->site[0].site.cm;
-    else if (q->has_panel)
-        next = sq_gmap_cm(&q->map, q->panel_next.site.pos_bp);
-    for (uint32_t i = 0; i < q->n_typed; i++)
-        if (q->typed[i].cm >= m->core_to && q->typed[i].cm < next) {
-            next = q->typed[i].cm;
+    const struct typed_queue *q = &m->queue;
+    uint32_t row;
+    double cm = INFINITY, line = k == INT64_MIN ? -INFINITY : line_of(m, k);
+    const struct sq_panel_site *s = site_walk_next(&q->walk, &row);
+    if (k != INT64_MIN && k <= q->walk.last_no && site_walk_line(&q->walk, k) < row)
+        cm = line; /* rows of it have been passed with the flank before */
+    else if (s)
+        cm = s->cm;
+    for (uint32_t i = 0; i < q->n; i++)
+        if (q->entry[i].cm >= line && q->entry[i].cm < cm) {
+            cm = q->entry[i].cm;
             break;
         }
-    if (q->has_target && sq_gmap_cm(&q->map, q->target_next.pos_bp) < next)
-        next = sq_gmap_cm(&q->map, q->target_next.pos_bp);
-    return next;
+    if (q->has_next && cm_of(m, q->next.pos_bp) < cm)
+        cm = cm_of(m, q->next.pos_bp);
+    *out = isinf(cm) ? 0 : no_of(m, cm > line ? cm : line);
+    return !isinf(cm);
 }
 
 static sq_err all_windows(struct impute *m)
 {
-    struct impute_queue *q = &m->queue;
-    for (;;) {
-        /* the next thing to be written decides which window comes next; empty ones are leapt over */
-        double next = next_cm(m), complete;
-        double line = isinf(next) ? next : line_before(next);
-        if (line >= m->end_line || isinf(line))
-            return SQ_OK;
-        if (line < m->core_to) {
-            m->core_from = m->core_to; /* a window in several cores */
-        } else {
-            sq_err e = sq_bgzf_out_cut(m->body);
-            if (e)
-                return e;
-            m->core_from = line;
-        }
-        m->window_to = line + CORE_CM;
-        queue_drop(q, m->core_from, m->core_from - FLANK_CM);
-        sq_err e = queue_fill(q, m->window_to + FLANK_CM, &complete);
-        if (!e)
-            e = choose_core(m, complete);
-        measure_progress(m);
-        if (!e)
-            e = window_run(m);
-        if (e)
-            return e;
-        queue_drop(q, m->core_to, m->core_to - FLANK_CM);
+    int64_t k = m->first_no;
+    /* rows and records between the flank and the chunk's first line are not its own */
+    sq_err e = k == INT64_MIN ? SQ_OK : queue_fill(&m->queue, line_of(m, k));
+    while (!e && next_window(m, k, &k) && k < m->end_no) {
+        queue_drop(&m->queue, line_of(m, k) - FLANK_CM);
+        e = window_run(m, k++);
     }
-}
-
-/* ---- the two outputs ---------------------------------------------------------------------------------------------- */
-
-static sq_err add_meta(const struct impute *m, struct sq_buf *t)
-{
-    const struct impute_queue *q = &m->queue;
-    uint64_t length = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
-    sq_err e = sq_buf_addf(
-        t,
-        "##fileformat=VCFv4.2\n##FILTER=<ID=PASS,Description=\"All filters passed\">\n##source=sequester %s\n##contig=<ID=%s",
-        SQ_VERSION, sq_genotypes_chrom(q->target));
-    if (!e)
-        e = length ? sq_buf_addf(t, ",length=%llu>\n", (unsigned long long)length) : sq_buf_addf(t, ">\n");
-    if (!e)
-        e = sq_buf_addf(
-            t,
-            "##sequester_panel_haplotypes=%u\n"
-            "##INFO=<ID=AF,Number=1,Type=Float,Description=\"Frequency of the alternative allele in these samples\">\n"
-            "##INFO=<ID=MAF,Number=1,Type=Float,Description=\"Frequency of the rarer allele in these samples\">\n"
-            "##INFO=<ID=R2,Number=1,Type=Float,Description=\"Estimated imputation accuracy: variance of the dosages over the expected one\">\n"
-            "##INFO=<ID=IMPUTED,Number=0,Type=Flag,Description=\"Imputed from the panel\">\n"
-            "##INFO=<ID=TYPED,Number=0,Type=Flag,Description=\"Typed and in the panel; observed genotypes are kept, missing ones imputed\">\n"
-            "##INFO=<ID=TYPED_ONLY,Number=0,Type=Flag,Description=\"Typed, not in the panel; kept as it came\">\n"
-            "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype: observed, or the likelier allele of each haplotype\">\n"
-            "##FORMAT=<ID=DS,Number=1,Type=Float,Description=\"Dosage of the alternative allele\">\n"
-            "##FORMAT=<ID=HDS,Number=.,Type=Float,Description=\"Dosage of the alternative allele, each haplotype\">\n"
-            "##FORMAT=<ID=GP,Number=G,Type=Float,Description=\"Probability of each genotype\">\n",
-            q->n_hap);
     return e;
 }
 
-/* head, header lines, index: docs/formats/stages.md */
-static sq_err write_index(const struct impute *m, uint64_t body_bytes)
+/* ---- the outputs --------------------------------------------------------------------------------------------------- */
+
+static sq_err open_outputs(struct impute *m)
 {
-    struct sq_buf meta, index, all;
-    sq_buf_init(&meta, 0);
-    sq_buf_init(&index, UINT32_MAX);
-    sq_buf_init(&all, 0);
-    sq_err e = add_meta(m, &meta);
+    const struct worker *w = m->w;
+    const struct worker_choice *c = &w->choice;
+    const struct sq_panel_info *info = sq_panel_info(m->panel.panel);
+    struct sq_rows_spec spec = {.chrom = info->chrom,
+                                .chrom_length = info->contig_bp > 0 ? (uint64_t)info->contig_bp : 0,
+                                .n_sample = m->queue.n_sample,
+                                .is_haploid = m->queue.is_haploid,
+                                .container = c->container,
+                                .n_field = c->n_field,
+                                .level = c->level,
+                                .overwrite_typed = c->overwrite_typed,
+                                .min_r2 = c->min_r2,
+                                .n_panel_haplotype = info->n_hap};
+    memcpy(spec.field, c->field, sizeof spec.field);
+    struct sq_pieces_track track[SQ_ROWS_N_TRACK] = {{SQ_ROWS_RESULT, w->port[2]}};
+    unsigned n = 1;
+    if (c->fd_sites[0] >= 0)
+        track[n++] = (struct sq_pieces_track){SQ_ROWS_SITES, c->fd_sites[0]};
+    if (c->fd_empirical[0] >= 0)
+        track[n++] = (struct sq_pieces_track){SQ_ROWS_EMPIRICAL, c->fd_empirical[0]};
+    sq_err e = sq_rows_new(&spec, &m->plan);
     if (!e)
-        e = sq_index_write_part(m->index, &index);
-    struct sq_part part = {.track = SQ_ROWS_RESULT,
-                           .container = SQ_ROWS_VCF,
-                           .n_sample = m->queue.n_sample,
-                           .body_bytes = body_bytes,
-                           .meta = sq_span_of(meta.p, meta.n),
-                           .index = sq_span_of(index.p, index.n)};
+        e = sq_pieces_open(m->plan, track, n, SQ_PIECES_WAIT_BYTES, &m->pieces);
+    return e ? e : impute_sink_open(&m->sink, m->pieces, c, m, report_progress);
+}
+
+static sq_err write_part(const struct impute *m, enum sq_rows_track track, int fd)
+{
+    struct sq_buf part;
+    sq_buf_init(&part, 0);
+    sq_err e = sq_pieces_part(m->pieces, track, &part);
     if (!e)
-        e = sq_part_write(&part, &all);
-    if (!e)
-        e = sq_write_all(m->w->port[4], all.p, all.n);
-    sq_buf_done(&meta);
-    sq_buf_done(&index);
-    sq_buf_done(&all);
+        e = sq_write_all(fd, part.p, part.n);
+    sq_buf_done(&part);
     return e;
+}
+
+static sq_err close_outputs(struct impute *m)
+{
+    struct worker *w = m->w;
+    const struct worker_choice *c = &w->choice;
+    struct sq_pieces_counts n;
+    sq_err e = sq_pieces_close(m->pieces, !w->to_bp); /* the end block is the last chunk's */
+    if (!e)
+        e = write_part(m, SQ_ROWS_RESULT, w->port[3]);
+    if (!e && c->fd_sites[0] >= 0)
+        e = write_part(m, SQ_ROWS_SITES, c->fd_sites[1]);
+    if (!e && c->fd_empirical[0] >= 0)
+        e = write_part(m, SQ_ROWS_EMPIRICAL, c->fd_empirical[1]);
+    if (e)
+        return e;
+    sq_pieces_counts(m->pieces, &n);
+    w->counts.n_sample = m->queue.n_sample;
+    w->counts.n_haplotype = m->engine_panel.n_hap;
+    w->counts.n_site = n.n_imputed + n.n_typed;
+    w->counts.n_variant = w->counts.n_site + n.n_typed_only;
+    w->counts.n_in_panel = n.n_typed;
+    w->counts.n_excluded = n.n_below_r2;
+    worker_count_chrom(w, sq_panel_info(m->panel.panel)->chrom);
+    if (c->figures) {
+        c->figures->format_s = (double)n.format_ns * 1e-9;
+        c->figures->deflate_s = (double)n.deflate_ns * 1e-9;
+        c->figures->write_s = (double)n.write_ns * 1e-9;
+    }
+    return SQ_OK;
 }
 
 sq_err stage_impute(struct worker *w)
 {
-    struct impute m = {.w = w,
-                       .params = {.ne = SQ_HMM_NE, .mismatch = SQ_HMM_MISMATCH, .n_thread = w->n_thread}};
-    uint64_t body_bytes = 0;
-    sq_buf_init(&m.line, 0);
+    struct impute *m = calloc(1, sizeof *m);
+    if (!m)
+        return sq_fail(SQ_ENOMEM);
+    m->w = w;
     sq_err e = worker_progress(w, 0, PROGRESS_TOTAL);
     if (!e)
-        e = queue_open(w, &m.queue);
-    if (!e)
-        e = sq_bgzf_out_open(w->port[3], &m.body);
-    if (!e)
-        e = sq_index_new(sq_genotypes_chrom(m.queue.target), &m.index);
-    if (!e)
-        e = go_to_chunk(&m);
-    if (!e)
-        e = all_windows(&m);
-    if (!e) { /* the end block is the last chunk's */
-        e = sq_bgzf_out_close(m.body, !w->to_bp, &body_bytes);
-        m.body = NULL;
-    }
-    if (!e)
-        e = write_index(&m, body_bytes);
+        e = panel_port_open(w, w->port[1], w->choice.fd_map, &m->panel);
     if (!e) {
-        w->counts.n_sample = m.queue.n_sample;
-        w->counts.n_haplotype = m.queue.n_hap;
-        w->counts.n_variant = m.n_site + m.n_typed;
-        w->counts.n_site = m.n_site;
-        worker_count_chrom(w, sq_genotypes_chrom(m.queue.target));
+        m->engine_panel = panel_port_engine(&m->panel);
+        e = queue_open(w, w->port[0], &m->panel, &m->queue);
     }
-    sq_bgzf_out_drop(m.body);
-    sq_index_free(m.index);
-    sq_buf_done(&m.line);
-    queue_close(&m.queue);
+    if (!e)
+        e = open_outputs(m);
+    if (!e)
+        e = go_to_chunk(m);
+    if (!e)
+        e = all_windows(m);
+    if (!e)
+        e = close_outputs(m);
+    impute_sink_close(&m->sink);
+    sq_pieces_free(m->pieces);
+    sq_rows_free(m->plan);
+    queue_close(&m->queue);
+    panel_port_close(&m->panel);
+    free(m);
     return e;
 }

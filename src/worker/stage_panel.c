@@ -1,51 +1,55 @@
-/* panel: can this file serve as a reference panel, and this one as its map? Counts only; the files stay as they are. */
-#include "worker/panel_reader.h"
+/* panel: is this file a whole and sound reference panel? Every block is read; the file stays as it is. */
+#include "worker/panel_port.h"
 
-#include "lib/formats/gmap.h"
+#include <stdio.h>
+#include <string.h>
 
-#include <sys/stat.h>
-
-static sq_err read_panel(struct worker *w, struct panel_reader *p)
+static sq_err read_blocks(struct worker *w, const struct sq_panel *p)
 {
-    struct stat st = {0};
-    uint64_t total = fstat(w->port[0], &st) ? 0 : (uint64_t)st.st_size;
-    for (;;) {
-        struct panel_record r;
-        bool has;
-        sq_err e = panel_reader_next(p, &w->why, &r, &has);
-        if (e)
-            return e;
-        if (!has)
-            break;
-        if (!w->counts.n_site++)
-            w->counts.first_bp = (uint64_t)r.site.pos_bp;
-        w->counts.last_bp = (uint64_t)r.site.pos_bp;
-        e = worker_progress(w, sq_genotypes_n_packed(panel_reader_genotypes(p)), total);
-        if (e)
-            return e;
+    struct sq_panel_cursor *c = NULL;
+    struct sq_panel_block b;
+    bool has = true;
+    sq_err e = sq_panel_cursor_new(p, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c);
+    while (!e && has) {
+        e = sq_panel_cursor_next(c, true, &w->why, &b, &has);
+        if (!e && has)
+            e = worker_progress(w, b.no + 1, sq_panel_info(p)->n_block);
     }
-    if (!w->counts.n_site)
-        return sq_why_set(&w->why, sq_fail(SQ_EPANEL), 0, 0, "file", "the panel has no records");
-    const struct sq_genotypes *g = panel_reader_genotypes(p);
-    w->counts.n_haplotype = panel_reader_n_hap(p);
-    w->counts.format = (uint8_t)sq_genotypes_format(g);
-    w->counts.is_phased = 1;
-    w->counts.n_sample = sq_genotypes_n_sample(g);
-    w->counts.n_variant = w->counts.n_kept = w->counts.n_site;
-    worker_count_chrom(w, sq_genotypes_chrom(g));
-    return SQ_OK;
+    sq_panel_cursor_free(c);
+    return e;
+}
+
+/* "all", then the panel's labels, as many as there is room for */
+static const char *populations_of(const struct sq_panel *p, char out[WORKER_POPULATIONS_BYTES])
+{
+    size_t n = (size_t)snprintf(out, WORKER_POPULATIONS_BYTES, "all");
+    for (uint32_t i = 0; i < sq_panel_info(p)->n_population; i++) {
+        const char *label = sq_panel_population(p, i);
+        if (n + 1 + strlen(label) < WORKER_POPULATIONS_BYTES)
+            n += (size_t)snprintf(out + n, WORKER_POPULATIONS_BYTES - n, ",%s", label);
+    }
+    return out;
 }
 
 sq_err stage_panel(struct worker *w)
 {
-    struct panel_reader *p = NULL;
-    struct sq_gmap map = {0};
-    sq_err e = panel_reader_open(w->port[0], false, &w->why, &p);
+    struct panel_port p;
+    sq_err e = panel_port_open(w, w->port[0], -1, &p);
     if (!e)
-        e = read_panel(w, p);
-    if (!e && !(w->flags & SQ_WORK_NO_MAP))
-        e = sq_gmap_read(w->port[1], w->counts_chrom, &w->why, &map);
-    sq_gmap_done(&map);
-    panel_reader_close(p);
+        e = read_blocks(w, p.panel);
+    if (!e) {
+        const struct sq_panel_info *info = sq_panel_info(p.panel);
+        w->counts.first_bp = (uint64_t)info->first_bp;
+        w->counts.last_bp = (uint64_t)info->last_bp;
+        w->counts.n_haplotype = info->n_hap;
+        w->counts.n_site = info->n_site;
+        w->counts.n_variant = w->counts.n_kept = info->n_record;
+        w->counts.n_sample = info->n_sample;
+        w->counts.is_phased = 1;
+        worker_count_chrom(w, info->chrom);
+        w->counts.build = sq_span_str(info->build);
+        w->counts.populations = sq_span_str(populations_of(p.panel, w->counts_populations));
+    }
+    panel_port_close(&p);
     return e;
 }

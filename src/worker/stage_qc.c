@@ -1,11 +1,13 @@
 /*
  * qc: which of the target's records can be used with this panel, and why not the others.
  *
- * Target and panel are sorted, so one pass beside each other is enough; no genotype of the panel is looked at. Rules in
+ * Target and panel are sorted, so one pass beside each other is enough; no genotype of the panel is looked at. A record of the panel with
+ * several ALTs is as many rows, each compared for itself. Rules in
  * order, the first that fits decides (docs/formats/stages.md lists them with the words of the report). Only counts and
  * sites are reported: nothing about a sample.
  */
-#include "worker/panel_reader.h"
+#include "worker/panel_port.h"
+#include "worker/site_walk.h"
 
 #include "lib/core/file.h"
 #include "lib/formats/gmap.h"
@@ -16,7 +18,6 @@
 #define QC_MIN_SITES 3U
 #define QC_MAX_MISSING 0.1
 #define QC_LIST_MAX_BYTES ((size_t)900 << 10)
-#define QC_GROUP_MAX 1024U /* records of one position */
 
 enum verdict {
     MATCH,
@@ -45,68 +46,20 @@ static const char *const verdict_text[N_VERDICT] = {
     "Low call rate", "Allele switch", "Strand flip", "Strand flip and allele switch",
     "Allele mismatch"};
 
-/* The records of one position: alleles side by side in one buffer. */
-struct group {
-    int64_t pos_bp;
-    uint32_t n;
-    struct {
-        uint32_t at, n_ref, n_alt;
-    } allele[QC_GROUP_MAX];
-    struct sq_buf text;
-};
-
 struct qc {
     struct worker *w;
     struct sq_genotypes *target;
-    struct panel_reader *panel;
-    struct sq_record panel_next; /* the record behind the group, when panel_has */
-    bool panel_has;
-    int64_t panel_first_bp;
-    struct group here, seen; /* the panel's records and the target's records at this position */
+    struct panel_port panel;
+    struct site_walk walk;   /* walk.here: the panel's rows at this position */
+    struct site_group *seen; /* the target's records there */
     uint64_t n[N_VERDICT], n_record, n_outside, n_monomorphic, n_ambiguous, n_common_alt;
     struct sq_buf list;
     bool list_is_cut;
 };
 
-static void group_clear(struct group *g, int64_t pos_bp)
+static bool group_has(const struct site_group *g, struct sq_span ref, struct sq_span alt)
 {
-    g->pos_bp = pos_bp;
-    g->n = 0;
-    sq_buf_clear(&g->text);
-}
-
-static sq_err group_add(struct group *g, const struct sq_record *r)
-{
-    if (g->n == QC_GROUP_MAX)
-        return SQ_OK; /* more records at one position than that help nobody */
-    uint32_t at = (uint32_t)g->text.n;
-    sq_err e = sq_buf_add(&g->text, r->ref.p, r->ref.n);
-    if (!e)
-        e = sq_buf_add(&g->text, r->alt.p, r->alt.n);
-    if (!e) {
-        g->allele[g->n].at = at;
-        g->allele[g->n].n_ref = r->ref.n;
-        g->allele[g->n++].n_alt = r->alt.n;
-    }
-    return e;
-}
-
-static struct sq_span group_ref(const struct group *g, uint32_t i)
-{
-    return sq_span_of(g->text.p + g->allele[i].at, g->allele[i].n_ref);
-}
-
-static struct sq_span group_alt(const struct group *g, uint32_t i)
-{
-    return sq_span_of(g->text.p + g->allele[i].at + g->allele[i].n_ref, g->allele[i].n_alt);
-}
-
-static bool group_has(const struct group *g, struct sq_span ref, struct sq_span alt)
-{
-    for (uint32_t i = 0; i < g->n; i++)
-        if (sq_span_eq(group_ref(g, i), ref) && sq_span_eq(group_alt(g, i), alt))
-            return true;
-    return false;
+    return site_group_find(g, ref, alt) >= 0;
 }
 
 /* Complement of one base; alleles of other lengths have no simple strand flip. */
@@ -120,7 +73,7 @@ static bool complement(struct sq_span s, uint8_t *out)
     return true;
 }
 
-static enum verdict compare(const struct group *here, const struct sq_record *r)
+static enum verdict compare(const struct site_group *here, const struct sq_record *r)
 {
     if (!here->n)
         return TYPED_ONLY;
@@ -136,28 +89,6 @@ static enum verdict compare(const struct group *here, const struct sq_record *r)
             return STRAND_FLIP_AND_SWITCH;
     }
     return ALLELE_MISMATCH;
-}
-
-/* Bring the panel to @pos_bp: its records there end up in q->here. */
-static sq_err panel_to(struct qc *q, int64_t pos_bp)
-{
-    if (q->here.pos_bp == pos_bp)
-        return SQ_OK;
-    group_clear(&q->here, pos_bp);
-    while (q->panel_has && q->panel_next.pos_bp <= pos_bp) {
-        if (q->panel_next.pos_bp == pos_bp) {
-            sq_err e = group_add(&q->here, &q->panel_next);
-            if (e)
-                return e;
-        }
-        struct panel_record next;
-        sq_err e = panel_reader_next(q->panel, &q->w->why, &next, &q->panel_has);
-        if (e)
-            return e;
-        if (q->panel_has)
-            q->panel_next = next.site;
-    }
-    return SQ_OK;
 }
 
 struct call_counts {
@@ -197,22 +128,22 @@ static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
                      : r->filter == SQ_FILTER_OTHER                         ? FILTER_OTHER
                                                                             : MATCH;
     if (v == MATCH) {
-        if (q->seen.pos_bp != r->pos_bp)
-            group_clear(&q->seen, r->pos_bp);
-        if (group_has(&q->seen, r->ref, r->alt))
+        if (q->seen->pos_bp != r->pos_bp)
+            site_group_clear(q->seen, r->pos_bp);
+        if (group_has(q->seen, r->ref, r->alt))
             v = DUPLICATE;
         else
-            e = group_add(&q->seen, r);
+            e = site_group_add(q->seen, 0, r->ref, r->alt);
     }
     if (!e && v == MATCH && (double)c.n_missing > QC_MAX_MISSING * sq_genotypes_n_sample(q->target))
         v = LOW_CALL_RATE;
     if (!e && v == MATCH) {
-        e = panel_to(q, r->pos_bp);
-        v = compare(&q->here, r);
+        e = site_walk_to(&q->walk, r->pos_bp, &q->w->why);
+        v = compare(&q->walk.here, r);
     }
     if (!e && v <= TYPED_ONLY) {
         uint8_t flipped;
-        q->n_outside += v == TYPED_ONLY && (!q->panel_has || r->pos_bp < q->panel_first_bp);
+        q->n_outside += v == TYPED_ONLY && (!q->walk.has || r->pos_bp < sq_panel_info(q->panel.panel)->first_bp);
         q->n_monomorphic += c.n_alt == 0 || c.n_alt == c.n_allele;
         q->n_common_alt += 2 * c.n_alt > c.n_allele;
         q->n_ambiguous += complement(r->ref, &flipped) && r->alt.n == 1 && r->alt.p[0] == flipped;
@@ -236,9 +167,9 @@ static sq_err list_add(struct qc *q, const struct sq_record *r, enum verdict v)
 
 static sq_err check_build(struct qc *q)
 {
-    const char *target = sq_genotypes_chrom(q->target), *panel = sq_genotypes_chrom(panel_reader_genotypes(q->panel));
-    uint64_t target_len = sq_genotypes_chrom_length(q->target),
-             panel_len = sq_genotypes_chrom_length(panel_reader_genotypes(q->panel));
+    const struct sq_panel_info *info = sq_panel_info(q->panel.panel);
+    const char *target = sq_genotypes_chrom(q->target), *panel = info->chrom;
+    uint64_t target_len = sq_genotypes_chrom_length(q->target), panel_len = info->contig_bp > 0 ? (uint64_t)info->contig_bp : 0;
     if (!sq_chrom_same(target, panel))
         return sq_why_set(&q->w->why, sq_fail(SQ_EBUILD), 0, 0, "CHROM",
                           "your file is of chromosome %s, the panel of %s", target, panel);
@@ -339,16 +270,11 @@ static sq_err run(struct qc *q, struct sq_bcf_writer **writer)
     struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants};
     sq_err e = sq_genotypes_open(w->port[0], &limits, &w->why, &q->target);
     if (!e)
-        e = panel_reader_open(w->port[1], true, &w->why, &q->panel);
-    struct panel_record first;
+        e = panel_port_open(w, w->port[1], -1, &q->panel);
     if (!e)
-        e = panel_reader_next(q->panel, &w->why, &first, &q->panel_has);
+        e = site_walk_open(q->panel.panel, 0, &w->why, &q->walk);
     if (e)
         return e;
-    if (!q->panel_has)
-        return sq_why_set(&w->why, sq_fail(SQ_EPANEL), 0, 0, "file", "the panel has no records");
-    q->panel_next = first.site;
-    q->panel_first_bp = first.site.pos_bp;
     e = read_target(q, writer);
     if (e == SQ_EUNPHASED) { /* what was read so far tells the owner where it begins */
         sq_err told = write_report(q);
@@ -365,9 +291,15 @@ static sq_err run(struct qc *q, struct sq_bcf_writer **writer)
 sq_err stage_qc(struct worker *w)
 {
     struct qc *q = calloc(1, sizeof *q);
-    if (!q)
+    struct site_group *seen = calloc(1, sizeof *seen);
+    if (!q || !seen) {
+        free(q);
+        free(seen);
         return sq_fail(SQ_ENOMEM);
+    }
     q->w = w;
+    q->seen = seen;
+    sq_buf_init(&seen->text, 0);
     sq_buf_init(&q->list, SQ_STAGE_REPORT_MAX_BYTES);
     struct sq_bcf_writer *writer = NULL;
     sq_err e = run(q, &writer);
@@ -380,13 +312,16 @@ sq_err stage_qc(struct worker *w)
         w->counts.n_kept = q->n[MATCH] + q->n[TYPED_ONLY];
         w->counts.n_in_panel = q->n[MATCH];
         w->counts.n_excluded = q->n_record - w->counts.n_kept;
+        w->counts.n_haplotype = sq_panel_info(q->panel.panel)->n_hap;
+        w->counts.n_site = sq_panel_info(q->panel.panel)->n_site;
         w->counts.is_phased = 1;
         worker_count_chrom(w, sq_genotypes_chrom(q->target));
     }
     sq_genotypes_close(q->target);
-    panel_reader_close(q->panel);
-    sq_buf_done(&q->here.text);
-    sq_buf_done(&q->seen.text);
+    site_walk_close(&q->walk);
+    panel_port_close(&q->panel);
+    sq_buf_done(&seen->text);
+    free(seen);
     sq_buf_done(&q->list);
     free(q);
     return e;

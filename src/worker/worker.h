@@ -8,15 +8,56 @@
 #define SQ_WORKER_WORKER_H
 
 #include "lib/formats/genotypes.h"
+#include "lib/formats/rows.h"
 #include "lib/jobs/stages.h"
 #include "lib/wire/wire.h"
 
-/* work_order.flags */
-#define SQ_WORK_NO_MAP 1U /* impute without a map: 1 cM/Mb throughout */
-#define SQ_WORK_CSI 2U    /* finish: a .csi, where a .tbi would do */
-
 #define SQ_WORKER_MAX_THREADS 8U
 #define SQ_WORKER_PROGRESS_MS 250
+#define WORKER_POPULATIONS_BYTES 256U
+
+/* What impute was made of, for those who ask (`sequester impute --timing`). Seconds are CPU seconds of all threads together. */
+#define WORKER_STEPS(X) X(typed) X(sweep) X(fit) X(states) X(hmm) X(dosage) X(output)
+enum worker_step {
+#define X(name) WORKER_STEP_##name,
+    WORKER_STEPS(X)
+#undef X
+        WORKER_N_STEP
+};
+#define WORKER_FIGURE_WINDOWS 64U
+struct worker_window_figures {
+    double from_cm, to_cm, scale, mismatch, mean_states, mean_kept;
+    uint32_t n_typed, n_site, n_cluster;
+};
+struct worker_figures {
+    double cpu_s[WORKER_N_STEP]; /* `output` is the sum of the three below and of what lies between */
+    double format_s, deflate_s, write_s;
+    uint32_t n_window; /* all of them; the first ones are kept */
+    struct worker_window_figures window[WORKER_FIGURE_WINDOWS];
+};
+
+/* How impute is done. The service takes worker_choice_default(); `sequester impute` has options. */
+struct worker_choice {
+    enum sq_rows_container container;
+    enum sq_rows_field field[SQ_ROWS_N_FIELD];
+    unsigned n_field;
+    int level; /* of deflate; 0: SQ_ROWS_LEVEL */
+    double min_r2;
+    bool overwrite_typed, wants_csi; /* wants_csi: finish makes a .csi where a .tbi would do */
+    int64_t region_from_bp, region_to_bp; /* positions that are written, both ends included; 0: no bound */
+    uint32_t n_state;                     /* 0: the engine's default, as in what follows */
+    double scale;
+    size_t memory_bytes;
+    int fd_map;                          /* a map in place of the panel's; -1 */
+    int fd_sites[2], fd_empirical[2];    /* body and index of these tracks; -1: not wanted */
+    struct worker_figures *figures;      /* NULL: nobody asks */
+};
+/* counts.format of finish: which index it made */
+#define WORKER_INDEX_TBI 1U
+#define WORKER_INDEX_CSI 2U
+
+/** worker_choice_default - GT:DS:HDS:GP in VCF, everything else as the engine does by itself. */
+struct worker_choice worker_choice_default(void);
 
 struct worker {
     int control; /* socket to the runner */
@@ -26,16 +67,17 @@ struct worker {
     uint32_t flags;
     uint64_t from_bp, to_bp; /* impute: the chunk; 0: from the start, to the end */
     unsigned n_thread;
+    struct worker_choice choice;
     int64_t progress_ms; /* when the last progress was sent */
     uint64_t progress_done, progress_total;
     bool has_counts;
     struct sq_msg_work_counts counts; /* filled by the stage; chrom points to counts_chrom */
-    char counts_chrom[SQ_CHROM_MAX];
+    char counts_chrom[SQ_CHROM_MAX], counts_populations[WORKER_POPULATIONS_BYTES];
     struct sq_why why;
 };
 
 /** worker_serve - take one order from descriptor 3, run it, report. Returns the exit code: 0 done, 1 failed and reported, 2 no runner. */
-int worker_serve(unsigned n_thread);
+int worker_serve(unsigned n_thread, const struct worker_choice *choice);
 
 /** worker_progress - at most four messages a second. @total 0: not known. */
 sq_err worker_progress(struct worker *w, uint64_t done, uint64_t total) SQ_MUST_CHECK;

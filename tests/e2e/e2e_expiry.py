@@ -12,7 +12,7 @@ import disk  # noqa: E402
 import hub  # noqa: E402
 
 DAY = 86400
-N_PANEL = 2  # the panel and its map stay
+N_PANEL = 1  # the panel stays
 
 
 def receipts(ada, path):

@@ -60,18 +60,18 @@ def test_links_between_installed_pages():
 
 def test_programs_find_each_other():
     cli = os.path.join(installed(), "bin", "sequester")
-    p = subprocess.run([cli, "panel", "check", "--panel", hub.PANEL, "--map", hub.MAP], capture_output=True, text=True)
+    p = subprocess.run([cli, "panel", "verify", hub.panel_file()], capture_output=True, text=True)
     assert p.returncode == 0 and "haplotypes" in p.stdout, p
     here = os.path.join(installed(), "elsewhere")
     os.symlink(cli, here)  # a link from anywhere
     try:
-        assert subprocess.run([here, "panel", "check", "--panel", hub.PANEL], capture_output=True).returncode == 0
+        assert subprocess.run([here, "panel", "verify", hub.panel_file()], capture_output=True).returncode == 0
     finally:
         os.unlink(here)
     lost = os.path.join(installed(), "lost")
     subprocess.run(["cp", cli, lost], check=True)
     try:
-        p = subprocess.run([lost, "panel", "check", "--panel", hub.PANEL], capture_output=True, text=True)
+        p = subprocess.run([lost, "panel", "verify", hub.panel_file()], capture_output=True, text=True)
         assert p.returncode == 1 and "sequester-worker" in p.stderr, p
     finally:
         os.unlink(lost)

@@ -20,7 +20,7 @@ import hub  # noqa: E402
 
 PASSPHRASE = "a passphrase of this test only, 47"
 MARK = "----sequester-test"
-N_KEPT = 2  # the panel and its map
+N_KEPT = 1  # the panel
 
 
 def patient(call, good, seconds=40):

@@ -81,8 +81,8 @@ def test_main_job(uid=None):
             before = page["next"]
         for e in ("job_submitted", "result_claimed", "claim_confirmed", "download_started", "job_erased"):
             assert e in events, (e, events)
-        # nothing is left but the panel and its map
-        assert len(h.objects()) == 2, h.objects()
+        # nothing is left but the panel
+        assert len(h.objects()) == 1, h.objects()
         h.verify_log()
 
 

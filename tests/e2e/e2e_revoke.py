@@ -61,7 +61,7 @@ def test_revoked_in_mid_download():
 def test_cut_off_panel_add():
     with hub.Hub() as h:
         import threading
-        t = threading.Thread(target=lambda: quiet(lambda: h.admin("panel-add", {"id": "p", "name": "p", "build": "hg19"}, [hub.PANEL, hub.MAP])))
+        t = threading.Thread(target=lambda: quiet(lambda: h.admin("panel-add", {"id": "p", "name": "p", "build": "hg19"}, [hub.panel_file()])))
         t.start()
         hub.wait_for("the panel's file", lambda: h.objects(), 20)
         h.kill("registrar", signal.SIGKILL)

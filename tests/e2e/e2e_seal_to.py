@@ -132,7 +132,7 @@ def test_age_and_crypt4gh():
             gone = ada.wait_job(job["id"], ("erased",))
             assert gone["seal_to"] is None
             ada.call("GET", path, status=410)
-        hub.wait_for("only the panel to be left", lambda: len(h.objects()) == 2, 30)
+        hub.wait_for("only the panel to be left", lambda: len(h.objects()) == 1, 30)
         h.verify_log()
 
 
@@ -216,7 +216,7 @@ def test_cannot_be_packed():
             hub.wait_for("try %d" % n, lambda: h.fault_hits() > hits, 120)
         j = ada.wait_job(job)
         assert j["state"] == "failed" and j["error"]["code"] == "EIO" and j["error"]["field"] == "seal_to", j
-        hub.wait_for("all to go", lambda: len(h.objects()) == 3, 60)  # panel, map, report
+        hub.wait_for("all to go", lambda: len(h.objects()) == 2, 60)  # panel, report
         ada.call("GET", "/api/v1/jobs/%s/package" % job, status=404)
         h.clean()
 
@@ -230,7 +230,7 @@ def test_cancelled_while_packed():
         a = ada.call("POST", "/api/v1/jobs/%s/cancel" % job)
         assert a.status in (202, 409), a
         if a.status == 202:
-            hub.wait_for("all to go", lambda: len(h.objects()) == 2, 60)
+            hub.wait_for("all to go", lambda: len(h.objects()) == 1, 60)
         h.clean()
 
 

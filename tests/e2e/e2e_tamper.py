@@ -15,6 +15,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import hub  # noqa: E402
+import sqp  # noqa: E402
 
 SEGMENT, FULL_PART, CLOSING = 65536, 16781368, 136  # docs/formats/sealed-object.md
 REPORT, BODY, FINAL_HEADER, INDEX, PACKAGE, PANEL = 5, 6, 9, 10, 11, 12  # kinds in the object table
@@ -224,13 +225,26 @@ def bodies(h, ada, job, owner):
         assert p.returncode == 0, p.stdout
 
 
+def large_panel(d):
+    """What nothing packs well: alleles of a million random bases, before the rows that the target has."""
+    text = subprocess.run(["bcftools", "view", "-T", hub.TARGET, hub.REF], check=True, capture_output=True).stdout
+    head, columns, body = text.partition(b"#CHROM")
+    columns, _, body = (columns + body).partition(b"\n")
+    of_four = bytes(b"ACGT"[i & 3] for i in range(256))
+    calls = b"\t".join([b"0|1"] * (columns.count(b"\t") - 8))
+    source = os.path.join(d, "panel.vcf")
+    with open(source, "wb") as f:
+        f.write(head + columns + b"\n")
+        for i in range(210):
+            f.write(b"22\t%d\t.\t%s\tA\t.\tPASS\t.\tGT\t%s\n" % (1000 + i, os.urandom(1_000_000).translate(of_four), calls))
+        f.write(body)
+    return sqp.build(os.path.join(hub.BUILD, "sequester-worker"), source, os.path.join(d, "panel.sqp"), hub.MAP)
+
+
 def test_parts():
     """An object of several parts: parts swapped, doubled, dropped. The panel is one: no job can use it, none is half done."""
     with hub.Hub() as h, tempfile.TemporaryDirectory() as d:
-        big = os.path.join(d, "panel.bcf")
-        with open(big, "wb") as f:
-            subprocess.run(["bcftools", "view", "-Ou", hub.PANEL], check=True, stdout=f, stderr=subprocess.DEVNULL)
-        h.admin_ok("panel-add", {"id": "big", "name": "unpacked", "build": "hg19", "populations": "all"}, [big, hub.MAP])
+        h.admin_ok("panel-add", {"id": "big", "name": "of several parts", "build": "hg19"}, [large_panel(d)])
         ada = h.user("ada")
         up = ada.upload()["id"]
         ((_, _, _, _, path),) = rows(h, PANEL)

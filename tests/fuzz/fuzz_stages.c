@@ -1,19 +1,20 @@
 /*
  * qc, impute and finish, in a row, on what an earlier stage (which had met a stranger's file) may have written.
- * Input: how | target | a line "%%" | panel | a line "%%" | map, as text or packed.
- * how & 1: without the map | 2: impute gets the target itself, not what qc kept | 4: the panel stage first.
+ * Input: how | target | a line "%%" | panel, of which a panel file is made | a line "%%" | map, as text or packed.
+ * how & 1: without the map | 2: impute gets the target itself, not what qc kept | 4: the panel stage first | 8: the map replaces the panel's own.
  * What impute writes, finish must accept, and header and body joined must be a file that our own reader takes.
  */
 #include "fuzz_file.h"
+#include "lib/panel/panel_build.h"
 #include "worker/worker.h"
 
 #include <stdio.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct worker worker_new(uint8_t how)
+static struct worker worker_new(void)
 {
-    return (struct worker){.control = -1, .n_thread = 1, .progress_ms = INT64_MAX / 2, .flags = how & 1 ? SQ_WORK_NO_MAP : 0};
+    return (struct worker){.control = -1, .n_thread = 1, .progress_ms = INT64_MAX / 2, .choice = worker_choice_default()};
 }
 
 static void again(int fd)
@@ -45,9 +46,9 @@ static void read_result(int header, int body, uint64_t n_sample)
     free(all);
 }
 
-static void finish(uint8_t how, int index, int body, uint64_t n_sample)
+static void finish(int index, int body, uint64_t n_sample)
 {
-    struct worker w = worker_new(how);
+    struct worker w = worker_new();
     struct sq_buf ids;
     sq_buf_init(&ids, 0);
     sq_assert(!sq_buf_addf(&ids, "sequester-ids/v1 %llu\n", (unsigned long long)n_sample));
@@ -69,14 +70,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     uint8_t how = data[0];
     struct sq_span rest = sq_span_of(data + 1, size - 1), target = fuzz_piece(&rest), panel = fuzz_piece(&rest), map = rest;
-    struct worker p = worker_new(how), q = worker_new(how), m = worker_new(how);
-    int panel_fd = fuzz_file_of(1, panel.p, panel.n), map_fd = fuzz_file_of(2, map.p, map.n);
+    struct worker p = worker_new(), q = worker_new(), m = worker_new();
+    int source_fd = fuzz_file_of(1, panel.p, panel.n), panel_fd = fuzz_file_of(6, NULL, 0), map_fd = fuzz_file_of(2, map.p, map.n);
+    struct sq_panel_plan plan = {.map_fd = how & 1 ? -1 : map_fd, .populations_fd = -1};
+    if (sq_panel_build(source_fd, panel_fd, &plan, &p.why, NULL))
+        return 0;
+    again(map_fd);
     if (how & 4) {
         p.port[0] = panel_fd;
-        p.port[1] = map_fd;
-        (void)!stage_panel(&p);
-        again(panel_fd);
-        again(map_fd);
+        sq_assert(!stage_panel(&p)); /* what was made is sound */
     }
     q.port[0] = fuzz_file_of(0, target.p, target.n);
     q.port[1] = panel_fd;
@@ -86,13 +88,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     m.port[0] = how & 2 ? q.port[0] : q.port[2];
     m.port[1] = panel_fd;
-    m.port[2] = map_fd;
+    m.choice.fd_map = how & 8 ? map_fd : -1;
     again(m.port[0]);
-    again(panel_fd);
-    again(map_fd);
-    m.port[3] = fuzz_file_of(4, NULL, 0);
-    m.port[4] = fuzz_file_of(5, NULL, 0);
+    m.port[2] = fuzz_file_of(4, NULL, 0);
+    m.port[3] = fuzz_file_of(5, NULL, 0);
     if (!stage_impute(&m))
-        finish(how, m.port[4], m.port[3], m.counts.n_sample);
+        finish(m.port[3], m.port[2], m.counts.n_sample);
     return 0;
 }

@@ -31,18 +31,24 @@ CLI = os.path.join(BUILD, "sequester")
 DATA = os.path.join(ROOT, "tests", "data", "chr22-1kgp3-b37")
 TARGET = os.path.join(DATA, "target.array.phased.vcf.gz")
 UNPHASED = os.path.join(DATA, "target.array.unphased.vcf.gz")
-PANEL = os.path.join(DATA, "ref.bcf")
+REF = os.path.join(DATA, "ref.bcf")
 MAP = os.path.join(DATA, "chr22.b37.gmap.gz")
 PASSWORD = "correct-Horse-battery-42-%s"
 ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer", "courier"]
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import contract  # noqa: E402
 import sanitizer  # noqa: E402
+import sqp  # noqa: E402
 import wire  # noqa: E402
 
 REGISTRAR = os.path.join(BUILD, "sequester-registrar")
 SECCOMP = sanitizer.seccomp(REGISTRAR)  # in /proc/PID/status, of every process of ours
 WIRE = wire.Table(os.path.join(ROOT, "src/lib/wire/messages.def"))
+
+
+def panel_file(source=REF, gmap=MAP, build_name="GRCh37"):
+    """The path of the panel of tests/data, or of another one: made once."""
+    return sqp.cached(os.path.join(BUILD, "sequester-worker"), source, gmap, build_name)
 
 
 def free_port():
@@ -284,7 +290,7 @@ class Hub:
         return User(self, name)
 
     def panel(self, ident="1kgp3-chr22"):
-        return self.admin_ok("panel-add", {"id": ident, "name": "1000 Genomes phase 3, chr22", "build": "hg19", "populations": "all,eur"}, [PANEL, MAP])
+        return self.admin_ok("panel-add", {"id": ident, "name": "1000 Genomes phase 3, chr22", "build": "hg19", "populations": "all,eur"}, [panel_file()])
 
     # ---- HTTPS ----
     def request(self, method, path, body=None, token=None, headers=None, timeout=60):

@@ -339,8 +339,8 @@ sq_err api_checkpoint(struct api *a)
 
 static sq_err add_panel(void *ctx, const struct sq_db_panel *p)
 {
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s}", "id", p->id, "name", p->name, "build", p->build, "chromosome", p->chrom, "haplotypes",
-                          (json_int_t)p->haplotypes, "sites", (json_int_t)p->sites, "first_bp", (json_int_t)p->first_bp, "last_bp", (json_int_t)p->last_bp, "populations", p->populations);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s}", "id", p->id, "name", p->name, "build", p->build, "chromosome", p->chrom, "samples",
+                          (json_int_t)p->samples, "haplotypes", (json_int_t)p->haplotypes, "sites", (json_int_t)p->sites, "first_bp", (json_int_t)p->first_bp, "last_bp", (json_int_t)p->last_bp, "populations", p->populations);
     return json_array_append_new(ctx, j) ? sq_fail(SQ_ENOMEM) : SQ_OK;
 }
 

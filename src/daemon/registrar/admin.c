@@ -178,7 +178,7 @@ static sq_err do_user_disable(struct admin *a)
 
 struct panel_adding {
     struct sq_db_panel row;
-    struct sq_db_object object[2];
+    struct sq_db_object object;
     const struct caller *by;
 };
 
@@ -196,8 +196,7 @@ static sq_err tx_settled(struct tx *tx, void *ctx)
 static sq_err tx_discard(struct tx *tx, void *ctx)
 {
     struct panel_adding *x = ctx;
-    sq_err e = tx_object_erase(tx, x->row.object_id, x->by);
-    return e ? e : tx_object_erase(tx, x->row.map_object_id, x->by);
+    return tx_object_erase(tx, x->row.object_id, x->by);
 }
 
 /* the operator's file becomes a sealed object of the site */
@@ -226,42 +225,65 @@ static sq_err import(struct registrar *r, int source, int kind, uint8_t out_id[I
     return e ? e : commit(r, tx_settled, &(struct settled){.id = out_id, .sum = &t.sum[0]});
 }
 
-/* the sandbox looks at it: is it a panel, of which chromosome, with how many haplotypes? */
+/* hg19 and GRCh37 are one build, so are hg38 and GRCh38 */
+static bool is_same_build(const char *a, const char *b)
+{
+    static const char *const same[][2] = {{"hg19", "GRCh37"}, {"hg38", "GRCh38"}};
+    for (size_t i = 0; i < 2; i++) {
+        bool has_a = !strcasecmp(a, same[i][0]) || !strcasecmp(a, same[i][1]), has_b = !strcasecmp(b, same[i][0]) || !strcasecmp(b, same[i][1]);
+        if (has_a && has_b)
+            return true;
+    }
+    return !strcmp(a, b);
+}
+
+/* What the panel says of itself. The operator may say the build of a panel that doesn't; he can't say another one. */
+static sq_err take_info(struct admin *a, struct sq_db_panel *row, const struct task_result *t)
+{
+    if (t->build[0] && row->build[0] && !is_same_build(t->build, row->build))
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "build", "the panel says that it is of %s", t->build);
+    if (!row->build[0])
+        snprintf(row->build, sizeof row->build, "%.*s", (int)sizeof row->build - 1, t->build);
+    if (!row->build[0])
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "build", "the panel doesn't say of which build it is: give it");
+    if (!row->populations[0])
+        snprintf(row->populations, sizeof row->populations, "%.*s", (int)sizeof row->populations - 1, t->populations);
+    snprintf(row->chrom, sizeof row->chrom, "%s", t->chrom);
+    row->samples = t->n_sample;
+    row->haplotypes = t->n_haplotype;
+    row->sites = t->n_site;
+    row->first_bp = t->first_bp;
+    row->last_bp = t->last_bp;
+    return SQ_OK;
+}
+
+/* the sandbox reads it whole: is it sound, of which chromosome and build, with how many haplotypes? */
 static sq_err inspect(struct admin *a, struct panel_adding *x)
 {
     struct registrar *r = a->r;
     struct task_result t;
-    uint8_t task[ID], ids[2][ID], sealed[16];
-    int fd[2] = {-1, -1};
-    memcpy(ids[0], x->row.object_id, ID);
-    memcpy(ids[1], x->row.map_object_id, ID);
+    uint8_t task[ID], sealed[8];
+    int fd = -1;
     sq_err e = id_new(task);
-    for (size_t i = 0; i < 2 && !e; i++) {
-        struct sq_db *db = db_lock(r);
-        e = sq_db_object_get(db, ids[i], &x->object[i]);
-        db_unlock(r);
-        if (!e)
-            e = object_read(r, &x->object[i], &fd[i]);
-        sq_put_be64(sealed + 8 * i, x->object[i].sealed_bytes);
-    }
-    struct sq_msg m = sq_msg_of(task_run, .fence = 1, .stage = SQ_STAGE_panel, .objects = {&ids[0][0], 2}, .ports = sq_span_of("\0\1", 2), .sealed_bytes = sq_span_of(sealed, 16),
-                                .files = {.fd = {fd[0], fd[1]}, .n = 2}, .panel = sq_span_str(x->row.id), .max_samples = r->max_samples, .max_variants = r->max_variants);
+    struct sq_db *db = db_lock(r);
+    if (!e)
+        e = sq_db_object_get(db, x->row.object_id, &x->object);
+    db_unlock(r);
+    if (!e)
+        e = object_read(r, &x->object, &fd);
+    sq_put_be64(sealed, x->object.sealed_bytes);
+    struct sq_msg m = sq_msg_of(task_run, .fence = 1, .stage = SQ_STAGE_panel, .objects = {x->row.object_id, 1}, .ports = sq_span_of("\0", 1), .sealed_bytes = sq_span_of(sealed, 8),
+                                .files = {.fd = {fd}, .n = 1}, .panel = sq_span_str(x->row.id), .max_samples = r->max_samples, .max_variants = r->max_variants);
     memcpy(m.u.task_run.task_id, task, ID);
     if (!e)
-        e = grant(r, task, 1, no_id, IMPORT_MS / 1000, (const uint8_t(*)[ID])ids, 2, NULL, 0);
+        e = grant(r, task, 1, no_id, IMPORT_MS / 1000, (const uint8_t(*)[ID])x->row.object_id, 1, NULL, 0);
     memset(&t, 0, sizeof t);
     if (!e)
         e = task_run_and_wait(r, task, &m, IMPORT_MS, &t);
     a->why = t.why;
     grant_end(r, task);
-    sq_close(&fd[0]);
-    sq_close(&fd[1]);
-    snprintf(x->row.chrom, sizeof x->row.chrom, "%s", t.chrom);
-    x->row.haplotypes = t.n_haplotype;
-    x->row.sites = t.n_site;
-    x->row.first_bp = t.first_bp;
-    x->row.last_bp = t.last_bp;
-    return e;
+    sq_close(&fd);
+    return e ? e : take_info(a, &x->row, &t);
 }
 
 static sq_err tx_panel(struct tx *tx, void *ctx)
@@ -280,20 +302,20 @@ static sq_err is_good_panel_id(struct admin *a, const char *id)
 static sq_err do_panel_add(struct admin *a)
 {
     struct panel_adding x = {.by = &a->by, .row = {.created_s = sq_clock_now_s()}};
-    const char *id = admin_arg(a, "id"), *name = id ? admin_arg(a, "name") : NULL, *build = name ? admin_arg(a, "build") : NULL;
-    const char *populations = json_string_value(json_object_get(a->args, "populations"));
-    struct stat st[2];
-    if (!build)
+    const char *id = admin_arg(a, "id"), *name = id ? admin_arg(a, "name") : NULL;
+    const char *build = json_string_value(json_object_get(a->args, "build")), *populations = json_string_value(json_object_get(a->args, "populations"));
+    struct stat st;
+    if (!name)
         return sq_fail(SQ_EFIELD);
-    if (a->n_fd != 2 || fstat(a->fd[0], &st[0]) < 0 || fstat(a->fd[1], &st[1]) < 0 || !S_ISREG(st[0].st_mode) || !S_ISREG(st[1].st_mode))
-        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "files", "needs the panel's and the map's file");
+    if (a->n_fd != 1 || fstat(a->fd[0], &st) < 0 || !S_ISREG(st.st_mode))
+        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "files", "needs the panel's file, and nothing else");
     sq_err e = is_good_panel_id(a, id);
     if (e)
         return e;
     snprintf(x.row.id, sizeof x.row.id, "%s", id);
     snprintf(x.row.name, sizeof x.row.name, "%s", name);
-    snprintf(x.row.build, sizeof x.row.build, "%s", build);
-    snprintf(x.row.populations, sizeof x.row.populations, "%s", populations ? populations : "all");
+    snprintf(x.row.build, sizeof x.row.build, "%s", build ? build : "");
+    snprintf(x.row.populations, sizeof x.row.populations, "%s", populations ? populations : "");
     struct sq_db_panel other;
     struct sq_db *db = db_lock(a->r);
     sq_err found = sq_db_panel_get(db, id, &other);
@@ -301,8 +323,6 @@ static sq_err do_panel_add(struct admin *a)
     if (!found)
         return sq_fail(SQ_EEXISTS);
     e = import(a->r, a->fd[0], SQ_DB_object_kind_panel, x.row.object_id);
-    if (!e)
-        e = import(a->r, a->fd[1], SQ_DB_object_kind_map, x.row.map_object_id);
     if (!e)
         e = inspect(a, &x);
     if (!e)
@@ -313,7 +333,8 @@ static sq_err do_panel_add(struct admin *a)
         erase_wake(a->r);
         return e;
     }
-    a->answer = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "id", x.row.id, "chromosome", x.row.chrom, "haplotypes", (json_int_t)x.row.haplotypes, "sites", (json_int_t)x.row.sites,
+    a->answer = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", x.row.id, "build", x.row.build, "populations", x.row.populations, "chromosome", x.row.chrom, "samples",
+                          (json_int_t)x.row.samples, "haplotypes", (json_int_t)x.row.haplotypes, "sites", (json_int_t)x.row.sites,
                           "first_bp", (json_int_t)x.row.first_bp, "last_bp", (json_int_t)x.row.last_bp);
     return SQ_OK;
 }

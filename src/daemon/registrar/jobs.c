@@ -49,7 +49,7 @@ struct erasing {
 static sq_err take_object(void *ctx, const struct sq_db_object *row)
 {
     struct erasing *x = ctx;
-    bool is_ours = row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map;
+    bool is_ours = row->kind != SQ_DB_object_kind_panel;
     if (!is_ours || row->state == SQ_DB_object_state_erased || row->state == SQ_DB_object_state_erasing)
         return SQ_OK;
     if (x->n == MAX_JOB_OBJECTS)

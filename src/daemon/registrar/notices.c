@@ -154,7 +154,7 @@ struct parcel {
 static sq_err take_object(void *ctx, const struct sq_db_object *row)
 {
     struct parcel *p = ctx;
-    if (row->kind == SQ_DB_object_kind_panel || row->kind == SQ_DB_object_kind_map)
+    if (row->kind == SQ_DB_object_kind_panel)
         return SQ_OK;
     p->is_early = p->is_early || row->state == SQ_DB_object_state_erasing;
     if (row->erased_s > p->until_s)

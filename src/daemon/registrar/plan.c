@@ -94,8 +94,6 @@ static sq_err input_of(struct sq_db *db, const struct work *w, const struct sq_p
         id = w->upload.ids_object_id;
     else if (kind == SQ_DB_object_kind_panel)
         id = w->panel.object_id;
-    else if (kind == SQ_DB_object_kind_map)
-        id = w->panel.map_object_id;
     sq_err e = SQ_OK;
     if (id)
         memcpy(out, id, ID);

@@ -383,7 +383,7 @@ struct kept {
 static sq_err take_kept(void *ctx, const struct sq_db_object *row)
 {
     struct kept *k = ctx;
-    if (row->state == SQ_DB_object_state_live && row->kind != SQ_DB_object_kind_panel && row->kind != SQ_DB_object_kind_map && k->n < 4 * SQ_MAX_CHUNKS)
+    if (row->state == SQ_DB_object_state_live && row->kind != SQ_DB_object_kind_panel && k->n < 4 * SQ_MAX_CHUNKS)
         memcpy(k->id[k->n++], row->id, ID);
     return SQ_OK;
 }

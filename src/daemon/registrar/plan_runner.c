@@ -23,7 +23,7 @@ static void read_result(const struct sq_msg_task_ended *m, struct task_result *t
         s->sealed_bytes = sq_get_be64(p + 12);
         memcpy(s->sha256, p + 20, 32);
     }
-    if (m->counts.n != 2 + 16 + 9 * 8)
+    if (m->counts.n != 2 + 16 + 9 * 8 + 32 + 256)
         return;
     const uint8_t *p = m->counts.p;
     t->format = p[0];
@@ -32,6 +32,8 @@ static void read_result(const struct sq_msg_task_ended *m, struct task_result *t
     uint64_t *number[] = {&t->n_sample, &t->n_variant, &t->n_kept, &t->n_in_panel, &t->n_excluded, &t->first_bp, &t->last_bp, &t->n_haplotype, &t->n_site};
     for (size_t i = 0; i < 9; i++)
         *number[i] = sq_get_be64(p + 18 + 8 * i);
+    memcpy(t->build, p + 90, 32);
+    memcpy(t->populations, p + 122, 256);
 }
 
 struct waiting {

@@ -128,18 +128,16 @@ static sq_err end_openings(struct registrar *r)
 /* sealed files of panels that no panel row came to name: the operator's command was cut off */
 static sq_err take_named(void *ctx, const struct sq_db_panel *p)
 {
-    sq_err e = known_add(ctx, p->object_id);
-    return e ? e : known_add(ctx, p->map_object_id);
+    return known_add(ctx, p->object_id);
 }
 
 static sq_err end_orphan_panels(struct registrar *r)
 {
-    static const int kinds[] = {SQ_DB_object_kind_panel, SQ_DB_object_kind_map};
     struct known named = {0}, live = {0};
     struct sq_db *db = db_lock(r);
     sq_err e = sq_db_panel_list(db, true, take_named, &named);
-    for (size_t i = 0; i < 2 && !e; i++)
-        e = sq_db_object_list(db, no_id, kinds[i], SQ_DB_object_state_live, NULL, PAGE, take_opening, &live);
+    if (!e)
+        e = sq_db_object_list(db, no_id, SQ_DB_object_kind_panel, SQ_DB_object_state_live, NULL, PAGE, take_opening, &live);
     db_unlock(r);
     if (named.n)
         qsort(named.id, named.n, ID, by_id);
@@ -151,7 +149,7 @@ static sq_err end_orphan_panels(struct registrar *r)
     return e;
 }
 
-/* the site's own owner key (panels, maps), made once */
+/* the site's own owner key (panels), made once */
 static sq_err site_owner(struct registrar *r)
 {
     struct sq_msg m = sq_msg_bare(owner_create);

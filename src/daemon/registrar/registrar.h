@@ -41,7 +41,7 @@
 #define ID SQ_ID_BYTES
 #define MAX_JOB_OBJECTS 512    /* that one job's tasks name */
 
-extern const uint8_t no_id[ID]; /* 16 zero bytes: nobody, nothing; as an owner: the site itself (panels, maps) */
+extern const uint8_t no_id[ID]; /* 16 zero bytes: nobody, nothing; as an owner: the site itself (panels) */
 
 /* Works of runner that are no sandbox stage; they share the task table's `stage` column (jobs/stages.def stays below 200). */
 enum { WORK_PACKAGE = 200, WORK_STREAM = 201, WORK_IMPORT = 202 };
@@ -293,7 +293,7 @@ struct task_result { /* what task_ended said */
     size_t n_sum;
     struct object_sum sum[SQ_STAGE_MAX_PORTS];
     uint8_t format, is_phased;
-    char chrom[17];
+    char chrom[17], build[33], populations[257]; /* the last two: of panel */
     uint64_t n_sample, n_variant, n_kept, n_in_panel, n_excluded, first_bp, last_bp, n_haplotype, n_site;
 };
 /** For admin's imports: send @m (a task message) to runner and wait for its end. */

@@ -25,7 +25,10 @@
 #define SQ_RUNNER_PIPE_BYTES (1 << 20)
 #define SQ_RUNNER_KEY_WAIT_MS 20000
 #define SQ_RUNNER_SUM_BYTES 52 /* n_part(4) plain_bytes(8) sealed_bytes(8) sha256(32) */
-#define SQ_RUNNER_COUNTS_BYTES 90 /* format, is_phased, chrom(16), nine u64 */
+/* counts of task_ended: format, is_phased, chrom(16), nine u64, build(32), populations(256); texts padded with zeros */
+#define SQ_RUNNER_COUNTS_BUILD 90
+#define SQ_RUNNER_COUNTS_POPULATIONS 122
+#define SQ_RUNNER_COUNTS_BYTES 378
 
 enum sq_task_kind { SQ_TASK_RUN = 1, SQ_TASK_IMPORT, SQ_TASK_PACKAGE, SQ_TASK_STREAM, SQ_TASK_VERIFY };
 

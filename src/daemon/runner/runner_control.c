@@ -51,6 +51,15 @@ static bool is_chrom(struct sq_span s)
     return true;
 }
 
+/* names of a build or of populations, as an operator's table and a web page show them */
+static bool is_label(struct sq_span s)
+{
+    for (uint32_t i = 0; i < s.n; i++)
+        if (s.p[i] < ' ' || s.p[i] > '~' || strchr("\\\"'`<>", s.p[i]))
+            return false;
+    return true;
+}
+
 static sq_err on_counts(struct sq_task *t, const struct sq_msg_work_counts *c)
 {
     if (c->format > 3 || c->is_phased > 1 || !is_chrom(c->chrom))
@@ -68,6 +77,12 @@ static sq_err on_counts(struct sq_task *t, const struct sq_msg_work_counts *c)
             return sq_fail(SQ_EPROTO);
         sq_put_be64(p + 18 + 8 * i, n[i]);
     }
+    if (!is_label(c->build) || !is_label(c->populations))
+        return sq_fail(SQ_EPROTO);
+    if (c->build.n)
+        memcpy(p + SQ_RUNNER_COUNTS_BUILD, c->build.p, c->build.n);
+    if (c->populations.n)
+        memcpy(p + SQ_RUNNER_COUNTS_POPULATIONS, c->populations.p, c->populations.n);
     t->n_counts = sizeof t->counts;
     return SQ_OK;
 }

@@ -267,8 +267,8 @@ struct sq_db_panel {
     char name[128];
     char build[SQ_DB_WORD_BYTES];
     char chrom[SQ_DB_WORD_BYTES];
-    uint8_t object_id[SQ_DB_ID_BYTES], map_object_id[SQ_DB_ID_BYTES];
-    uint64_t haplotypes, sites;
+    uint8_t object_id[SQ_DB_ID_BYTES];
+    uint64_t samples, haplotypes, sites;
     uint64_t first_bp, last_bp;
     char populations[256]; /* comma separated */
     int64_t created_s, removed_s;

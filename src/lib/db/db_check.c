@@ -19,7 +19,7 @@ _Static_assert(SQ_DB_job_state_checking == 2 && SQ_DB_job_state_sealing == 4 && 
                SQ_DB_job_state_cancelled == 7 && SQ_DB_job_state_erasing == 8 && SQ_DB_job_state_erased == 9, "in SQL");
 _Static_assert(SQ_DB_upload_state_checking == 2 && SQ_DB_upload_state_failed == 4 && SQ_DB_upload_state_erased == 5, "in SQL");
 _Static_assert(SQ_DB_task_state_ready == 1 && SQ_DB_task_state_running == 2 && SQ_DB_claim_state_confirmed == 3, "in SQL");
-_Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_object_kind_map == 13, "in SQL");
+_Static_assert(SQ_DB_object_kind_panel == 12, "in SQL");
 
 static const struct {
     enum sq_db_doubt doubt;
@@ -27,7 +27,7 @@ static const struct {
     const char *tail;
 } doubts[] = {
     {SQ_DB_DOUBT_object_unnamed, &objects,
-     "WHERE state = 2 AND kind NOT IN (12, 13)"
+     "WHERE state = 2 AND kind <> 12"
      " AND NOT EXISTS (SELECT 1 FROM upload WHERE object_id = object.id)"
      " AND NOT EXISTS (SELECT 1 FROM upload WHERE ids_object_id = object.id)"
      " AND NOT EXISTS (SELECT 1 FROM upload WHERE genotypes_object_id = object.id)"
@@ -36,7 +36,7 @@ static const struct {
      " AND NOT EXISTS (SELECT 1 FROM task_object WHERE object_id = object.id)"
      " AND NOT EXISTS (SELECT 1 FROM result_part WHERE object_id = object.id) LIMIT ?1"},
     {SQ_DB_DOUBT_job_data_left, &objects,
-     "WHERE state NOT IN (3, 4) AND kind NOT IN (12, 13) AND (EXISTS (SELECT 1 FROM task_object o JOIN task t ON t.id = o.task_id"
+     "WHERE state NOT IN (3, 4) AND kind <> 12 AND (EXISTS (SELECT 1 FROM task_object o JOIN task t ON t.id = o.task_id"
      " JOIN job j ON j.id = t.job_id WHERE o.object_id = object.id AND j.state = 9)"
      " OR EXISTS (SELECT 1 FROM job WHERE state = 9 AND (package_object_id = object.id OR report_object_id = object.id))) LIMIT ?1"},
     {SQ_DB_DOUBT_upload_data_left, &objects,

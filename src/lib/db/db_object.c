@@ -176,9 +176,9 @@ sq_err sq_db_object_job(struct sq_db *db, const uint8_t id[16], char out_job_id[
                            " UNION ALL SELECT id FROM job WHERE report_object_id = ?1"
                            " UNION ALL SELECT j2.id FROM upload u JOIN job j2 ON j2.upload_id = u.id"
                            "  WHERE u.object_id = ?1 OR u.ids_object_id = ?1 OR u.genotypes_object_id = ?1)"
-                           " WHERE NOT EXISTS (SELECT 1 FROM object WHERE id = ?1 AND kind IN (12, 13))",
+                           " WHERE NOT EXISTS (SELECT 1 FROM object WHERE id = ?1 AND kind = 12)",
                            ARGS(A_ID(id)), &b);
-    _Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_object_kind_map == 13, "in SQL");
+    _Static_assert(SQ_DB_object_kind_panel == 12, "in SQL");
     if (!e) {
         memcpy(out_job_id, b.p, b.n);
         out_job_id[b.n] = 0;
@@ -208,7 +208,6 @@ sq_err sq_db_object_delete_erased(struct sq_db *db, int64_t before_s, int64_t *o
                      " AND NOT EXISTS (SELECT 1 FROM upload WHERE ids_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM upload WHERE genotypes_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM panel WHERE object_id = object.id)"
-                     " AND NOT EXISTS (SELECT 1 FROM panel WHERE map_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM job WHERE package_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM job WHERE report_object_id = object.id)"
                      " AND NOT EXISTS (SELECT 1 FROM task_object WHERE object_id = object.id)"

@@ -190,9 +190,9 @@ sq_err sq_db_job_objects(struct sq_db *db, const char *job_id, sq_db_on_object o
                        ARGS(A_TEXT(job_id)), on, ctx);
 }
 
-_Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_object_kind_map == 13 && SQ_DB_object_state_erasing == 3, "in SQL");
+_Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_object_state_erasing == 3, "in SQL");
 #define ERASABLE_OF_JOB                                                                                                \
-    " kind NOT IN (12, 13) AND id IN (SELECT object_id FROM task_object WHERE task_id IN (SELECT id FROM task WHERE job_id = ?1)" \
+    " kind <> 12 AND id IN (SELECT object_id FROM task_object WHERE task_id IN (SELECT id FROM task WHERE job_id = ?1)" \
     " UNION SELECT object_id FROM upload WHERE id = (SELECT upload_id FROM job WHERE id = ?1)"                           \
     " UNION SELECT ids_object_id FROM upload WHERE id = (SELECT upload_id FROM job WHERE id = ?1)"                       \
     " UNION SELECT genotypes_object_id FROM upload WHERE id = (SELECT upload_id FROM job WHERE id = ?1))"

@@ -141,7 +141,7 @@ static const struct sq_column panel_columns[] = {
     SQ_COLUMN(sq_db_panel, build, TEXT),
     SQ_COLUMN(sq_db_panel, chrom, TEXT),
     SQ_COLUMN(sq_db_panel, object_id, ID),
-    SQ_COLUMN(sq_db_panel, map_object_id, ID_OR_NULL),
+    SQ_COLUMN(sq_db_panel, samples, U64),
     SQ_COLUMN(sq_db_panel, haplotypes, U64),
     SQ_COLUMN(sq_db_panel, sites, U64),
     SQ_COLUMN(sq_db_panel, first_bp, U64),

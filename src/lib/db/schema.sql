@@ -82,7 +82,7 @@ CREATE TABLE panel (
     build TEXT NOT NULL,
     chrom TEXT NOT NULL,
     object_id BLOB NOT NULL REFERENCES object (id),
-    map_object_id BLOB REFERENCES object (id),
+    samples INTEGER NOT NULL,
     haplotypes INTEGER NOT NULL,
     sites INTEGER NOT NULL,
     first_bp INTEGER NOT NULL,
@@ -92,7 +92,6 @@ CREATE TABLE panel (
     removed_s INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX panel_object ON panel (object_id);
-CREATE INDEX panel_map_object ON panel (map_object_id);
 
 CREATE TABLE job (
     id TEXT PRIMARY KEY NOT NULL,

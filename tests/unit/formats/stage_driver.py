@@ -14,7 +14,6 @@ import fcntl  # noqa: E402
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 TABLE = wire.Table(os.path.join(ROOT, "src/lib/wire/messages.def"))
-NO_MAP = 1
 
 
 def read_stages():
@@ -142,13 +141,13 @@ def run(worker, stage, inputs, max_samples=0, max_variants=0, flags=0, while_run
     return result
 
 
-def pipeline(worker, upload, panel, gmap, flags=0):
+def pipeline(worker, upload, panel):
     """All stages; returns (joined result, index, results by stage)."""
     by = {"ingest": run(worker, "ingest", {"upload": upload})}
     if by["ingest"].error == "OK":
         by["qc"] = run(worker, "qc", {"genotypes": by["ingest"].out["genotypes"], "panel": panel})
     if by.get("qc") and by["qc"].error == "OK":
-        by["impute"] = run(worker, "impute", {"kept": by["qc"].out["kept"], "panel": panel, "map": gmap}, flags=flags)
+        by["impute"] = run(worker, "impute", {"kept": by["qc"].out["kept"], "panel": panel})
     if by.get("impute") and by["impute"].error == "OK":
         by["finish"] = run(worker, "finish", {"ids": by["ingest"].out["ids"], "index": by["impute"].out["index"]})
     last = list(by.values())[-1]

@@ -4,7 +4,6 @@
     stages_test.py WORKER DATA-DIRECTORY SCORE.py
 """
 import gzip
-import math
 import os
 import random
 import re
@@ -15,6 +14,7 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import stage_driver as driver  # noqa: E402
+import sqp as panel_files  # noqa: E402
 
 WORKER, DATA, SCORE = sys.argv[1:4]
 ONLY = sys.argv[4:]
@@ -56,6 +56,18 @@ def path(name, data):
     with open(p, "wb") as f:
         f.write(data)
     return p
+
+
+MADE = {}
+
+
+def sqp(source, gmap=None):
+    """The panel file of a VCF or BCF, as bytes."""
+    if (source, gmap) not in MADE:
+        out = panel_files.build(WORKER, path("source", source), os.path.join(TMP.name, "made.sqp"), path("map", gmap) if gmap else None)
+        with open(out, "rb") as f:
+            MADE[source, gmap] = f.read()
+    return MADE[source, gmap]
 
 
 def data_file(name):
@@ -215,7 +227,7 @@ FLAT_MAP = b"pos chr cM\n1 22 0\n1000000 22 1\n"
 def qc(target, panel=PANEL):
     r = ingest(target)
     equal(r.error, "OK", "ingest before qc")
-    return driver.run(WORKER, "qc", {"genotypes": r.out["genotypes"], "panel": panel})
+    return driver.run(WORKER, "qc", {"genotypes": r.out["genotypes"], "panel": sqp(panel)})
 
 
 def report_of(r):
@@ -241,7 +253,7 @@ def check_qc_verdicts():
           [("5", "A", "C", "Typed only"), ("20", "T", "G", "Allele switch"), ("40", "G", "T", "Strand flip"), ("75", "-", "-", "Invalid alleles"),
            ("90", "T", "C", "Low call rate")], "list")
     c = r.counts
-    equal((c.n_sample, c.n_variant, c.n_kept, c.n_in_panel, c.n_excluded), (2, 19, 8, 5, 11), "work_counts")
+    equal((c.n_sample, c.n_variant, c.n_kept, c.n_in_panel, c.n_excluded, c.n_haplotype, c.n_site), (2, 19, 8, 5, 11, 8, 12), "work_counts")
     kept = [int(x.split("\t")[1]) for x in tool("bcftools", "view", "-H", "-", data=r.out["kept"]).decode().splitlines()]
     equal(kept, [5, 10, 30, 30, 45, 70, 110, 500], "kept")
 
@@ -267,29 +279,50 @@ def check_qc_refusals():
 # ---- panel and maps -----------------------------------------------------------------------------------------------
 
 
+def check_qc_several_alternatives():
+    """A panel's record with several ALTs is as many rows; several records at one position are looked at together."""
+    panel = vcf(row(10, "A", "C,G", "0|1", "2|0", "0|0"), row(10, "A", "AT", "0|1", "0|0", "1|0"), row(20, "G", "A", "0|1", "0|0", "0|0"), row(20, "G", "C", "0|0", "1|0", "0|0"),
+                row(30, "AC", "A,ACC,T", "1|2", "3|0", "0|0"), row(40, "A", "C", "0|1", "0|0", "0|0"), names=("p", "q", "r"))
+    g = ("0|1", "0|0")
+    target = vcf(row(10, "A", "G", *g), row(10, "A", "C", *g), row(10, "A", "T", *g), row(10, "A", "AT", *g), row(10, "A", "C", *g), row(20, "G", "C", *g), row(20, "A", "G", *g),
+                 row(30, "AC", "T", *g), row(30, "AC", "ACC", *g), row(30, "A", "AC", *g), row(30, "AC", "A,T", *g), row(40, "A", "C", *g))
+    r = qc(target, panel)
+    equal(r.error, "OK", "qc")
+    counts, listed = report_of(r)
+    equal({k: counts[k] for k in ("in_panel", "duplicate", "allele_switch", "allele_mismatch", "multiallelic", "typed_only")},
+          dict(in_panel=7, duplicate=1, allele_switch=2, allele_mismatch=1, multiallelic=1, typed_only=0), "counts")
+    equal([x for x in listed if x[0] == "10"], [("10", "A", "T", "Allele mismatch"), ("10", "A", "C", "Duplicate")], "list")
+    impute = driver.run(WORKER, "impute", {"kept": r.out["kept"], "panel": sqp(panel)})
+    equal(impute.error, "OK", "impute")
+    finish = driver.run(WORKER, "finish", {"ids": b"sequester-ids/v1 2\na\nb\n", "index": impute.out["index"]})
+    rows = [x.split("\t") for x in clean("bcftools", "view", "-H", path("several.vcf.gz", finish.out["header"] + impute.out["body"])).decode().splitlines()]
+    equal([(x[1], x[3], x[4], x[7].split(";")[-1]) for x in rows],
+          [("10", "A", "C", "TYPED"), ("10", "A", "G", "TYPED"), ("10", "A", "AT", "TYPED"), ("20", "G", "A", "IMPUTED"), ("20", "G", "C", "TYPED"), ("30", "AC", "A", "IMPUTED"),
+           ("30", "AC", "ACC", "TYPED"), ("30", "AC", "T", "TYPED"), ("40", "A", "C", "TYPED")], "rows")
+
+
+# ---- panel --------------------------------------------------------------------------------------------------------
+
+
 def check_panels():
-    ok = driver.run(WORKER, "panel", {"panel": bcf(PANEL), "map": FLAT_MAP})
+    good = sqp(bcf(PANEL), FLAT_MAP)
+    ok = driver.run(WORKER, "panel", {"panel": good})
     equal(ok.error, "OK", "panel")
     c = ok.counts
-    equal((c.n_haplotype, c.n_site, c.chrom, c.first_bp, c.last_bp), (8, 12, "22", 10, 110), "counts")
-    bad = [("unphased", PANEL.replace(b"1|0", b"1/0", 1)), ("missing", PANEL.replace(b"1|0", b".|.", 1)), ("empty", b""),
-           ("multiallelic", PANEL.replace(b"\tA\tC\t", b"\tA\tC,G\t", 1)), ("cut", bgzip(PANEL)[:-28]), ("not vcf", b"hello\n"),
-           ("unsorted", PANEL.replace(b"22\t20\t", b"22\t200\t", 1)), ("no records", vcf(names=("p",))),
-           ("ploidy", PANEL[:-4] + b"0\n")]
-    for name, data in bad:
-        equal(driver.run(WORKER, "panel", {"panel": data, "map": FLAT_MAP}).error, "EPANEL", name)
-    maps = [
-        ("shapeit", b"pos\tchr\tcM\n1\t22\t0\n5\t22\t0.1\n", "OK"), ("packed", bgzip(FLAT_MAP), "OK"), ("chr in front", FLAT_MAP.replace(b" 22 ", b" chr22 "), "OK"),
-        ("eagle", b"chr position COMBINED_rate(cM/Mb) Genetic_Map(cM)\n22 1 0 0\n22 9 1 0.1\n", "OK"), ("plink", b"22 . 0 1\n22 . 0.1 9\n", "OK"),
-        ("plink of all chromosomes", b"21 . 0 1\n21 . 1 9\n22 . 0 1\n22 . 0.1 9\n", "OK"),
-        ("empty", b"", "EMAP"), ("other chromosome", b"pos chr cM\n1 21 0\n5 21 1\n", "EMAP"), ("one row", b"pos chr cM\n1 22 0\n", "EMAP"),
-        ("falling cM", b"pos chr cM\n1 22 1\n5 22 0.5\n", "EMAP"), ("falling position", b"pos chr cM\n5 22 1\n1 22 2\n", "EMAP"),
-        ("same position", b"pos chr cM\n5 22 1\n5 22 2\n", "EMAP"), ("words", b"pos chr cM\n5 22 one\n6 22 two\n", "EMAP"), ("nan", b"22 . 0 1\n22 . nan 9\n", "EMAP"),
-        ("columns", b"pos chr cM\n5 22 1 7\n", "EMAP"), ("unknown header", b"pposition rrate gposition\n1 2 3\n", "EMAP"), ("html", b"<html>\n", "EMAP"), ("cut", bgzip(FLAT_MAP)[:-28], "EMAP"),
-    ]
-    for name, data, want in maps:
-        equal(driver.run(WORKER, "panel", {"panel": PANEL, "map": data}).error, want, "map: " + name)
-    equal(driver.run(WORKER, "panel", {"panel": PANEL, "map": b""}, flags=driver.NO_MAP).error, "OK", "no map wanted")
+    equal((c.n_sample, c.n_haplotype, c.n_site, c.chrom, c.first_bp, c.last_bp, c.build, c.populations), (4, 8, 12, "22", 10, 110, "", "all"), "counts")
+    for name, data, word in [("empty", b"", "empty"), ("vcf", PANEL, "panel build"), ("vcf.gz", bgzip(PANEL), "panel build"), ("bcf", bcf(PANEL), "panel build"),
+                             ("text", b"hello\n", "no panel file"), ("cut", good[:-1], ""), ("half", good[:len(good) // 2], ""), ("head alone", good[:16], ""), ("longer", good + b"x", "")]:
+        for stage, more in (("panel", {}), ("qc", {"genotypes": ingest(GOOD).out["genotypes"]}), ("impute", {"kept": ingest(GOOD).out["genotypes"]})):
+            r = driver.run(WORKER, stage, dict(more, panel=data))
+            equal(r.error, "EPANEL", "%s: %s" % (stage, name))
+            if word not in r.why.detail:
+                raise AssertionError("%s: %r" % (name, r.why.detail))
+    dice = random.Random(3)
+    for i in range(60):  # every byte counts
+        data = bytearray(good)
+        at = dice.randrange(len(data))
+        data[at] ^= 1 << dice.randrange(8)
+        equal(driver.run(WORKER, "panel", {"panel": bytes(data)}).error, "EPANEL", "byte %d of %d" % (at, len(data)))
 
 
 # ---- impute and finish ----------------------------------------------------------------------------------------------
@@ -309,7 +342,7 @@ def check_small_result():
                  names=("Anna Ö", "Bo"))
     ids_qc_keeps = target
     r = ingest(ids_qc_keeps)
-    impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": PANEL, "map": FLAT_MAP})
+    impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": sqp(PANEL, FLAT_MAP)})
     equal(impute.error, "OK", "impute")
     finish = driver.run(WORKER, "finish", {"ids": r.out["ids"], "index": impute.out["index"]})
     equal(finish.error, "OK", "finish")
@@ -335,91 +368,49 @@ def check_small_result():
                   (n_hap, float(ds), 1.0, n_hap + 1), "sums of %r" % sample)
 
 
-def dense_dosages(panel, typed, target, cm, ne, mismatch=1e-4):
-    """Li and Stephens as in the paper, in plain Python: dosages of one target haplotype at every site.
-    @panel[site][hap], @typed: site numbers, @target: allele by typed site, @cm by site."""
-    n = len(panel[0])
-
-    def emit(s, h):
-        return 1.0 if target[s] is None else 1 - mismatch if panel[s][h] == target[s] else mismatch
-
-    def jump(a, b):
-        return max(1e-8, 1 - math.exp(-0.04 * ne * (cm[b] - cm[a]) / n))
-
-    def scaled(v):
-        total = sum(v)
-        return [x / total for x in v]
-    forward, backward = {}, {}
-    for k, s in enumerate(typed):
-        before = forward[typed[k - 1]] if k else [1 / n] * n
-        r = jump(typed[k - 1], s) if k else 0
-        forward[s] = scaled([((1 - r) * before[h] + r / n) * emit(s, h) for h in range(n)])
-    for k in range(len(typed) - 1, -1, -1):
-        s = typed[k]
-        if k + 1 == len(typed):
-            backward[s] = [1.0] * n
-            continue
-        after = scaled([backward[typed[k + 1]][h] * emit(typed[k + 1], h) for h in range(n)])
-        r = jump(s, typed[k + 1])
-        backward[s] = [(1 - r) * after[h] + r / n for h in range(n)]
-    posterior = {s: scaled([f * b for f, b in zip(forward[s], backward[s])]) for s in typed}
-    out = []
-    for i in range(len(panel)):
-        left = max([s for s in typed if cm[s] < cm[i]], default=None)
-        right = min([s for s in typed if cm[s] >= cm[i]], default=None)
-        at = [sum(p for p, a in zip(posterior[s], panel[i]) if a) if s is not None else None for s in (left, right)]
-        if None in at:
-            out.append(at[0] if at[1] is None else at[1])
-        else:
-            share = (cm[i] - cm[left]) / (cm[right] - cm[left])
-            out.append((1 - share) * at[0] + share * at[1])
-    return out
-
-
 def check_windows():
-    """60 cM in many windows, with a hole of 25 cM and records of the target alone on either side: against one dense piece."""
+    """60 cM in four windows, with a hole of 25 cM and records of the target alone on either side. A window is what 2 cM around it make it: with all else
+    taken out of panel and target its rows are the same."""
     dice = random.Random(9)
     n_sample, n_target = 12, 3
     pos = sorted(dice.sample(range(2_000_000, 30_000_000), 260) + dice.sample(range(55_000_000, 62_000_000), 90))
     panel = [[dice.random() < dice.choice([0.1, 0.5, 0.8]) for _ in range(2 * n_sample)] for _ in pos]
-    typed = sorted(dice.sample(range(len(pos)), 170))
-    targets = []
-    for _ in range(2 * n_target):
-        h, alleles = dice.randrange(2 * n_sample), {}
-        for s in typed:
-            h = dice.randrange(2 * n_sample) if dice.random() < 0.05 else h
-            alleles[s] = int(panel[s][h])
-        targets.append(alleles)
+    typed = set(dice.sample(range(len(pos)), 170))
+    now, target = [dice.randrange(2 * n_sample) for _ in range(2 * n_target)], []
+    for x in panel:
+        now = [dice.randrange(2 * n_sample) if dice.random() < 0.03 else h for h in now]
+        target.append([x[h] for h in now])
 
     def calls(site):
         return ["%d|%d" % (site[2 * i], site[2 * i + 1]) for i in range(len(site) // 2)]
-    ref = vcf(*[row(p, "A", "C", *calls(a)) for p, a in zip(pos, panel)], names=["p%d" % i for i in range(n_sample)])
-    lonely = [row(p, "G", "T", *["0|1"] * n_target) for p in (1000, 70_000_000)]
-    up = vcf(lonely[0], *[row(pos[s], "A", "C", *calls([t[s] for t in targets])) for s in typed], lonely[1], names=["t%d" % i for i in range(n_target)])
-    body, _, by = driver.pipeline(WORKER, up, ref, b"pos chr cM\n1 22 0\n100000000 22 100\n")
-    rows = [x.split("\t") for x in clean("bcftools", "view", "-H", path("windows.vcf.gz", body)).decode().splitlines()]
+
+    def rows_of(name, from_bp, to_bp):
+        """Rows of the result from a panel and a target of this stretch."""
+        some = [i for i, p in enumerate(pos) if from_bp <= p < to_bp]
+        ref = vcf(*[row(pos[i], "A", "C", *calls(panel[i])) for i in some], names=["p%d" % i for i in range(n_sample)])
+        lonely = [row(p, "G", "T", *["0|1"] * n_target) for p in (1000, 70_000_000)]
+        up = vcf(lonely[0], *[row(pos[i], "A", "C", *calls(target[i])) for i in some if i in typed], lonely[1], names=["t%d" % i for i in range(n_target)])
+        gmap = b"pos chr cM\n0 22 0\n100000000 22 100\n"
+        out = os.path.join(TMP.name, name + ".vcf.gz")
+        r = local("impute", "--panel", path(name + ".sqp", sqp(no_length(ref), gmap)), "--target", path(name + ".vcf", no_length(up)), "-o", out, "--timing")
+        return [x.split("\t") for x in clean("bcftools", "view", "-H", out).decode().splitlines()], re.findall(r"^window   ([0-9.]+)-", r.stderr.decode(), re.M)
+    rows, windows = rows_of("all", 0, 1 << 30)
     equal([int(x[1]) for x in rows], [1000] + pos + [70_000_000], "positions")
-    cm = [(p - 1) * 1e-6 * 100 / 99.999999 for p in pos]
-    off = {}  # worst difference in each window, with each recombination scale: every window fits its own
-    for ne in (1e4, 1.7e4, 3e4, 5.5e4, 1e5, 1.7e5, 3e5, 5.5e5, 1e6):
-        for t, alleles in enumerate(targets):
-            want = dense_dosages(panel, typed, alleles, cm, ne)
-            for i, x in enumerate(rows[1:-1]):
-                if i not in alleles:
-                    key = int(cm[i] // 10), ne
-                    off[key] = max(off.get(key, 0.0), abs(want[i] - float(x[9 + t // 2].split(":")[2].split(",")[t % 2])))
-    worst = max(min(v for k, v in off.items() if k[0] == w) for w in {k[0] for k in off})
-    print("# worst difference from one dense piece: %.4f" % worst)
-    if worst > 0.002:
-        raise AssertionError("windows differ from one piece by %.4f" % worst)
+    equal(windows, ["0.0", "20.0", "40.0", "60.0"], "windows")
+    for first in (0, 20, 40, 60):
+        lone, _ = rows_of("lone%d" % first, (first - 2) * 1_000_000, (first + 22) * 1_000_000)
+        middle = [x for x in rows if first * 1_000_000 <= int(x[1]) < (first + 20) * 1_000_000]
+        equal([x for x in lone if first * 1_000_000 <= int(x[1]) < (first + 20) * 1_000_000], middle, "window from %d cM" % first)
+        if len(middle) < 20:
+            raise AssertionError("an empty test")
 
 
-def whole_and_chunks(kept, ids, panel, gmap, cuts, flags=0):
+def whole_and_chunks(kept, ids, panel, cuts):
     """One piece, and the chunks between @cuts joined: files and indexes must be the same bytes. Returns the chunks' results and the file."""
-    one = driver.run(WORKER, "impute", {"kept": kept, "panel": panel, "map": gmap}, flags=flags)
+    one = driver.run(WORKER, "impute", {"kept": kept, "panel": panel})
     equal(one.error, "OK", "one piece: %r" % (one.why,))
     edges = [0, *cuts, 0]
-    parts = [driver.run(WORKER, "impute", {"kept": kept, "panel": panel, "map": gmap}, flags=flags, from_bp=a, to_bp=b) for a, b in zip(edges, edges[1:])]
+    parts = [driver.run(WORKER, "impute", {"kept": kept, "panel": panel}, from_bp=a, to_bp=b) for a, b in zip(edges, edges[1:])]
     for a, b, p in zip(edges, edges[1:], parts):
         equal(p.error, "OK", "chunk %d-%d: %r" % (a, b, p.why))
     equal(b"".join(p.out["body"] for p in parts) == one.out["body"], True, "joined bodies, cut at %r" % (cuts,))
@@ -435,48 +426,54 @@ def whole_and_chunks(kept, ids, panel, gmap, cuts, flags=0):
     return parts, out
 
 
+def no_length(data):
+    """A header that doesn't say how long the chromosome is, so that a made one may be longer."""
+    return data.replace(b",length=51304566", b"")
+
+
 def check_chunks():
     """Chunks joined are the one piece, byte for byte: lines within an indel and within one position, windows without a record or a
     typed site, records of the target alone, chunks without a window, a panel that begins in mid-chunk."""
     dice = random.Random(4)
-    n_sample, n_target, line = 10, 3, 10_000_000  # without a map windows begin at k * 10 Mb
+    n_sample, n_target, line = 10, 3, 20_000_000  # without a map windows begin at k * 20 Mb
     spread = sorted(dice.sample(range(23_000_000, 41_000_000), 240) + dice.sample(range(62_000_000, 66_000_000), 40) + dice.sample(range(71_000_000, 95_000_000), 200))
     sites = [(p, "A", "C") for p in spread if abs(p % line - line / 2) < line / 2 - 10]
-    sites += [(3 * line - 3, "ACGTACGTACGT" * 9000, "A"), (3 * line, "G", "T"), (3 * line, "G", "C"), (3 * line + 1, "G", "GT"),
-              (4 * line - 1, "T", "A"), (4 * line, "T", "A"), (4 * line, "T", "C"), (8 * line, "C", "CA"), (8 * line, "C", "G")]
+    sites += [(2 * line - 3, "ACGTACGTACGT" * 9000, "A"), (2 * line, "G", "T"), (2 * line, "G", "C"), (2 * line + 1, "G", "GT"),
+              (3 * line - 1, "T", "A"), (3 * line, "T", "A"), (3 * line, "T", "C"), (4 * line, "C", "CA"), (4 * line, "C", "G")]
     sites.sort(key=lambda s: s[0])
     panel = [[dice.random() < dice.choice([0.05, 0.3, 0.7]) for _ in range(2 * n_sample)] for _ in sites]
 
     def calls(alleles):
         return ["%d|%d" % (alleles[2 * i], alleles[2 * i + 1]) for i in range(len(alleles) // 2)]
-    ref = vcf(*[row(p, a, b, *calls(x)) for (p, a, b), x in zip(sites, panel)], names=["p%d" % i for i in range(n_sample)])
+    source = no_length(vcf(*[row(p, a, b, *calls(x)) for (p, a, b), x in zip(sites, panel)], names=["p%d" % i for i in range(n_sample)]))
+    ref = sqp(source)
     rows, now = [], [dice.randrange(2 * n_sample) for _ in range(2 * n_target)]
     for (p, a, b), x in zip(sites, panel):
         now = [dice.randrange(2 * n_sample) if dice.random() < 0.03 else h for h in now]
         if dice.random() < 0.5 and not 62_000_000 < p < 66_000_000 or p % line == 0:  # 60..70 Mb has no typed site
             rows.append((p, row(p, a, b, *calls([x[h] for h in now]))))
-    for p in (1000, 9_999_999, 10_000_000, 29_999_999, 45_000_000, 55_000_000, 120_000_000):
+    for p in (1000, 9_999_999, 20_000_000, 39_999_999, 45_000_000, 55_000_000, 120_000_000):
         rows.append((p, row(p, "GA", "G", *["0|1"] * n_target)))
-    up = ingest(vcf(*[text for _, text in sorted(rows, key=lambda x: x[0])], names=["t%d" % i for i in range(n_target)]))
+    up = ingest(no_length(vcf(*[text for _, text in sorted(rows, key=lambda x: x[0])], names=["t%d" % i for i in range(n_target)])))
     for mb in (20, 10, 5, 7, 250):
         cuts = [k * mb * 1_000_000 for k in range(23 // mb + 1, 96 // mb + 1)]
-        parts, out = whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, b"", cuts, flags=driver.NO_MAP)
-    parts, out = whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, b"", [3 * line, 4 * line, 8 * line], flags=driver.NO_MAP)
+        parts, out = whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, cuts)
+    parts, out = whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, [2 * line, 3 * line, 4 * line])
     equal([p.counts.n_site > 0 for p in parts], [True] * 4, "each chunk has sites")
     theirs = path("theirs.vcf.gz", open(out, "rb").read())
     clean("bcftools", "index", "-t", theirs)
     equal(clean("bcftools", "index", "--stats", out), clean("bcftools", "index", "--stats", theirs), "statistics of the index")
-    for a in [1, 1000, 29_999_990, 30_000_000, 30_050_000, 30_107_990, 40_000_000, 45_000_000, 61_000_000, 80_000_000, 119_999_999] + dice.sample(range(1, 121_000_000), 20):
+    for a in [1, 1000, 39_999_990, 40_000_000, 40_050_000, 40_107_990, 30_000_000, 45_000_000, 61_000_000, 80_000_000, 119_999_999] + dice.sample(range(1, 121_000_000), 20):
         region = "22:%d-%d" % (a, a + dice.choice([0, 20, 100_000, 9_000_000]))
         equal(clean("bcftools", "view", "-H", "-r", region, out), clean("bcftools", "view", "-H", "-r", region, theirs), region)
     gmap = b"pos chr cM\n1 22 0\n50000000 22 10\n50000001 22 35\n100000000 22 60\n"  # a jump of 25 cM between two positions
-    whole_and_chunks(up.out["genotypes"], up.out["ids"], ref, gmap, [10_000_000, 40_000_000, 50_000_000, 50_000_001, 90_000_000])
+    whole_and_chunks(up.out["genotypes"], up.out["ids"], sqp(source, gmap), [10_000_000, 40_000_000, 50_000_000, 50_000_001, 90_000_000])
 
 
 def check_real_data():
     """chr22: accuracy, and a result and an index that bcftools and tabix take for their own."""
     panel, target, gmap = data_file("ref.bcf"), data_file("target.array.phased.vcf.gz"), data_file("chr22.b37.gmap.gz")
-    vcf_gz, tbi, by = driver.pipeline(WORKER, target, panel, gmap)
+    vcf_gz, tbi, by = driver.pipeline(WORKER, target, sqp(panel, gmap))
     names = tool("bcftools", "query", "-l", os.path.join(DATA, "chr22-1kgp3-b37", "target.array.phased.vcf.gz")).split()
     name_like = rb"(HG|NA)\d{5}"
     equal([n for n in names if not re.fullmatch(name_like, n)], [], "how the names look")
@@ -506,33 +503,30 @@ def check_real_data():
     truth = clean("bcftools", "query", "-f", "%POS[\t%GT]\n", os.path.join(DATA, "chr22-1kgp3-b37", "target.array.phased.vcf.gz"))
     equal(typed, truth, "typed genotypes are kept")
     d = os.path.join(DATA, "chr22-1kgp3-b37")
-    table = clean(sys.executable, SCORE, "--truth", d + "/truth.vcf.gz", "--imputed", ours, "--panel", d + "/ref.bcf", "--min-agg", "0.89",
-                  "--min-site", "0.67").decode()
+    table = clean(sys.executable, SCORE, "--truth", d + "/truth.vcf.gz", "--imputed", ours, "--panel", d + "/ref.bcf", "--min-agg", "0.904",
+                  "--min-site", "0.698").decode()
     print("# " + table.replace("\n", "\n# "))
 
 
 def check_finish_trusts_nobody():
     r = ingest(GOOD)
-    impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": PANEL, "map": FLAT_MAP})
+    impute = driver.run(WORKER, "impute", {"kept": r.out["genotypes"], "panel": sqp(PANEL, FLAT_MAP)})
     good = {"ids": r.out["ids"], "index": impute.out["index"]}
     equal(driver.run(WORKER, "finish", good).error, "OK", "good")
     index, ids = good["index"], good["ids"]
-    kind, n_sample, body, n_meta, n_bins = struct.unpack("<5Q", index[8:48])
-    meta, bins = index[48:48 + n_meta], index[48 + n_meta:]
-    equal((kind, n_sample, body, n_bins), (0, 2, len(impute.out["body"]), len(bins)), "head of the index")
-    at = 4 + 2 + 5 * 8  # of the number of bins
+    n_sample, body, n_meta, n_tbi = struct.unpack("<4Q", index[16:48])
+    meta, tbi = index[48:48 + n_meta], index[48 + n_meta:]
+    equal((n_sample, body, n_tbi), (2, len(impute.out["body"]), len(tbi)), "head of the index")
 
-    def made(meta=meta, bins=bins, n=n_sample, body=body, kind=kind):
-        return index[:8] + struct.pack("<5Q", kind, n, body, len(meta), len(bins)) + meta + bins
+    def made(meta=meta, tbi=tbi, n=n_sample, body=body):
+        return index[:16] + struct.pack("<4Q", n, body, len(meta), len(tbi)) + meta + tbi
     equal(made(), index, "the index taken apart and put together")
     equal(driver.run(WORKER, "finish", dict(good, index=index + index)).error, "OK", "two parts")
     bad = [("index", b""), ("index", b"sqindex3"), ("index", index[:-1]), ("index", index + b"x"), ("index", made(n=3)), ("index", made(meta=b"")),
            ("index", made(meta=meta + b"#CHROM\tevil\n")), ("index", made(meta=meta[:-1])), ("index", made(meta=meta.replace(b"##source", b"##so\trce"))),
-           ("index", made(body=1 << 60)), ("index", made(kind=3)), ("index", made(kind=0x200)), ("index", made(bins=bins[:at] + b"\xff" * 4 + bins[at + 4:])),
-           ("index", made(bins=bins[:at + 4] + b"\xff" * 4 + bins[at + 8:])),
-           ("index", index + made(n=3)), ("index", index + made(kind=1)), ("index", index + made(meta=meta + b"##x=1\n")),
-           ("index", index + made(bins=bins.replace(b"22", b"23", 1))),
-           ("index", made(bins=bins[:-1])), ("index", made(bins=bins + b"\0")), ("index", index[:30]), ("index", made(bins=b"")),
+           ("index", made(body=1 << 60)), ("index", made(tbi=b"\xff" + tbi[1:])),
+           ("index", index + made(n=3)), ("index", index + made(meta=meta + b"##x=1\n")), ("index", index + made(tbi=tbi.replace(b"22", b"23", 1))),
+           ("index", made(tbi=tbi[:-1])), ("index", made(tbi=tbi + b"\0")), ("index", index[:30]), ("index", index[:8] + b"\3" + index[9:]), ("index", index[:9] + b"\2" + index[10:]), ("index", made(tbi=b"")),
            ("ids", b""), ("ids", ids + b"c\n"), ("ids", ids[:-2]), ("ids", ids.replace(b"b", b"b\tc")),
            ("ids", ids.replace(b"b", b"")), ("ids", ids.replace(b"1 2", b"1 9999999999"))]
     for port, data in bad:
@@ -556,22 +550,15 @@ def local(*args, want=0):
 
 def check_local():
     d = os.path.join(DATA, "chr22-1kgp3-b37")
+    panel, target = path("chr22.sqp", sqp(data_file("ref.bcf"), data_file("chr22.b37.gmap.gz"))), d + "/target.array.phased.vcf.gz"
     results = []
     for n in (1, 2, 5):
         out = os.path.join(TMP.name, "local%d.vcf.gz" % n)
-        local("impute", "--panel", d + "/ref.bcf", "--target", d + "/target.array.phased.vcf.gz", "--map", d + "/chr22.b37.gmap.gz", "-o", out, "--threads", str(n))
+        local("impute", "--panel", panel, "--target", target, "-o", out, "--threads", str(n))
         results.append((open(out, "rb").read(), open(out + ".tbi", "rb").read()))
     if results[0] != results[1] or results[0] != results[2]:
         raise AssertionError("the number of threads shows in the result")
     clean("bcftools", "view", "-H", "-r", "22:50300000-50300100", out)
-    r = local("impute", "--panel", d + "/ref.bcf", "--target", d + "/target.array.unphased.vcf.gz", "-o", os.path.join(TMP.name, "no.vcf.gz"), want=1)
-    if b"not phased" not in r.stderr or b"record" not in r.stderr or os.path.exists(os.path.join(TMP.name, "no.vcf.gz")):
-        raise AssertionError("unphased: %r" % r.stderr)
-    local("panel", "check", "--panel", d + "/ref.bcf", "--map", d + "/chr22.b37.gmap.gz")
-    local("impute", "--panel", d + "/ref.bcf", want=2)
-    r = local("impute", "--panel", d + "/absent", "--target", "x", "-o", "y", want=1)
-    if b"absent" not in r.stderr:
-        raise AssertionError("%r" % r.stderr)
 
 
 def main():

@@ -24,7 +24,7 @@ from runner_hub import ERR, sums  # noqa: E402
 
 PANEL, INGEST, QC, IMPUTE, FINISH = 1, 2, 3, 4, 5
 COUNTS = dict(format=2, is_phased=1, chrom="chr22", n_sample=3, n_variant=4, n_kept=5, n_in_panel=6, n_excluded=7, first_bp=8,
-              last_bp=9, n_haplotype=10, n_site=11)
+              last_bp=9, n_haplotype=10, n_site=11, build="", populations="")
 
 
 def read_all(fd):
@@ -111,35 +111,34 @@ def test_memory_is_shared_and_sealed(hub):
     seen, both = [], threading.Barrier(2)
 
     def work(control, ports, order, sandbox):
-        kept, panel, genetic_map, body, index = ports
+        kept, panel, body, index = ports
         read_all(kept)
         both.wait(20)
         data = read_all(panel)
         seals = fcntl.fcntl(panel, 1034)
-        seen.append((data, seals, fcntl.fcntl(panel, fcntl.F_GETFL) & os.O_ACCMODE, os.pread(genetic_map, 99, 0), os.fstat(panel).st_ino))
+        seen.append((data, seals, fcntl.fcntl(panel, fcntl.F_GETFL) & os.O_ACCMODE, os.fstat(panel).st_ino))
         for fd in (body, index):
             write_all(fd, b"x")
         control.send("work_done")
         return 0, 0
     hub.work = work
     plain = os.urandom(20 << 20)
-    panel, genetic_map = hub.sealed(plain), hub.sealed(b"map")
+    panel = hub.sealed(plain)
     for _ in range(2):
-        shared = [(o[0], o[1], os.dup(o[2])) for o in (panel, genetic_map)]
-        hub.run_task(IMPUTE, [hub.sealed(b"kept"), *shared, hub.empty(), hub.empty()])
+        hub.run_task(IMPUTE, [hub.sealed(b"kept"), (panel[0], panel[1], os.dup(panel[2])), hub.empty(), hub.empty()])
     for _ in range(2):
         m = hub.end()
         code_is(m, "OK")
         assert len(sums(m)) == 2
-    for data, seals, mode, map_bytes, inode in seen:
-        assert data == plain and map_bytes == b"map"
+    for data, seals, mode, inode in seen:
+        assert data == plain
         assert seals & 0xf == 0xf, "seal, shrink, grow, write"
         assert mode == os.O_RDONLY
-        assert inode == seen[0][4], "one copy"
+        assert inode == seen[0][3], "one copy"
     assert hub.n_open[panel[0]] == 2, "two parts, each opened once"
     # the bytes are there, but a task without a grant doesn't get them
     hub.keeper_error = ERR["EDENIED"]
-    hub.run_task(IMPUTE, [hub.sealed(b"kept"), (panel[0], panel[1], os.dup(panel[2])), hub.sealed(b"m"), hub.empty(), hub.empty()])
+    hub.run_task(IMPUTE, [hub.sealed(b"kept"), (panel[0], panel[1], os.dup(panel[2])), hub.empty(), hub.empty()])
     code_is(hub.end(), "EDENIED")
 
 

@@ -46,7 +46,7 @@ with tap.case("gateway holds sealing and no opening of objects, no SQL, no forma
 
 with tap.case("worker holds no keys: nothing of crypt, vault, http, db") as bad:
     bad += wrong("worker", r"^sq_(crypt|key|gcm|hkdf|vault|zip|http|db|store|jwt|audit)_|^EVP_|^sqlite3_|^MHD_|^gnutls_|^argon2")
-    if not any(s.startswith("sq_impute") or s.startswith("sq_hmm") for s in symbols("worker")):
+    if "sq_engine_impute" not in symbols("worker"):
         bad.append("no engine: is this the right file?")
 
 with tap.case("only registrar links SQLite, only gateway links TLS and HTTP") as bad:
@@ -62,7 +62,7 @@ with tap.case("parent and jailer link no cryptography at all") as bad:
 
 with tap.case("genotype formats are read in the worker alone") as bad:
     for name in DAEMONS:
-        bad += wrong(name, r"^(bcf|vcf|hts|bgzf|tbx)_|^sq_genotypes|^sq_impute|^sq_hmm")
+        bad += wrong(name, r"^(bcf|vcf|hts|bgzf|tbx)_|^sq_genotypes|^sq_panel_|^sq_engine_|^sq_gmap")
         bad += ["sequester-%s links %s" % (name, lib) for lib in needed(name) if lib.startswith("libhts")]
 
 with tap.case("the worker is one file: it needs no library and no loader") as bad:
