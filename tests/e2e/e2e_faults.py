@@ -154,7 +154,7 @@ REGISTRAR = [
     ("create.1", "upload"), ("create.2", "upload"), ("create.3", "upload"),
     ("destroy.2", "delete_upload"), ("destroy.3", "delete_upload"), ("destroy.4", "delete_upload"),
     ("commit.before_commit", "delete_upload"), ("commit.before_log", "delete_upload"), ("commit.after_log", "delete_upload"),
-    ("job.begin", "job"), ("task.1", "job"), ("task.2", "job"), ("task.3", "job"),
+    ("job.begin", "job"), ("task.1", "job"), ("task.2", "job"), ("task.3", "job"), ("keep_until.1", "job"),
     ("commit.before_log", "job"), ("commit.after_log", "job"),
 ]
 CLAIM = [("claim.1", "claim"), ("claim.2", "claim"), ("claim.3", "claim"), ("commit.before_log", "claim"), ("commit.after_log", "claim"),

@@ -4,6 +4,7 @@ mail server that is dead, slow or refuses delays nothing but its mails (S2-09, S
 import contextlib
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -184,6 +185,26 @@ def test_the_life_of_a_job_is_told():
         assert "example.com" not in w.h.log()
         assert subprocess.run(["grep", "-rqa", "ada@example.com", w.h.state]).returncode == 1
         w.h.verify_log()
+
+
+def test_a_late_job_is_told():
+    """More than 24 hours under way: its owner and the webhook hear of it, once."""
+    with World() as w:
+        up = w.ada.upload()["id"]
+        pid = w.h.pids("runner")[-1]
+        os.kill(pid, signal.SIGSTOP)  # nothing goes on
+        try:
+            job = w.ada.submit(up)
+            hub.wait_for("the job to begin", lambda: w.ada.get("/api/v1/jobs/" + job)["state"] != "queued", 30)
+            w.move(DAY + 60)
+            check_mail(w.mails(1)[0], "Your job takes longer than it should", job)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        w.ada.login()  # a token doesn't live that long
+        w.ada.wait_job(job)  # done, or failed: its grants ended while nothing went on
+        hub.wait_for("two webhook events", lambda: len(w.hook.events) >= 2, 30)
+        assert [e["type"] for _, e in w.hook.events].count("job.late") == 1 and w.hook.events[0][1]["type"] == "job.late", w.hook.events
+        assert [m.subject for m in w.mails(2)].count("Your job takes longer than it should") == 1
 
 
 def test_the_account_decides():
@@ -406,6 +427,6 @@ def test_captured_courier():
 
 
 if __name__ == "__main__":
-    tests = [test_the_life_of_a_job_is_told, test_the_account_decides, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
+    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
              test_killed_anywhere, test_captured_courier]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

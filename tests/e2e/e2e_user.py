@@ -50,11 +50,16 @@ def test_says_what_is_not_held():
         assert p.returncode == 0, p.stderr
         for name in lost:
             assert "not held   %s: " % name in p.stdout and said[name]["mend"] in p.stdout, p.stdout
+        def told():
+            p = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "100"], capture_output=True, text=True, **h.user_is)
+            return p.stdout.count("promise_not_held")
+        hub.wait_for("each loss in the audit log", lambda: told() == len(lost), 20)
         # a process that is started again finds the same
         h.kill("jailer")
         h.kill("registrar")
         h.wait_up()
         hub.wait_for("the same losses again", lambda: {n for n, p in promises(h).items() if not p["held"]} == lost, 20)
+        hub.wait_for("and again with the new start", lambda: told() == 2 * len(lost), 20)
 
 
 def test_rights():

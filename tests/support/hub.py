@@ -305,7 +305,9 @@ class Hub:
             try:
                 c.request(method, path, body=body, headers=h)
             except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-                pass  # it has answered before the body was all there, as with 413 and 507
+                if not isinstance(c.sock, ssl.SSLSocket):
+                    raise  # there was no handshake
+                # else it has answered before the body was all there, as with 413 and 507
             r = c.getresponse()
             a = Answer(r.status, r.headers, r.read())
         finally:

@@ -4,6 +4,8 @@
  */
 #include "daemon/registrar/registrar.h"
 
+#include "lib/core/promises.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -98,6 +100,21 @@ static void turn(struct registrar *r, struct due *d)
         sq_log(SQ_LOG_failed, SQ_LW("what", "deadlines"), SQ_LW("code", sq_err_name(e)));
 }
 
+/* What this machine doesn't let us hold stands in the log from each start on: processes find it out one after another. */
+static void tell_losses(struct registrar *r, uint64_t *told)
+{
+    uint64_t losses = sq_node_losses(r->node) & ~*told;
+    for (unsigned no = 1; no < SQ_LOSS_COUNT; no++) {
+        const struct sq_loss_row *row = sq_loss_row_of(no);
+        if (!(losses & sq_loss_bit((enum sq_loss)no)) || !row)
+            continue;
+        sq_err e = record(r, &(struct event){.no = SQ_AUDIT_promise_not_held, .a = row->promise, .b = no});
+        if (e)
+            return; /* the next turn */
+        *told |= sq_loss_bit((enum sq_loss)no);
+    }
+}
+
 static sq_err tx_chores(struct tx *tx, void *ctx)
 {
     int64_t n;
@@ -110,11 +127,13 @@ void *deadlines_main(void *arg)
 {
     struct registrar *r = arg;
     struct due *d = calloc(1, sizeof *d);
+    uint64_t told = 0;
     sq_assert(d);
     for (unsigned n = 0;; n++) {
         usleep(TURN_MS * 1000);
         if (!has_recovered(r))
             continue;
+        tell_losses(r, &told);
         turn(r, d);
         watch_turn(r);
         erase_wake(r); /* also what failed before */

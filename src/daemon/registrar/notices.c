@@ -35,7 +35,7 @@
 
 _Static_assert((int)SQ_DB_notice_kind_job_finished == SQ_TEMPLATE_job_finished && (int)SQ_DB_notice_kind_job_failed == SQ_TEMPLATE_job_failed &&
                    (int)SQ_DB_notice_kind_reminder == SQ_TEMPLATE_reminder && (int)SQ_DB_notice_kind_job_erased == SQ_TEMPLATE_job_erased &&
-                   (int)SQ_DB_notice_kind_upload_erased == SQ_TEMPLATE_upload_erased,
+                   (int)SQ_DB_notice_kind_upload_erased == SQ_TEMPLATE_upload_erased && (int)SQ_DB_notice_kind_job_late == SQ_TEMPLATE_job_late,
                "kinds of notices are templates");
 
 static const struct channel {
@@ -213,7 +213,8 @@ static sq_err load_job(struct sq_db *db, struct parcel *p)
     p->why = (uint16_t)job.why.err;
     bool is_there = job.state == SQ_DB_job_state_done && (job.claim_state != SQ_DB_claim_state_confirmed || job.has_seal_key) && job.expires_s > sq_clock_now_s();
     bool tells_of_result = p->row.kind == SQ_DB_notice_kind_job_finished || p->row.kind == SQ_DB_notice_kind_reminder;
-    p->is_moot = p->is_moot || (tells_of_result && !is_there && p->row.channel == SQ_DB_notice_channel_mail);
+    bool is_at_work = job.state >= SQ_DB_job_state_queued && job.state < SQ_DB_job_state_done;
+    p->is_moot = p->is_moot || (p->row.channel == SQ_DB_notice_channel_mail && ((tells_of_result && !is_there) || (p->row.kind == SQ_DB_notice_kind_job_late && !is_at_work)));
     if (p->row.kind != SQ_DB_notice_kind_job_erased)
         return SQ_OK;
     p->until_s = 0;
@@ -451,11 +452,9 @@ static sq_err add_line(void *ctx, const struct sq_audit_entry *entry, struct sq_
     return e;
 }
 
-static const char cursor_key[] = "syslog.entry";
-
 static sq_err tx_cursor(struct tx *tx, void *ctx)
 {
-    return sq_db_meta_set_no(tx->db, cursor_key, (int64_t)*(const uint64_t *)ctx);
+    return sq_db_meta_set_no(tx->db, SYSLOG_CURSOR_KEY, (int64_t)*(const uint64_t *)ctx);
 }
 
 /* Where the collector is; a collector that is new here begins with the next entry. */
@@ -464,7 +463,7 @@ static sq_err cursor_get(struct registrar *r, uint64_t *out_cursor, uint64_t *ou
     int64_t at = 0;
     struct sq_db *db = db_lock(r);
     uint64_t size = sq_audit_size(r->log);
-    sq_err e = sq_db_meta_get_no(db, cursor_key, &at);
+    sq_err e = sq_db_meta_get_no(db, SYSLOG_CURSOR_KEY, &at);
     db_unlock(r);
     *out_cursor = e ? size : (uint64_t)at;
     *out_size = size;

@@ -422,6 +422,8 @@ void job_keep_until(struct registrar *r, const char *job_id)
         memcpy(m.u.slot_extend.object_id, k.id[i], ID);
         e = keeper_do(r, &m);
     }
+    if (!e && k.n)
+        e = sq_fault("keep_until.1");
     if (!e)
         e = commit(r, tx_until, &u);
     if (e)

@@ -227,6 +227,8 @@ static sq_err tx_late(struct tx *tx, void *ctx)
     uint8_t id[ID];
     job_audit_id(job->id, id);
     sq_err e = sq_db_job_set_late(tx->db, job->id, sq_clock_now_s());
+    if (!e)
+        e = tx_notice(tx, SQ_DB_notice_kind_job_late, job->owner_id, job->id, NULL);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_job_late, .result = SQ_ETIMEOUT, .subject = job->owner_id, .object = id,
                                                 .a = (uint64_t)(sq_clock_now_s() - job->started_s), .b = WATCH_LATE_S});
 }

@@ -300,6 +300,7 @@ struct task_result { /* what task_ended said */
 sq_err task_run_and_wait(struct registrar *r, const uint8_t task[ID], const struct sq_msg *m, unsigned timeout_ms, struct task_result *out) SQ_MUST_CHECK;
 
 /* ---- notices.c, account_mail.c ---- */
+#define SYSLOG_CURSOR_KEY "syslog.entry" /* of meta: the last entry that the collector has */
 /** Inside a transaction: whoever is to be told of this change will be. One of @job_id and @upload_id; the other NULL. */
 sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *job_id, const uint8_t *upload_id) SQ_MUST_CHECK;
 /** Reminders of results that will be erased within 48 hours. */

@@ -93,7 +93,10 @@ struct decision {
 static sq_err tx_decided(struct tx *tx, void *ctx)
 {
     const struct decision *d = ctx;
+    int64_t sent = 0;
     sq_err e = sq_db_outbox_set_last(tx->db, d->log_size);
+    if (!e && !sq_db_meta_get_no(tx->db, SYSLOG_CURSOR_KEY, &sent) && (uint64_t)sent > d->log_size) /* numbers are given again: the collector gets them too */
+        e = sq_db_meta_set_no(tx->db, SYSLOG_CURSOR_KEY, (int64_t)d->log_size);
     if (!e)
         e = d->is_keeping ? sq_db_meta_set_no(tx->db, KEEP_KEY, 1) : sq_db_meta_delete(tx->db, KEEP_KEY);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_rollback_decided, .by = d->by, .a = d->is_keeping ? 1 : 2, .b = d->signed_size});

@@ -30,9 +30,9 @@ static bool set_serial(X509 *x)
 static bool set_life(X509 *x, unsigned days)
 {
     time_t now = (time_t)sq_clock_now_s();
-    /* an hour back: clients whose clock is a little slow may connect at once */
+    /* an hour back: clients whose clock is a little slow may connect at once; both ends count, so that it is @days and not a second more */
     return X509_time_adj_ex(X509_getm_notBefore(x), 0, -3600, &now) &&
-           X509_time_adj_ex(X509_getm_notAfter(x), (int)days, 0, &now);
+           X509_time_adj_ex(X509_getm_notAfter(x), (int)days, -3601, &now);
 }
 
 static bool add_extension(X509 *x, X509 *issuer, int nid, const char *value)

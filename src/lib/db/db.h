@@ -487,7 +487,7 @@ sq_err sq_db_outbox_count(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
 /** Highest number ever put, also after deletion; 0: none. The next entry gets one more. */
 sq_err sq_db_outbox_last(struct sq_db *db, uint64_t *out_no) SQ_MUST_CHECK;
 
-/** After a rollback: the next entry gets @no + 1, whatever was given before. SQ_ECONFLICT while entries wait. */
+/** After a rollback: the next entry gets @no + 1, whatever was given before; nobody's entries stand behind @no. SQ_ECONFLICT while entries wait. */
 sq_err sq_db_outbox_set_last(struct sq_db *db, uint64_t no) SQ_MUST_CHECK;
 
 /* ---- who touched what: where in the audit log a person's entries stand (deleted with the account) ------- */

@@ -140,5 +140,7 @@ sq_err sq_db_outbox_set_last(struct sq_db *db, uint64_t no)
         e = sq_fail(SQ_ECONFLICT);
     if (!e)
         e = sq_db_run(db, "DELETE FROM sqlite_sequence WHERE name = 'outbox'", NO_ARGS, NULL);
+    if (!e) /* their numbers are given again, perhaps to what is somebody else's */
+        e = sq_db_run(db, "DELETE FROM audit_ref WHERE no > ?1", ARGS(A_NO(no)), NULL);
     return e ? e : sq_db_run(db, "INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?1)", ARGS(A_NO(no)), NULL);
 }
