@@ -1,10 +1,10 @@
 /*
  * output_rows - the output path alone: rows out of memory through lib/formats/pieces to /dev/null or a file.
  *
- *     output_rows INPUT CONTAINER FIELDS LEVEL THREADS ROWS-A-PIECE [OUT]
+ *     output_rows INPUT ROUNDS CONTAINER:FIELDS:LEVEL:THREADS...
  *
- * INPUT is any imputed VCF or BCF with HDS (read with htslib, not counted); CONTAINER vcf or bcf. Prints one line: CPU and wall seconds, of
- * that format and deflate, bytes, and the peak memory above the rows themselves. Built and called by bench/output.
+ * INPUT is any imputed VCF or BCF with HDS and diploid samples (read with htslib, not counted); CONTAINER vcf or bcf, FIELDS as in --format. Prints a line for each, the
+ * median of the rounds: CPU and wall seconds, of that format and deflate, and bytes. Rows come in pieces of 2,048. Run by bench/output.
  */
 #include "lib/formats/pieces.h"
 
@@ -129,29 +129,17 @@ static double wall_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static long peak_kb(void)
-{
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return u.ru_maxrss;
-}
+struct figures {
+    double cpu, wall, format, deflate, write;
+    uint64_t n_bytes;
+};
 
-int main(int argc, char **argv)
+static struct figures run(const struct sq_rows *plan, unsigned n_thread)
 {
-    must(argc >= 7, "output_rows INPUT vcf|bcf FIELDS LEVEL THREADS ROWS-A-PIECE [OUT]");
-    read_rows(argv[1]);
-    struct sq_rows_spec spec = {.chrom = chrom, .n_sample = n_sample, .level = atoi(argv[4]), .container = argv[2][0] == 'b' ? SQ_ROWS_BCF : SQ_ROWS_VCF};
-    must(!sq_rows_fields(argv[3], spec.field, &spec.n_field), "FIELDS are some of GT,DS,HDS,GP");
-    unsigned n_thread = (unsigned)atoi(argv[5]);
-    struct sq_pieces_track track = {.track = SQ_ROWS_RESULT, .fd = open(argc > 7 ? argv[7] : "/dev/null", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
-    must(track.fd >= 0, "OUT can't be opened");
-    struct work w = {.rows_a_piece = (uint32_t)atoi(argv[6])};
-    must(n_thread >= 1 && n_thread <= 64 && w.rows_a_piece, "1 to 64 threads, a row a piece at least");
+    struct sq_pieces_track track = {.track = SQ_ROWS_RESULT, .fd = open("/dev/null", O_WRONLY | O_CLOEXEC)};
+    struct work w = {.rows_a_piece = 2048};
     w.n_piece = (n_row + w.rows_a_piece - 1) / w.rows_a_piece;
-    long kb = peak_kb();
     double cpu = cpu_s(), wall = wall_s();
-    struct sq_rows *plan = NULL;
-    must(!sq_rows_new(&spec, &plan), "plan");
     must(!sq_pieces_open(plan, &track, 1, SQ_PIECES_WAIT_BYTES, &w.pieces), "open");
     pthread_t thread[64];
     for (unsigned i = 1; i < n_thread; i++)
@@ -162,11 +150,44 @@ int main(int argc, char **argv)
     must(!sq_pieces_close(w.pieces, true), "close");
     struct sq_pieces_counts c;
     sq_pieces_counts(w.pieces, &c);
-    cpu = cpu_s() - cpu;
-    wall = wall_s() - wall;
-    printf("cpu %.3f wall %.3f format %.3f deflate %.3f write %.3f bytes %llu rows %u samples %u more_mb %.1f\n", cpu, wall, (double)c.format_ns / 1e9, (double)c.deflate_ns / 1e9,
-           (double)c.write_ns / 1e9, (unsigned long long)c.n_packed_bytes, n_row, n_sample, (double)(peak_kb() - kb) / 1024);
     sq_pieces_free(w.pieces);
-    sq_rows_free(plan);
+    close(track.fd);
+    return (struct figures){.cpu = cpu_s() - cpu, .wall = wall_s() - wall, .format = (double)c.format_ns / 1e9, .deflate = (double)c.deflate_ns / 1e9,
+                            .write = (double)c.write_ns / 1e9, .n_bytes = c.n_packed_bytes};
+}
+
+static int by_cpu(const void *a, const void *b)
+{
+    double x = ((const struct figures *)a)->cpu, y = ((const struct figures *)b)->cpu;
+    return (x > y) - (x < y);
+}
+
+int main(int argc, char **argv)
+{
+    enum { MAX_ROUNDS = 99, MAX_WAYS = 32 };
+    int rounds = argc > 3 ? atoi(argv[2]) : 0, n_way = argc - 3;
+    must(rounds >= 1 && rounds <= MAX_ROUNDS && n_way >= 1 && n_way <= MAX_WAYS, "output_rows INPUT ROUNDS CONTAINER:FIELDS:LEVEL:THREADS...");
+    read_rows(argv[1]);
+    static struct figures got[MAX_WAYS][MAX_ROUNDS];
+    struct sq_rows *plan[MAX_WAYS];
+    unsigned n_thread[MAX_WAYS];
+    for (int i = 0; i < n_way; i++) {
+        struct sq_rows_spec spec = {.chrom = chrom, .n_sample = n_sample};
+        char container[8], fields[32];
+        must(sscanf(argv[3 + i], "%7[^:]:%31[^:]:%d:%u", container, fields, &spec.level, &n_thread[i]) == 4 && n_thread[i] >= 1 && n_thread[i] <= 64, argv[3 + i]);
+        spec.container = container[0] == 'b' ? SQ_ROWS_BCF : SQ_ROWS_VCF;
+        must(!sq_rows_fields(fields, spec.field, &spec.n_field) && !sq_rows_new(&spec, &plan[i]), argv[3 + i]);
+    }
+    for (int r = 0; r < rounds; r++) /* interleaved: a busy moment hits all alike */
+        for (int i = 0; i < n_way; i++)
+            got[i][r] = run(plan[i], n_thread[i]);
+    printf("%u rows, %u samples, median of %d\n", n_row, n_sample, rounds);
+    for (int i = 0; i < n_way; i++) {
+        qsort(got[i], (size_t)rounds, sizeof got[i][0], by_cpu);
+        struct figures f = got[i][rounds / 2];
+        printf("%-24s cpu %.3f wall %.3f format %.3f deflate %.3f write %.3f bytes %llu\n", argv[3 + i], f.cpu, f.wall, f.format, f.deflate, f.write,
+               (unsigned long long)f.n_bytes);
+        sq_rows_free(plan[i]);
+    }
     return 0;
 }

@@ -133,7 +133,7 @@ sq_err sq_rows_new(const struct sq_rows_spec *spec, struct sq_rows **out)
     r->container = spec->container;
     memcpy(r->field, spec->field, sizeof r->field);
     r->n_field = spec->n_field;
-    r->level = spec->level ? spec->level : SQ_ROWS_LEVEL;
+    r->level = spec->level ? spec->level : spec->container == SQ_ROWS_BCF ? SQ_ROWS_LEVEL_BCF : SQ_ROWS_LEVEL;
     r->overwrite_typed = spec->overwrite_typed;
     r->min_r2 = spec->min_r2;
     r->number = sq_dosage_texts();

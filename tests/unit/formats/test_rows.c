@@ -332,6 +332,29 @@ static void every_value_is_written(void **state)
     free(m.is_haploid);
 }
 
+/* As many as there may be one day: lengths of a row go beyond 32 bits nowhere, and one carrier among 600,000 still has a frequency. */
+static void many_samples_are_written(void **state)
+{
+    (void)state;
+    struct made *m = made_new(12, 300000, 0, 3, 1, 50);
+    struct made_row *r = &m->row[0];
+    free(r->loo);
+    free(r->observed);
+    r->loo = NULL;
+    r->observed = NULL;
+    r->milli = r->milli ? r->milli : malloc(m->n_target * sizeof *r->milli);
+    memset(r->milli, 0, m->n_target * sizeof *r->milli);
+    r->milli[m->n_target - 1] = 1;
+    struct sq_rows_spec s = {.level = 1};
+    struct sq_rows *plan = plan_of(m, &s, "GT,DS,HDS,GP");
+    struct made_files f;
+    assert_int_equal(made_files(m, plan, 3, 3, 1, 1, &f), SQ_OK);
+    check_text(m, &s, &f);
+    made_files_done(&f);
+    sq_rows_free(plan);
+    made_free(m);
+}
+
 static void same_files(const struct made_files *a, const struct made_files *b)
 {
     for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++) {
@@ -711,6 +734,7 @@ int main(void)
         cmocka_unit_test(every_value_is_written),
         cmocka_unit_test(text_is_the_plain_definition),
         cmocka_unit_test(bcf_is_the_same_as_the_text),
+        cmocka_unit_test(many_samples_are_written),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(a_failure_stops_everybody),
         cmocka_unit_test(parts_join_to_the_whole),
