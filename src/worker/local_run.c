@@ -388,7 +388,7 @@ static const char *pair(char out[2 * CELL + 8], const char *between, double a, d
 
 static void print_row(const struct sq_run_lane_summary *r)
 {
-    char p[9][2 * CELL + 8], c[4][CELL], surface[12] = "-", cycles[32] = "-";
+    char p[10][2 * CELL + 8], c[4][CELL], surface[12] = "-", cycles[32] = "-";
     if (r->surface)
         snprintf(surface, sizeof surface, "%u", r->surface);
     else if (r->error_first == r->error_last)
@@ -401,7 +401,7 @@ static void print_row(const struct sq_run_lane_summary *r)
            cell(c[3], r->yield_g, 2), cycles, pair(p[3], " +/- ", r->aligned.mean, r->aligned.sd, 2), pair(p[4], " +/- ", r->error.mean, r->error.sd, 2),
            pair(p[5], " +/- ", r->error_35.mean, r->error_35.sd, 2), pair(p[6], " +/- ", r->error_75.mean, r->error_75.sd, 2),
            pair(p[7], " +/- ", r->error_100.mean, r->error_100.sd, 2), pair(p[8], " +/- ", r->occupied.mean, r->occupied.sd, 2),
-           pair(p[0], " +/- ", r->intensity_c1.mean, r->intensity_c1.sd, 0));
+           pair(p[9], " +/- ", r->intensity_c1.mean, r->intensity_c1.sd, 0));
 }
 
 static void print_index(const struct sq_run_index_lane *l)

@@ -139,7 +139,7 @@ static sq_err on_tile(void *ctx, const struct sq_interop_head *h, const struct s
         else if (code >= 300 && code < 400 && k < m->info->n_read)
             t->read[k].aligned = v;
         else if (code >= 200 && code < 300 && k < m->info->n_read)
-            *(code % 2 ? &t->read[k].prephasing : &t->read[k].phasing) = 100 * v;
+            *(code % 2 ? &t->read[k].prephasing : &t->read[k].phasing) = v < 0 ? 0 : 100 * v; /* a fit can give less than nothing */
     } else if (code == 't') {
         t->has_metrics = true;
         t->n_cluster = (double)r->u.tile.n_cluster;
@@ -257,11 +257,15 @@ static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t 
     struct sums density = {0}, pf = {0}, phasing = {0}, prephasing = {0}, aligned = {0}, error[N_UP_TO] = {{0}}, occupied = {0}, c1 = {0};
     const struct sq_run_read *read = &m->info->read[k];
     uint64_t n_base = 0, n_q30 = 0;
+    bool is_aligned = false;
     struct sq_run_lane_summary row = {.lane = lane, .surface = surface};
     for (uint32_t i = 0; i < m->n_tile; i++) {
         const struct tile *t = &m->tile[i];
         const struct of_read *r = &t->read[k];
-        if (t->lane != lane || (surface && t->surface != surface))
+        if (t->lane != lane)
+            continue;
+        is_aligned = is_aligned || (t->has_metrics && !isnan(r->aligned));
+        if (surface && t->surface != surface)
             continue;
         if (t->has_metrics) {
             row.n_tile++;
@@ -284,6 +288,8 @@ static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t 
         n_base += r->n_base;
         n_q30 += r->n_q30;
     }
+    if (surface && !is_aligned) /* so Illumina's table has it: of a read that wasn't aligned the lane has phasing, its surfaces don't */
+        phasing = prephasing = (struct sums){0};
     row.density = stat_of(&density);
     row.percent_pf = stat_of(&pf);
     row.phasing = stat_of(&phasing);
@@ -297,14 +303,12 @@ static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t 
     row.intensity_c1 = stat_of(&c1);
     uint32_t done = m->q_last[k] < n_usable(read) ? m->q_last[k] : n_usable(read);
     row.yield_g = n_base ? (double)n_base / 1e9 : NAN;
-    row.projected_yield_g = done ? row.yield_g * n_usable(read) / done : NAN;
+    row.projected_yield_g = done && n_base ? row.yield_g * n_usable(read) / done : 0;
     if (!done && k && m->q_last[0]) { /* not begun: by the first read */
         struct sq_run_lane_summary first;
         make_row(m, 0, lane, surface, &first);
         row.projected_yield_g = first.projected_yield_g / n_usable(&m->info->read[0]) * n_usable(read);
     }
-    if (surface && !(row.phasing.mean > 0) && !(row.prephasing.mean > 0)) /* so Illumina's table has it: 0 of a lane, nothing of its surfaces */
-        row.phasing = row.prephasing = (struct sq_run_stat){NAN, NAN};
     row.q30 = ratio((double)n_q30, (double)n_base);
     *out = row;
 }
