@@ -57,6 +57,8 @@ def growth(chosen, most_peers):
     by_target = {p.name: [] for p in chosen}
     for n in TARGETS:
         s = sets.subset(many, "targets%d" % n, n_target=n) if n < TARGETS[-1] else many
+        for p in chosen:  # one panel for all
+            sets.link(p.panel(many)[0], s.path(p.panel_file))
         for name, cost in costs_of(s, chosen).items():
             by_target[name].append((n, cost, sites_of(s)))
     table("Growth with the targets: 10,000 haplotypes x 10 Mb, one thread, median of %d" % ROUNDS, ["program", "targets", "sites", *columns],

@@ -30,14 +30,22 @@ class Program:
 
 class Ours(Program):
     name, panel_file = "sequester", "ours.sqp"
-    options = ()
 
     def convert(self, s, path):
         return run([os.path.join(BUILD, "sequester"), "panel", "build", s.path("panel.bcf"), "--map", s.path("map.shapeit.gz"), "--out", path, "--quiet"])
 
-    def impute(self, s, threads, out, log=None):
+    def impute(self, s, threads, out, log=None, options=()):
         return run([os.path.join(BUILD, "sequester"), "impute", "--panel", self.panel(s)[0], "--target", s.path("target.vcf.gz"), "--threads", threads,
-                    "--format", ",".join(FORMAT), "-o", out + ".vcf.gz", *self.options], log=log)
+                    "--format", ",".join(FORMAT), "--timing", "-o", out + ".vcf.gz", *options], log=log)
+
+    def stages(self, log):
+        """From `cpu      step 0.12 s, ... (format 0.01 s, ...)` of --timing."""
+        line = next((x for x in open(log) if x.startswith("cpu ")), "")
+        return [[name.strip(), seconds] for name, seconds in re.findall(r"([a-z][a-z ]*?) ([0-9.]+) s", line[4:])]
+
+    def scales(self, log):
+        """The recombination scale of each window."""
+        return [float(x) for line in open(log) if line.startswith("window ") for x in re.findall(r"scale ([0-9.e+]+)", line)]
 
 
 class Minimac4(Program):
@@ -86,8 +94,7 @@ PEERS = ALL[1:]
 
 def versions():
     """One line: what was compared."""
-    def package(name):
-        return subprocess.run(["dpkg-query", "-W", "-f", "${Version}", name], capture_output=True, text=True).stdout or "?"
-    ours = subprocess.run([os.path.join(BUILD, "sequester"), "--version"], capture_output=True, text=True).stdout.strip()
-    ours = re.sub(r"\s+", " ", ours)
-    return "%s; minimac4 %s; beagle %s" % (ours, package("minimac4"), package("beagle"))
+    texts = [subprocess.run([os.path.join(BUILD, "sequester"), "version"], capture_output=True, text=True).stdout.split("\n")[0].strip()]
+    for name in ("minimac4", "beagle"):
+        texts.append("%s %s" % (name, subprocess.run(["dpkg-query", "-W", "-f", "${Version}", name], capture_output=True, text=True).stdout))
+    return "; ".join(texts)
