@@ -29,11 +29,13 @@ def exponent(points):
     return math.log(y1 / y0) / math.log(x1 / x0)
 
 
-def rows_of(points, name, unit):
+def rows_of(points, name, targets_at):
+    """One row a point (x, cost, rows of the panel): cost in all, a target, a row of the result, and x's exponent since the point before."""
     rows = []
     for i, (x, cost, n) in enumerate(points):
         since = exponent([(points[i - 1][0], points[i - 1][1].cpu), (x, cost.cpu)]) if i else None
-        rows.append([name, "%d" % x, "%d" % n, "%.2f" % cost.cpu, "%.1f" % cost.wall, "%.0f" % cost.rss, "%.2f" % (1000 * cost.cpu / unit(x)), "%.2f" % since if i else None])
+        rows.append([name, "%d" % x, "%d" % n, "%.2f" % cost.cpu, "%.1f" % cost.wall, "%.0f" % cost.rss, "%.2f" % (1e3 * cost.cpu / targets_at(x)),
+                     "%.0f" % (1e9 * cost.cpu / targets_at(x) / n), "%.2f" % since if i else None])
     return rows
 
 
@@ -50,7 +52,7 @@ def growth(chosen, most_peers):
         some = [p for p in chosen if p is programs.ALL[0] or n <= most_peers]
         for name, cost in costs_of(s, some).items():
             by_panel[name].append((n, cost, sites_of(s)))
-    columns = ["CPU s", "wall s", "peak MB", "CPU ms a target", "exponent since the row above"]
+    columns = ["CPU s", "wall s", "peak MB", "CPU ms a target", "ns a target and row", "exponent since the row above"]
     table("Growth with the panel: 2 Mb, 200 targets, one thread, median of %d" % ROUNDS, ["program", "haplotypes", "sites", *columns],
           [r for name, points in by_panel.items() for r in rows_of(points, name, lambda _: 200)])
     many = sets.make("targets")
