@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -83,6 +84,86 @@ def test_unused_upload():
         assert len(receipts(ada, "/api/v1/uploads/" + up)) == 3
         ada.call("POST", "/api/v1/jobs", {"upload": up, "panel": "1kgp3-chr22"}, status=400)
         disk.settle(h, 0)
+
+
+def all_gone(h, ada, what, jobs=(), uploads=()):
+    """The days are over: whatever it was in the middle of, it is erased, with receipts, and only the panel is left."""
+    h.move_clock(8 * DAY)
+    ada.login()
+    for job in jobs:
+        j = ada.wait_job(job, ("erased",), 40)
+        assert not j["files"] or j["state"] == "erased", (what, j)
+        hub.wait_for("the job's receipts", lambda: ada.get("/api/v1/jobs/%s/receipt" % job)["complete"], 30)
+    for up in uploads:
+        hub.wait_for("%s: the upload to be erased" % what, lambda: ada.get("/api/v1/uploads/" + up)["state"] in ("erased", "failed"), 40)
+    hub.wait_for("%s: nothing but the panel" % what, lambda: disk.slots(h) == h.panel_slots and len(h.objects()) == N_PANEL, 30)
+    sys.stderr.write("# %s\n" % what)
+
+
+def test_every_state():
+    """S3-17: a job and an upload in each of their states when the last day comes, held there in the middle of a step."""
+    data = open(hub.TARGET, "rb").read()
+    with hub.Hub(settings={"jobs_per_user": 1, "chunk_mb": 20}) as h:
+        h.panel()
+        h.panel_slots = disk.slots(h)
+        ada = h.user("ada")
+
+        def upload():
+            return ada.upload()["id"]
+
+        def state(job):
+            return ada.get("/api/v1/jobs/" + job)["state"]
+
+        # uploads: while the bytes come in, while the sandbox reads them, ready, refused
+        held = h.hold("create.3")
+        over = []
+        t = threading.Thread(target=lambda: over.append(ada.upload_raw(data, "t.vcf.gz").status))
+        t.start()
+        hub.wait_for("an upload that is being closed", lambda: h.is_held(held), 30)
+        receiving = [u["id"] for u in ada.get("/api/v1/uploads")["data"] if u["state"] == "receiving"]
+        assert len(receiving) == 1
+        all_gone(h, ada, "receiving", uploads=receiving)
+        h.release(held)
+        t.join(30)
+        assert over and over[0] in (404, 409, 410), over
+        held = h.hold("runner.mid_task:ingest")
+        checking = ada.upload_raw(data, "t.vcf.gz").json["id"]  # answers after ten seconds
+        assert ada.get("/api/v1/uploads/" + checking)["state"] == "checking"
+        all_gone(h, ada, "checking", uploads=[checking])
+        h.release(held)
+        all_gone(h, ada, "ready", uploads=[upload()])
+        assert ada.upload_raw(b"no genotypes at all\n" * 100, "x.vcf").status == 422
+        all_gone(h, ada, "refused", uploads=[u["id"] for u in ada.get("/api/v1/uploads")["data"] if u["state"] == "failed"])
+
+        # jobs: waiting behind another one, and in each stage
+        for stage, is_state in (("qc", "checking"), ("impute", "running"), ("finish", "sealing")):
+            ups = [upload(), upload()]
+            held = h.hold("runner.mid_task:" + stage)
+            job = ada.submit(ups[0])
+            waiting = ada.submit(ups[1])
+            hub.wait_for("stage %s" % stage, lambda: h.is_held(held), 60)
+            assert (state(job), state(waiting)) == (is_state, "queued")
+            all_gone(h, ada, "%s, and one queued behind it" % is_state, jobs=[job, waiting])
+            h.release(held)
+            hub.wait_for("its sandbox to be gone", lambda: not disk.workers(h), 20)
+        # ended: done, done with a package, refused, cancelled, damaged
+        done = ada.run_job(upload())["id"]
+        claimed = ada.run_job(upload())["id"]
+        ada.claim(claimed)
+        failed = failing_job(ada)
+        cancelled = ada.submit(upload())
+        ada.call("POST", "/api/v1/jobs/%s/cancel" % cancelled, status=202)
+        damaged = ada.run_job(upload())["id"]
+        disk.settle(h)
+        before = set(h.objects())
+        newest = max(before, key=os.path.getmtime)
+        os.truncate(newest, os.path.getsize(newest) - 1)
+        code, a = h.check("--mend")
+        assert code == 1 and "damaged" in [f["code"] for f in a["findings"]], a
+        assert [state(j) for j in (done, claimed, failed, cancelled, damaged)] == ["done", "done", "failed", "cancelled", "done"]
+        all_gone(h, ada, "done, claimed, failed, cancelled, damaged", jobs=[done, claimed, failed, cancelled, damaged])
+        disk.settle(h, N_PANEL)
+        h.clean()
 
 
 def test_token_expiry():
@@ -168,5 +249,5 @@ def test_delete_and_cancel_while_running():
 
 
 if __name__ == "__main__":
-    tests = [test_retention, test_unused_upload, test_token_expiry, test_keeper_alone, test_delete_and_cancel_while_running]
+    tests = [test_retention, test_every_state, test_unused_upload, test_token_expiry, test_keeper_alone, test_delete_and_cancel_while_running]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])
