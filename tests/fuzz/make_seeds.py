@@ -165,6 +165,11 @@ def gmap():
         put("gmap", "packed", b"\0" + f.read())
 
 
+def panel():
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests/golden/panel/*.sqp"))):
+        put("panel", os.path.basename(path)[:-4], golden("panel/" + os.path.basename(path)))
+
+
 # ---- what lies on our disks ----
 
 def slab():
@@ -235,7 +240,7 @@ def http():
         b"\"jti\":\"03000000000000000000000000000000\",\"role\":\"user\",\"scope\":\"jobs results\",\"sub\":\"01020000000000000000000000000000\"}")
 
 
-for make in (wire, keeper, ingest, stages, finish, gmap, slab, audit, audit_log, vault, config, http):
+for make in (wire, keeper, ingest, stages, finish, gmap, panel, slab, audit, audit_log, vault, config, http):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):

@@ -283,7 +283,7 @@ class Panel:
                                             self.n_missing, self.n_without_alt, self.n_pattern, self.n_run, self.n_haploid))
         raw += bytes([self.flags])
         if self.flags & 8:
-            bits = bytearray((self.n_sample + 7) // 8)
+            bits = bytearray((len(self.haploid) + 7) // 8)
             for i, h in enumerate(self.haploid):
                 bits[i // 8] |= h << i % 8
             raw += bytes(bits)

@@ -19,6 +19,12 @@ bool sq_panel_is(const void *bytes, size_t n)
 bool panel_unpack(const struct sq_panel *p, struct ZSTD_DCtx_s *z, const struct frame *f, uint8_t *out)
 {
     const uint8_t *from = p->bytes + f->at;
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION /* content as it is: noise would end at the checksum */
+    if (f->n_packed == f->n) {
+        memcpy(out, from, f->n);
+        return true;
+    }
+#endif
     if (f->n_packed < 8 || sq_get_le32(from + f->n_packed - 4) != f->check)
         return false;
     /* one frame, of just this content: then its end is the checksum, which zstd compares with the content */
@@ -288,6 +294,15 @@ static sq_err take_directory(struct sq_panel *p, const uint8_t *raw, size_t n, u
     return SQ_OK;
 }
 
+static bool has_right_crc(const uint8_t *foot)
+{
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    return foot != NULL;
+#else
+    return sq_get_le32(foot + 24) == (uint32_t)crc32(crc32(0, NULL, 0), foot, 24);
+#endif
+}
+
 /* The file from its end: footer, then the directory's bytes, unpacked. */
 static sq_err read_directory(struct sq_panel *p, struct sq_why *why)
 {
@@ -299,7 +314,7 @@ static sq_err read_directory(struct sq_panel *p, struct sq_why *why)
         return sq_why_set(why, sq_fail(SQ_EPANEL), 0, 0, "header", "it has version %u of the format; this program reads version %u",
                           sq_get_le32(p->bytes + 8), PANEL_VERSION);
     const uint8_t *foot = p->bytes + p->n_byte - PANEL_FOOTER_BYTES;
-    if (memcmp(foot + 28, PANEL_END, 4) != 0 || sq_get_le32(foot + 24) != (uint32_t)crc32(crc32(0, NULL, 0), foot, 24))
+    if (memcmp(foot + 28, PANEL_END, 4) != 0 || !has_right_crc(foot))
         return bad(why, "footer", "the file is cut off, or its end is damaged");
     struct frame f = {.at = sq_get_le64(foot), .n_packed = sq_get_le32(foot + 8), .n = sq_get_le32(foot + 12)};
     uint64_t end = p->n_byte - PANEL_FOOTER_BYTES;

@@ -371,6 +371,23 @@ with tap.case("what can't be a panel is refused, with its place, and nothing is 
         bad.append("a failed build destroys the panel that was there")
 
 
+golden = os.path.join(ROOT, "tests/golden/panel")
+with tap.case("golden panels: the good ones are read as ever, each broken one is refused for its reason") as bad:
+    for line in open(os.path.join(golden, "expected")):
+        name, words = line.rstrip("\n").split("\t")
+        file = os.path.join(golden, name + ".sqp")
+        r = run("verify", file, "-q")
+        if name.startswith("good"):
+            text = [g[4:8] for g in ([x.split("\t") for x in must("export", file).decode().splitlines() if x[0] != "#"])]
+            with open(file, "rb") as f:
+                if r.returncode or len(list(oracle.Panel(f.read()).lines())) != len(text):
+                    bad.append("%s: %s" % (name, r.stderr.decode()))
+        elif r.returncode != 1 or words not in r.stderr.decode() or "panel can't be used" not in r.stderr.decode():
+            bad.append("%s: exit %d, %s, should say %r" % (name, r.returncode, r.stderr.decode(), words))
+        elif run("sites", file).returncode < 0 or run("export", file).returncode < 0 or run("info", file).returncode < 0:
+            bad.append("%s: a crash" % name)
+
+
 def text_of(command):
     """SHA-256 of CHROM to ALT and genotypes of what @command prints."""
     return subprocess.run(["sh", "-c", command + " | grep -v '^#' | cut -f1-5,10- | sha256sum"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
