@@ -26,6 +26,7 @@ static const char *hint_of(sq_err e)
                  {SQ_EPANEL, "make the panel anew: sequester panel build; look at it: sequester panel info, sequester panel verify"},
                  {SQ_EBUILD, "take the panel of your build, or lift your data over; if only the name differs: bcftools annotate --rename-chrs"},
                  {SQ_ENOOVERLAP, "check build (GRCh37 or GRCh38) and strand; --dry-run and --report show what doesn't fit"},
+                 {SQ_ERANGE, "take other positions"},
                  {SQ_EEMPTY, "give a VCF, VCF.gz or BCF file with a header, samples and variants"}};
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
         if (hints[i].e == e)
@@ -51,6 +52,24 @@ int local_say_error(const char *where, sq_err e, const struct sq_why *why)
 int local_cannot_open(const char *path)
 {
     fprintf(stderr, "sequester: %s can't be opened: %s\n", path, strerror(errno));
+    return 1;
+}
+
+/* Can a file of this name be made? Asked before the work, not after it. */
+int local_check_place(const char *path)
+{
+    char copy[4096];
+    struct stat st;
+    const char *why = NULL;
+    if ((size_t)snprintf(copy, sizeof copy, "%s", path) >= sizeof copy)
+        why = strerror(ENAMETOOLONG);
+    else if (!stat(path, &st) && !S_ISREG(st.st_mode))
+        why = S_ISDIR(st.st_mode) ? strerror(EISDIR) : "it is no ordinary file";
+    else if (access(dirname(copy), W_OK | X_OK))
+        why = strerror(errno);
+    if (!why)
+        return 0;
+    fprintf(stderr, "sequester: %s can't be written: %s\n  name a place that is there and where you may write\n", path, why);
     return 1;
 }
 

@@ -67,6 +67,7 @@ static int impute(struct job *j)
     sq_err e = local_run_stage(j->l, "impute", (const int[]){j->kept, j->fd_panel, j->result.body, j->result.index}, &j->why);
     if (e)
         return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel
+                                        : e == SQ_ERANGE   ? "--region"
                                                            : j->target,
                     e, j);
     if (!j->l->is_quiet)
@@ -99,6 +100,8 @@ static int open_result(struct job *j, struct result *r, const char *path, int fd
 {
     if (!path)
         return 0;
+    if (local_check_place(path))
+        return 1;
     *r = (struct result){.path = path, .body = local_body_file(path), .index = local_memory("index")};
     if (r->body < 0 || r->index < 0)
         return fail(path, sq_fail(SQ_ESYS), j);

@@ -280,6 +280,9 @@ static sq_err close_outputs(struct impute *m)
     if (e)
         return e;
     sq_pieces_counts(m->pieces, &n);
+    if ((c->region_from_bp || c->region_to_bp) && !(n.n_imputed + n.n_typed + n.n_typed_only + n.n_below_r2))
+        return sq_why_set(&w->why, sq_fail(SQ_ERANGE), 0, 0, "region", "neither panel (positions %lld to %lld) nor target has a record there",
+                          (long long)sq_panel_info(m->panel.panel)->first_bp, (long long)sq_panel_info(m->panel.panel)->last_bp);
     w->counts.n_sample = m->queue.n_sample;
     w->counts.n_haplotype = m->engine_panel.n_hap;
     w->counts.n_site = n.n_imputed + n.n_typed;

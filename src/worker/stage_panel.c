@@ -4,19 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static sq_err read_blocks(struct worker *w, const struct sq_panel *p)
+static sq_err report_progress(void *ctx, uint64_t done, uint64_t total)
 {
-    struct sq_panel_cursor *c = NULL;
-    struct sq_panel_block b;
-    bool has = true;
-    sq_err e = sq_panel_cursor_new(p, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c);
-    while (!e && has) {
-        e = sq_panel_cursor_next(c, true, &w->why, &b, &has);
-        if (!e && has)
-            e = worker_progress(w, b.no + 1, sq_panel_info(p)->n_block);
-    }
-    sq_panel_cursor_free(c);
-    return e;
+    return worker_progress(ctx, done, total);
 }
 
 /* "all", then the panel's labels, as many as there is room for */
@@ -36,7 +26,7 @@ sq_err stage_panel(struct worker *w)
     struct panel_port p;
     sq_err e = panel_port_open(w, w->port[0], -1, &p);
     if (!e)
-        e = read_blocks(w, p.panel);
+        e = sq_panel_verify(p.panel, report_progress, w, &w->why);
     if (!e) {
         const struct sq_panel_info *info = sq_panel_info(p.panel);
         w->counts.first_bp = (uint64_t)info->first_bp;
