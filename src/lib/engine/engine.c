@@ -10,20 +10,12 @@
 #include <string.h>
 
 #define DEFAULT_STATES 2048U
-#define MIN_NEIGHBOURS 32U
-#define MAX_NEIGHBOURS 96U
+#define DEFAULT_NEIGHBOURS 32U
 #define DEFAULT_CUT 1e-3
 #define DEFAULT_MEMORY ((size_t)1 << 30)
-#define STEP_CM 0.1 /* between places, with MIN_NEIGHBOURS; with more of them, places are rarer */
+#define STEP_CM 0.1 /* between places */
 #define BATCH_TARGETS 1024U
 #define GUESSED_KEPT 40U /* posteriors a cluster and target: for cutting spans alone */
-
-/* The more haplotypes, the more of them match a target equally far: 32 up to 10,000 haplotypes, then as their third root. */
-static uint32_t default_neighbours(uint32_t n_hap)
-{
-    double n = MIN_NEIGHBOURS * cbrt(n_hap / 10000.0);
-    return n < MIN_NEIGHBOURS ? MIN_NEIGHBOURS : n > MAX_NEIGHBOURS ? MAX_NEIGHBOURS : (uint32_t)n;
-}
 
 struct piece {
     uint32_t segment, from_site, to_site;
@@ -277,7 +269,7 @@ static sq_err run_window(struct run *r)
         e = typed_build(&r->y, w, &r->crew, r->p.n_thread);
     r->report->cpu_typed = r->crew.cpu;
     if (!e && w->n_typed)
-        e = neighbours_init(&r->near, &r->y, STEP_CM * r->p.n_neighbour / MIN_NEIGHBOURS, r->p.n_neighbour, n_batch);
+        e = neighbours_init(&r->near, &r->y, STEP_CM, r->p.n_neighbour, n_batch);
     r->target = calloc(w->n_target, sizeof *r->target);
     if (w->n_typed && !r->p.no_leave_one_out)
         r->left_out = malloc((size_t)w->n_typed * w->n_target * sizeof *r->left_out);
@@ -329,7 +321,7 @@ sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_e
     r->report = report ? report : &mine;
     *r->report = mine;
     r->p.n_state = params->n_state ? params->n_state : DEFAULT_STATES;
-    r->p.n_neighbour = params->n_neighbour ? params->n_neighbour : default_neighbours(window->panel->n_hap);
+    r->p.n_neighbour = params->n_neighbour ? params->n_neighbour : DEFAULT_NEIGHBOURS;
     r->p.memory = params->memory ? params->memory : DEFAULT_MEMORY;
     r->rates = (struct hmm_rates){.scale = params->scale, .mismatch = params->mismatch, .cut = params->cut > 0 ? params->cut : DEFAULT_CUT};
     e = run_window(r);
