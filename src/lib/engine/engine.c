@@ -221,7 +221,7 @@ static void clusters_of(const struct run *r, uint32_t from, uint32_t to, uint32_
 /* The pieces from @first on whose posteriors fit into the memory; at least one. */
 static uint32_t span_end(const struct run *r, uint32_t first)
 {
-    size_t each = (size_t)GUESSED_KEPT * 2 * sizeof(uint16_t) * r->w->n_target;
+    size_t each = (size_t)GUESSED_KEPT * (sizeof(uint32_t) + sizeof(uint16_t)) * r->w->n_target;
     uint32_t end = first + 1, from, to;
     for (; end < r->n_piece; end++) {
         clusters_of(r, r->piece[first].from_site, r->piece[end].to_site, &from, &to);

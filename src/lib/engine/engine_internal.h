@@ -92,13 +92,12 @@ sq_err states_choose(struct states *s, const struct typed *y, const struct neigh
 
 /* ---- hmm.c: forward and backward -------------------------------------------------------------------------------------- */
 
-/* What is kept of a target's posteriors: haplotypes by stretch, weights that add up to WEIGHT_FULL at each cluster. */
+/* What is kept of a target's posteriors: haplotypes, and weights that add up to WEIGHT_FULL at each cluster. */
 #define WEIGHT_FULL 65535U
 struct posterior {
     uint32_t *start;     /* [n_cluster + 1] into the next two; of the clusters that were asked for, else empty */
-    uint16_t *stretch;
+    uint32_t *hap;
     uint16_t *weight;
-    uint32_t *hap;       /* [n_stretch] */
 };
 void posterior_free(struct posterior *p);
 
@@ -116,7 +115,8 @@ struct hmm {
     uint64_t *once, *twice; /* [words of rows] */
     uint16_t *saved;        /* [n_cluster][padded rows] */
     uint32_t *kept_start;
-    uint16_t *kept_stretch, *kept_weight;
+    uint32_t *kept_hap;
+    uint16_t *kept_weight;
     size_t kept_cap;
 };
 sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row) SQ_MUST_CHECK;

@@ -14,9 +14,8 @@
 void posterior_free(struct posterior *p)
 {
     free(p->start);
-    free(p->stretch);
-    free(p->weight);
     free(p->hap);
+    free(p->weight);
     *p = (struct posterior){0};
 }
 
@@ -36,10 +35,10 @@ sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row)
     m->saved = aligned_alloc(64, ((size_t)y->n_cluster * sq_kernel_pad(n_row) * sizeof *m->saved + 63) / 64 * 64);
     m->kept_start = malloc(((size_t)y->n_cluster + 2) * sizeof *m->kept_start);
     m->kept_cap = (size_t)64 * y->n_cluster + n;
-    m->kept_stretch = malloc(m->kept_cap * sizeof *m->kept_stretch);
+    m->kept_hap = malloc(m->kept_cap * sizeof *m->kept_hap);
     m->kept_weight = malloc(m->kept_cap * sizeof *m->kept_weight);
     bool is_whole = m->x && m->b && m->post && m->value && m->index && m->at_stretch && m->once && m->saved && m->kept_start &&
-                    m->kept_stretch && m->kept_weight;
+                    m->kept_hap && m->kept_weight;
     return is_whole ? SQ_OK : sq_fail(SQ_ENOMEM);
 }
 
@@ -54,7 +53,7 @@ void hmm_free(struct hmm *m)
     free(m->once);
     free(m->saved);
     free(m->kept_start);
-    free(m->kept_stretch);
+    free(m->kept_hap);
     free(m->kept_weight);
     *m = (struct hmm){0};
 }
@@ -121,9 +120,9 @@ static sq_err keep_room(struct hmm *m, size_t n)
     if (n <= m->kept_cap)
         return SQ_OK;
     size_t cap = n + n / 2;
-    uint16_t *a = realloc(m->kept_stretch, cap * sizeof *a);
+    uint32_t *a = realloc(m->kept_hap, cap * sizeof *a);
     if (a)
-        m->kept_stretch = a;
+        m->kept_hap = a;
     uint16_t *b = realloc(m->kept_weight, cap * sizeof *b);
     if (b)
         m->kept_weight = b;
@@ -150,7 +149,7 @@ static sq_err keep(struct hmm *m, const struct states *s, float total, double cu
     size_t first = *n;
     for (uint32_t i = 0; i < n_above; i++) {
         uint32_t weight = (uint32_t)(m->value[i] * to_weight);
-        m->kept_stretch[first + i] = (uint16_t)m->at_stretch[m->index[i]];
+        m->kept_hap[first + i] = s->stretch[m->at_stretch[m->index[i]]].hap;
         m->kept_weight[first + i] = (uint16_t)weight;
         rest -= weight;
         if (m->value[i] > m->value[largest])
@@ -212,14 +211,12 @@ static void leave_out(struct hmm *m, const struct typed *y, const struct states 
 }
 
 /* What was kept was found from the last cluster to the first; it is handed out the other way round. */
-static sq_err hand_out(const struct hmm *m, const struct typed *y, const struct states *s, uint32_t from, uint32_t to, size_t n,
-                       struct posterior *out)
+static sq_err hand_out(const struct hmm *m, const struct typed *y, uint32_t from, uint32_t to, size_t n, struct posterior *out)
 {
     *out = (struct posterior){.start = malloc(((size_t)y->n_cluster + 1) * sizeof *out->start),
-                              .stretch = malloc((n + 1) * sizeof *out->stretch),
-                              .weight = malloc((n + 1) * sizeof *out->weight),
-                              .hap = malloc(s->n_stretch * sizeof *out->hap)};
-    if (!out->start || !out->stretch || !out->weight || !out->hap) {
+                              .hap = malloc((n + 1) * sizeof *out->hap),
+                              .weight = malloc((n + 1) * sizeof *out->weight)};
+    if (!out->start || !out->hap || !out->weight) {
         posterior_free(out);
         return sq_fail(SQ_ENOMEM);
     }
@@ -229,13 +226,11 @@ static sq_err hand_out(const struct hmm *m, const struct typed *y, const struct 
         if (c < from || c > to)
             continue;
         uint32_t first = m->kept_start[to - c], end = m->kept_start[to - c + 1];
-        memcpy(out->stretch + at, m->kept_stretch + first, (end - first) * sizeof *out->stretch);
+        memcpy(out->hap + at, m->kept_hap + first, (end - first) * sizeof *out->hap);
         memcpy(out->weight + at, m->kept_weight + first, (end - first) * sizeof *out->weight);
         at += end - first;
     }
     out->start[y->n_cluster] = at;
-    for (uint32_t i = 0; i < s->n_stretch; i++)
-        out->hap[i] = s->stretch[i].hap;
     return SQ_OK;
 }
 
@@ -268,5 +263,5 @@ sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, con
         e = keep(m, s, sums[0], r->cut, &n);
         m->kept_start[to - c + 1] = (uint32_t)n;
     }
-    return e ? e : hand_out(m, y, s, from, to, n, out);
+    return e ? e : hand_out(m, y, from, to, n, out);
 }

@@ -63,7 +63,7 @@ static uint32_t find_gaps(const struct typed *y, const struct sq_engine_block *b
 static uint32_t add_up(struct dosage *d, const struct posterior *p, uint32_t c, const struct sq_engine_block *b, uint32_t *weight, uint32_t n)
 {
     for (uint32_t i = p->start[c]; i < p->start[c + 1]; i++) {
-        uint32_t k = b->class_of[p->hap[p->stretch[i]]], at = d->place[k];
+        uint32_t k = b->class_of[p->hap[i]], at = d->place[k];
         if (at >= n || d->class_at[at] != k) {
             at = d->place[k] = n++;
             d->class_at[at] = k;

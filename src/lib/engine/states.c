@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_INTERVALS 65535U /* stretches are numbered in 16 bits */
+#define MAX_INTERVALS 65536U
 
 struct interval {
     uint32_t hap, first, last; /* clusters */
