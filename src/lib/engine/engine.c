@@ -223,6 +223,8 @@ static uint32_t span_end(const struct run *r, uint32_t first)
 {
     size_t each = (size_t)GUESSED_KEPT * (sizeof(uint32_t) + sizeof(uint16_t)) * r->w->n_target;
     uint32_t end = first + 1, from, to;
+    if (!r->y.n_marker)
+        return r->n_piece;
     for (; end < r->n_piece; end++) {
         clusters_of(r, r->piece[first].from_site, r->piece[end].to_site, &from, &to);
         if ((to - from + 1) * each > r->p.memory)
