@@ -220,7 +220,7 @@ sq_err sq_audit_walk_from(int log_fd, uint64_t from, uint64_t to, struct sq_walk
         return e;
     size_t start = 0;
     for (size_t i = list.n; i-- > 0;) { /* the last segment that begins at or before @from */
-        struct sq_seg seg;
+        struct sq_seg seg = {.fd = -1};
         if (hint.seg_no ? list.no[i] == hint.seg_no : i == 0) {
             start = i;
             break;
@@ -238,7 +238,7 @@ sq_err sq_audit_walk_from(int log_fd, uint64_t from, uint64_t to, struct sq_walk
         }
     }
     for (size_t i = start; !e && !is_done && i < list.n; i++) {
-        struct sq_seg seg;
+        struct sq_seg seg = {.fd = -1};
         e = sq_seg_open(log_fd, list.no[i], &seg);
         if (e)
             break;
@@ -283,7 +283,7 @@ sq_err sq_audit_walk_size(int dir_fd, uint64_t *out_size)
         return sq_fail(sq_err_errno());
     sq_err e = sq_seg_list(log_fd, &list);
     for (size_t i = list.n; !e && i-- > 0;) { /* the last segment with a header; a newer one may just be begun */
-        struct sq_seg seg;
+        struct sq_seg seg = {.fd = -1};
         e = sq_seg_open(log_fd, list.no[i], &seg);
         if (e)
             break;
