@@ -246,9 +246,9 @@ static uint8_t *put_empirical(const struct sq_rows *r, const struct sq_row *row,
     at = put_type(put_key(at, d->field[SQ_ROWS_GT]), T_INT8, width);
     for (uint32_t i = 0; i < r->n_sample; i++) {
         const uint8_t *allele = row->observed + rows_first_hap(r, i);
-        *at++ = allele[0] > 1 ? 0 : (uint8_t)((allele[0] + 1) << 1);
+        *at++ = (uint8_t)(allele[0] > 1 ? 0 : (allele[0] + 1) << 1);
         if (!r->is_haploid[i])
-            *at++ = allele[1] > 1 ? 1 : (uint8_t)((allele[1] + 1) << 1 | 1);
+            *at++ = (uint8_t)(allele[1] > 1 ? 1 : (allele[1] + 1) << 1 | 1);
         else if (width > 1)
             *at++ = GT_END;
     }
