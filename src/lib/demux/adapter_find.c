@@ -23,31 +23,28 @@ static bool is_here(const uint8_t *base, uint32_t n_base, const uint8_t *call, u
 }
 
 /*
- * A start where the whole adapter fits can't be one when its first bases alone hold more mismatches than the stringency allows for all;
- * these are counted for 32 starts at once. What is left is looked at exactly.
+ * Where the first bases of the adapter already hold more mismatches than the stringency allows for the whole of it, it can't be; these are
+ * counted for 32 starts at once, no-calls behind the read's end standing for what isn't there. What is left is looked at exactly.
  */
-static uint32_t find_one(const uint8_t *base, uint32_t n_base, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint8_t *scratch)
+static uint32_t find_one(const uint8_t *base, uint32_t n_base, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint32_t *bits)
 {
-    uint32_t n_look = n_base < LOOK ? n_base : LOOK;
-    uint32_t allowed = (uint32_t)((1.0 - set->adapter_stringency) * n_base + 1e-9);
     if (!n_base)
         return n;
-    if (n >= n_look)
-        sq_demux_kernels()->differ(call, n - n_look + 1, base, n_look, scratch);
-    for (uint32_t at = 0; at < n; at++) {
-        if (at + n_look <= n && scratch[at] > allowed)
-            continue;
-        if (is_here(base, n_base, call + at, n - at, set))
-            return at;
-    }
+    sq_demux_kernels()->near(call, n, base, n_base < LOOK ? n_base : LOOK, (unsigned)((1.0 - set->adapter_stringency) * n_base + 1e-9), bits);
+    for (uint32_t w = 0; w < (n + 31) / 32; w++)
+        for (uint32_t left = bits[w]; left; left &= left - 1) {
+            uint32_t at = w * 32 + (uint32_t)__builtin_ctz(left);
+            if (is_here(base, n_base, call + at, n - at, set))
+                return at;
+        }
     return n;
 }
 
-uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint8_t *scratch)
+uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint32_t *bits)
 {
     uint32_t first = n;
     for (uint32_t i = 0; i < a->n; i++) {
-        uint32_t at = find_one(a->one[i].base, a->one[i].n, set, call, n, scratch);
+        uint32_t at = find_one(a->one[i].base, a->one[i].n, set, call, n, bits);
         first = at < first ? at : first;
     }
     return first;

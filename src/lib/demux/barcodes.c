@@ -368,6 +368,11 @@ static void candidates_of(const struct index *x, struct sq_barcode_key key, stru
     }
 }
 
+static bool is_exact(const struct sq_barcodes *b, int32_t row, struct sq_barcode_key k1, struct sq_barcode_key k2)
+{
+    return row >= 0 && key_same(b->index[0].barcode[b->of_row[row][0]].key, k1) && key_same(b->index[1].barcode[b->of_row[row][1]].key, k2);
+}
+
 static struct sq_barcode_match match_concatenated(const struct sq_barcodes *b, struct sq_barcode_key k1, struct sq_barcode_key k2)
 {
     struct sq_barcode_match m = {.row = -1, .hop = {-1, -1}};
@@ -388,6 +393,7 @@ static struct sq_barcode_match match_concatenated(const struct sq_barcodes *b, s
     if (at >= 0 && best <= b->rule.max_mismatch && (second == UINT32_MAX || second - best >= b->rule.min_delta)) {
         m.row = at;
         m.mismatches = best;
+        m.is_exact = !best && is_exact(b, at, k1, k2);
     }
     return m;
 }
@@ -421,6 +427,7 @@ struct sq_barcode_match sq_barcodes_match(const struct sq_barcodes *b, struct sq
                     m.mismatches = c[0].p[i].mismatches + c[1].p[j].mismatches;
                 }
         }
+    m.is_exact = n_found == 1 && !m.mismatches && is_exact(b, m.row, k1, k2);
     if (n_found > 1)
         m = (struct sq_barcode_match){.row = -1, .hop = {-1, -1}};
     else if (!n_found && c[0].n == 1 && c[1].n == 1 && b->index[1].n_base)

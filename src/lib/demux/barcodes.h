@@ -32,6 +32,7 @@ struct sq_barcode_rule {
 struct sq_barcode_match {
     int32_t row;        /* -1: none */
     uint32_t mismatches; /* over both indexes; of the row that matched */
+    bool is_exact;       /* what was read is what the row says, letter by letter */
     int32_t hop[2];     /* rows whose index 1, index 2 alone was read without doubt, when no row has both; else -1 */
 };
 

@@ -175,8 +175,8 @@ void totals_done(const struct sq_demux_plan *p, struct demux_totals *t);
 
 /* ---- adapter_find.c ---- */
 
-/** Where in [n] calls an adapter begins; n: none does. @call is readable for n + 64 bytes. @scratch [n + 64]. */
-uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint8_t *scratch);
+/** Where in [n] calls an adapter begins; n: none does. @call is readable for n + 48 bytes, 0 behind n. @bits [(n + 31) / 32]. */
+uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint32_t *bits);
 
 /* ---- demux_piece.c ---- */
 
@@ -198,7 +198,8 @@ struct piece_chunk {
 
 struct piece_out { /* what a piece gives */
     uint32_t lane;
-    struct sq_buf packed;
+    uint8_t *packed; /* [cap_packed]; not wiped: the same goes to a file in clear */
+    size_t n_packed, cap_packed;
     uint32_t n_chunk, cap_chunk;
     struct piece_chunk *chunk;
     uint64_t *counts; /* of the lane's shape */

@@ -53,16 +53,18 @@ static void text(const uint8_t *call, size_t n, char *base, char *quality)
     }
 }
 
-static void differ(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, uint8_t *out)
+static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out)
 {
+    memset(out, 0, (n + 31) / 32 * sizeof *out);
     for (size_t i = 0; i < n; i++) {
-        out[i] = 0;
+        unsigned n_other = 0;
         for (size_t k = 0; k < n_adapter; k++)
-            out[i] = (uint8_t)(out[i] + (adapter[k] < 4 && call[i + k] && (call[i + k] & 3) != adapter[k]));
+            n_other += adapter[k] < 4 && call[i + k] && (call[i + k] & 3) != adapter[k];
+        out[i / 32] |= (uint32_t)(n_other <= most) << (i % 32);
     }
 }
 
-const struct sq_demux_kernels sq_demux_kernels_scalar = {"scalar", pack, transpose, sum, text, differ};
+const struct sq_demux_kernels sq_demux_kernels_scalar = {"scalar", pack, transpose, sum, text, near};
 
 static const struct sq_demux_kernels *chosen;
 

@@ -40,10 +40,11 @@ struct sq_demux_kernels {
     void (*text)(const uint8_t *call, size_t n, char *base, char *quality);
 
     /**
-     * At how many of the first @n_adapter (1..16) bases of @adapter (2 bits each: 0..3; 4 matches anything) does @call differ, started at
-     * each of [n] places? @call is readable for n + 16 + 31 bytes; a no-call differs from nothing. @out [n + 31].
+     * Bit i % 32 of word i / 32 of @out: started at place i of [n], @call differs from the first @n_adapter (1..16) bases of @adapter (0..3; 4
+     * matches anything) in at most @most of them. A no-call differs from nothing. @call is readable for n + 48 bytes. @out [(n + 31) / 32],
+     * bits behind n are 0.
      */
-    void (*differ)(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, uint8_t *out);
+    void (*near)(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out);
 };
 
 /** The fastest that this processor has. Static. */

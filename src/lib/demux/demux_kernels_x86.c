@@ -153,24 +153,25 @@ AVX2 static void text(const uint8_t *call, size_t n, char *base, char *quality)
     }
 }
 
-AVX2 static void differ(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, uint8_t *out)
+AVX2 static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out)
 {
-    const __m256i three = _mm256_set1_epi8(3), zero = _mm256_setzero_si256();
+    const __m256i three = _mm256_set1_epi8(3), zero = _mm256_setzero_si256(), limit = _mm256_set1_epi8((char)(most < 100 ? most : 100));
     for (size_t i = 0; i < n; i += 32) {
-        __m256i count = zero;
+        __m256i count = zero; /* minus those that are the same, plus all: those that differ */
         for (size_t k = 0; k < n_adapter; k++) {
             if (adapter[k] > 3)
                 continue;
             __m256i c = load(call + i + k);
             __m256i same = _mm256_cmpeq_epi8(_mm256_and_si256(c, three), _mm256_set1_epi8((char)adapter[k]));
             same = _mm256_or_si256(same, _mm256_cmpeq_epi8(c, zero));
-            count = _mm256_add_epi8(count, _mm256_add_epi8(same, _mm256_set1_epi8(1))); /* 0 when the same, else 1 */
+            count = _mm256_add_epi8(count, _mm256_add_epi8(same, _mm256_set1_epi8(1)));
         }
-        store(out + i, count);
+        uint32_t bits = ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(count, limit));
+        out[i / 32] = n - i < 32 ? bits & ((1U << (n - i)) - 1) : bits;
     }
 }
 
-const struct sq_demux_kernels sq_demux_kernels_avx2 = {"avx2", pack, transpose, sum, text, differ};
+const struct sq_demux_kernels sq_demux_kernels_avx2 = {"avx2", pack, transpose, sum, text, near};
 
 #else
 typedef int sq_demux_no_x86;

@@ -305,7 +305,7 @@ sq_err demux_out_put(struct demux_out *o, const struct piece_out *piece)
 {
     sq_err e = SQ_OK;
     for (uint32_t i = 0; i < piece->n_chunk && !e; i++)
-        e = append(o, piece->chunk[i].file, piece->packed.p + piece->chunk[i].from, piece->chunk[i].n);
+        e = append(o, piece->chunk[i].file, piece->packed + piece->chunk[i].from, piece->chunk[i].n);
     for (uint32_t i = 0; i < piece->n_tally && !e; i++)
         e = tally_add(&o->totals.tally, &piece->tally[i], 1);
     if (!e)

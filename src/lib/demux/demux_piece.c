@@ -28,7 +28,14 @@ struct piece_work {
     uint32_t *order;   /* [SQ_DEMUX_PIECE] by sample */
     uint32_t *start;   /* [n_number + 2] */
     uint8_t *calls;    /* [n_cycle + SLACK] of a read that has several spans */
-    uint8_t *look;     /* [n_cycle + SLACK] */
+    uint32_t *look;    /* [n_cycle / 32 + 2] */
+    uint8_t *whole;    /* [n_cycle + SLACK] a read with no-calls behind it */
+    uint8_t *exact;    /* [SQ_DEMUX_PIECE] its indexes are those of the sheet */
+    struct tail {      /* of a header: what stands behind the read's number */
+        char text[2 * SQ_BARCODE_MAX + 16];
+        uint32_t n;
+    } *tail;           /* [rows of the lane] for exact ones */
+    const struct demux_lane *tail_of;
     uint8_t *text;     /* [cap_text] */
     size_t n_text, cap_text;
 };
@@ -65,9 +72,11 @@ sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
     w->order = malloc(SQ_DEMUX_PIECE * sizeof *w->order);
     w->start = malloc(((size_t)p->sheet->n_number + 2) * sizeof *w->start);
     w->calls = calloc(1, (size_t)p->n_cycle + SLACK);
-    w->look = calloc(1, (size_t)p->n_cycle + SLACK);
+    w->look = calloc(p->n_cycle / 32 + 2, sizeof *w->look);
+    w->whole = calloc(1, (size_t)p->n_cycle + SLACK);
+    w->exact = calloc(1, SQ_DEMUX_PIECE);
     w->text = malloc(w->cap_text);
-    if (!w->packer || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->text) {
+    if (!w->packer || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->whole || !w->exact || !w->text) {
         piece_work_free(w);
         return sq_fail(SQ_ENOMEM);
     }
@@ -90,6 +99,9 @@ void piece_work_free(struct piece_work *w)
     free(w->start);
     free(w->calls);
     free(w->look);
+    free(w->whole);
+    free(w->exact);
+    free(w->tail);
     free(w->text);
     free(w);
 }
@@ -98,7 +110,7 @@ void piece_out_free(struct piece_out *o)
 {
     if (!o)
         return;
-    sq_buf_done(&o->packed);
+    free(o->packed);
     free(o->chunk);
     free(o->counts);
     free(o->tally);
@@ -176,7 +188,8 @@ static void keys_of(struct piece_work *w, const struct demux_group *g, const uin
         key[k] = sq_barcode_key(calls_of(&g->index[k], read, w->calls), g->index[k].n, g->is_reverse[k]);
 }
 
-static sq_err match_one(struct piece_work *w, const struct demux_tile *t, const uint8_t *read, struct piece_out *o, const struct counts_shape *shape, int32_t *out_row)
+static sq_err match_one(struct piece_work *w, const struct demux_tile *t, const uint8_t *read, struct piece_out *o, const struct counts_shape *shape, int32_t *out_row,
+                        uint8_t *out_exact)
 {
     const struct demux_lane *lane = &w->plan->lane[t->lane];
     struct sq_barcode_match found = {.row = -1, .hop = {-1, -1}};
@@ -201,6 +214,7 @@ static sq_err match_one(struct piece_work *w, const struct demux_tile *t, const 
         }
     }
     *out_row = row = n_found == 1 ? row : -1;
+    *out_exact = row >= 0 && !found.mismatches && found.is_exact && lane->group[lane->row[row].group].index[0].n;
     uint64_t *v = count_row(shape, o->counts, row >= 0 ? (uint32_t)row : lane->n_row);
     v[COUNT_READS]++;
     if (row >= 0) {
@@ -235,23 +249,28 @@ static void order_by_sample(struct piece_work *w, const struct demux_lane *lane,
 
 /* ---- packing ---- */
 
-static sq_err block_pack(struct piece_work *w, size_t n, struct sq_buf *to)
+static sq_err block_pack(struct piece_work *w, size_t n, struct piece_out *to)
 {
-    sq_err e = sq_buf_reserve(to, 65536);
-    if (e)
-        return e;
-    uint8_t *at = to->p + to->n;
+    if (to->cap_packed - to->n_packed < 65536) {
+        size_t cap = to->cap_packed ? 2 * to->cap_packed : (size_t)4 << 20;
+        uint8_t *more = realloc(to->packed, cap);
+        if (!more)
+            return sq_fail(SQ_ENOMEM);
+        to->packed = more;
+        to->cap_packed = cap;
+    }
+    uint8_t *at = to->packed + to->n_packed;
     size_t got = libdeflate_deflate_compress(w->packer, w->text, n, at + BLOCK_HEAD, 65536 - BLOCK_HEAD - 8);
     sq_assert(got > 0); /* 0xff00 stored bytes fit */
     memcpy(at, block_head, BLOCK_HEAD);
     sq_put_le16(at + 16, (uint16_t)(BLOCK_HEAD + got + 8 - 1));
     sq_put_le32(at + BLOCK_HEAD + got, libdeflate_crc32(0, w->text, n));
     sq_put_le32(at + BLOCK_HEAD + got + 4, (uint32_t)n);
-    to->n += BLOCK_HEAD + got + 8;
+    to->n_packed += BLOCK_HEAD + got + 8;
     return SQ_OK;
 }
 
-static sq_err text_pack(struct piece_work *w, bool is_end, struct sq_buf *to)
+static sq_err text_pack(struct piece_work *w, bool is_end, struct piece_out *to)
 {
     while (w->n_text >= BLOCK_BYTES || (is_end && w->n_text)) {
         size_t n = w->n_text < BLOCK_BYTES ? w->n_text : BLOCK_BYTES;
@@ -268,14 +287,23 @@ static sq_err text_pack(struct piece_work *w, bool is_end, struct sq_buf *to)
 
 static char *put_number(char *to, uint32_t v)
 {
+    static const char pairs[] = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+                                "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
     char digits[10];
-    int n = 0;
-    do
-        digits[n++] = (char)('0' + v % 10);
-    while ((v /= 10) > 0);
-    while (n)
-        *to++ = digits[--n];
-    return to;
+    unsigned at = 10;
+    while (v > 99) {
+        at -= 2;
+        memcpy(digits + at, pairs + 2 * (v % 100), 2);
+        v /= 100;
+    }
+    if (v > 9) {
+        at -= 2;
+        memcpy(digits + at, pairs + 2 * v, 2);
+    } else {
+        digits[--at] = (char)('0' + v);
+    }
+    memcpy(to, digits + at, 10 - at);
+    return to + (10 - at);
 }
 
 static char *put_signed(char *to, int64_t v)
@@ -303,20 +331,43 @@ struct line_kind { /* what the lines of one file have in common */
     size_t n_prefix;
 };
 
-static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, uint32_t cluster, const uint8_t *read, char *to)
+/* Headers of reads whose indexes are those of the sheet end alike. */
+static sq_err tails_make(struct piece_work *w, const struct demux_lane *lane)
 {
+    if (w->tail_of == lane)
+        return SQ_OK;
+    free(w->tail);
+    w->tail_of = NULL;
+    w->tail = calloc((size_t)lane->n_row + 1, sizeof *w->tail);
+    if (!w->tail)
+        return sq_fail(SQ_ENOMEM);
+    for (uint32_t i = 0; i < lane->n_row; i++) {
+        const struct sq_sheet_sample *m = lane->row[i].sample;
+        w->tail[i].n = (uint32_t)snprintf(w->tail[i].text, sizeof w->tail[i].text, ":N:0:%s%s%s\n", m->index[0], *m->index[0] && *m->index[1] ? "+" : "", m->index[1]);
+    }
+    w->tail_of = lane;
+    return SQ_OK;
+}
+
+static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, uint32_t i, const uint8_t *read, char *to)
+{
+    uint32_t cluster = w->cluster[i];
     const struct sq_positions *xy = l->tile->positions;
     memcpy(to, l->prefix, l->n_prefix);
     to = put_signed(to + l->n_prefix, xy ? xy->x[cluster] : (int64_t)cluster + 1); /* without positions: numbers that occur once */
     *to++ = ':';
     to = put_signed(to, xy ? xy->y[cluster] : 1);
-    for (uint32_t i = 0; i < g->n_umi; i++) {
-        *to++ = i ? '+' : ':';
-        to = put_bases(to, calls_of(&g->umi[i], read, w->calls), g->umi[i].n, false);
+    for (uint32_t u = 0; u < g->n_umi; u++) {
+        *to++ = u ? '+' : ':';
+        to = put_bases(to, calls_of(&g->umi[u], read, w->calls), g->umi[u].n, false);
     }
     *to++ = ' ';
     to = put_number(to, w->plan->kind[l->kind].read_no);
     const struct sq_filter *f = &l->tile->passed;
+    if (w->exact[i] && !f->pass) {
+        memcpy(to, w->tail[w->row[i]].text, w->tail[w->row[i]].n);
+        return to + w->tail[w->row[i]].n;
+    }
     *to++ = ':';
     *to++ = f->pass && !(f->pass[cluster / 64] >> (cluster % 64) & 1) ? 'Y' : 'N';
     *to++ = ':';
@@ -342,7 +393,9 @@ static void cut_adapter(struct piece_work *w, const struct demux_row *row, uint3
     if (!a)
         return;
     const struct sq_sheet_settings *set = &row->sample->settings;
-    uint32_t at = adapter_find(a, set, call, n, w->look), least = set->min_trimmed < n ? set->min_trimmed : n;
+    memcpy(w->whole, call, n);
+    memset(w->whole + n, 0, 48);
+    uint32_t at = adapter_find(a, set, w->whole, n, w->look), least = set->min_trimmed < n ? set->min_trimmed : n;
     if (at == n)
         return;
     *masked = at < set->mask_short ? 0 : at;
@@ -362,7 +415,7 @@ static void put_line(struct piece_work *w, const struct line_kind *l, uint32_t i
     uint32_t len, masked;
     if (!s->n)
         return;
-    char *to = put_header(w, l, g, w->cluster[i], read, (char *)w->text + w->n_text);
+    char *to = put_header(w, l, g, i, read, (char *)w->text + w->n_text);
     const uint8_t *call = calls_of(s, read, w->calls);
     cut_adapter(w, row, l->kind, call, s->n, v, &len, &masked);
     if (masked > len)
@@ -384,17 +437,17 @@ static void put_line(struct piece_work *w, const struct line_kind *l, uint32_t i
 /* One sample's lines for one kind of file, packed: a chunk. */
 static sq_err put_file(struct piece_work *w, struct line_kind *l, uint32_t from, uint32_t to, struct piece_out *o)
 {
-    size_t begin = o->packed.n;
+    size_t begin = o->n_packed;
     sq_err e = SQ_OK;
     w->n_text = 0;
     for (uint32_t i = from; i < to && !e; i++) {
         put_line(w, l, w->order[i], o->counts);
         if (w->n_text >= BLOCK_BYTES)
-            e = text_pack(w, false, &o->packed);
+            e = text_pack(w, false, o);
     }
     if (!e)
-        e = text_pack(w, true, &o->packed);
-    if (e || o->packed.n == begin)
+        e = text_pack(w, true, o);
+    if (e || o->n_packed == begin)
         return e;
     if (o->n_chunk == o->cap_chunk) {
         uint32_t cap = o->cap_chunk ? 2 * o->cap_chunk : 64;
@@ -404,7 +457,7 @@ static sq_err put_file(struct piece_work *w, struct line_kind *l, uint32_t from,
         o->chunk = more;
         o->cap_chunk = cap;
     }
-    o->chunk[o->n_chunk++] = (struct piece_chunk){(uint32_t)demux_file_no(w->plan, l->tile->lane, l->number, l->kind), begin, o->packed.n - begin};
+    o->chunk[o->n_chunk++] = (struct piece_chunk){(uint32_t)demux_file_no(w->plan, l->tile->lane, l->number, l->kind), begin, o->n_packed - begin};
     return SQ_OK;
 }
 
@@ -438,12 +491,15 @@ sq_err piece_run(struct piece_work *w, const struct demux_tile *t, uint32_t no, 
         n += more;
     }
     for (uint32_t i = 0; i < n && !e; i++)
-        e = match_one(w, t, w->read + i * w->stride, o, &shape, &w->row[i]);
+        e = match_one(w, t, w->read + i * w->stride, o, &shape, &w->row[i], &w->exact[i]);
     if (!e) {
         o->counts[COUNT_CLUSTERS] = to - from;
         for (uint32_t i = from / 64; i < (to + 63) / 64; i++)
             o->counts[COUNT_PF] += (uint64_t)__builtin_popcountll((t->passed.pass ? t->passed.pass : t->filter.pass)[i]);
         order_by_sample(w, &w->plan->lane[t->lane], n);
+        e = tails_make(w, &w->plan->lane[t->lane]);
+    }
+    if (!e) {
         e = put_lines(w, t, &shape, o);
         o->n_call = (uint64_t)(to - from) * w->plan->n_cycle;
     }
