@@ -53,6 +53,8 @@ static int say_run_error(const char *where, sq_err e, const struct sq_run_why *w
         return local_say_error(where, e, NULL);
     sq_run_why_text(why, text, sizeof text);
     fprintf(stderr, "sequester: %s\n  %s\n  %s\n", text, sq_err_text(e), sq_err_hint(e));
+    if (e == SQ_ERUNMISSING || e == SQ_ERUNCUT || e == SQ_ERUNFILE)
+        fputs("  the same command with --mask-missing goes on and makes such calls N\n", stderr);
     return 1;
 }
 
@@ -159,6 +161,8 @@ static int open_out(struct work *w)
     if (w->out_dir < 0)
         return local_cannot_open(w->out_path);
     sq_err e = sq_demux_open(w->plan, w->out_dir, &why, &w->d);
+    if (e && why.detail[0]) /* says what to do: no hint that is meant for a server's users */
+        return fprintf(stderr, "sequester: %s: %s\n", w->out_path, why.detail), 1;
     return e ? local_say_error(w->out_path, e, &why) : 0;
 }
 

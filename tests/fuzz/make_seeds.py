@@ -172,6 +172,17 @@ def panel():
 
 # ---- what lies on our disks ----
 
+def sheet():
+    with open(os.path.join(ROOT, "tests/data/runs/sim-cbcl/SampleSheet.csv"), "rb") as f:
+        put("sheet", "v2", b"\0" + f.read())
+    put("sheet", "v1", b"\0[Header]\r\nIEMFileVersion,4\r\n[Reads]\r\n151\r\n[Settings]\r\nAdapter,CTGTCTCTTATACACATCT\r\n[Data]\r\n"
+        b'Lane,Sample_ID,Sample_Name,index,index2,Sample_Project,Description\r\n1,S1,N1,ACGTACGT,TTGCAAGG,P,"a ""b"", c"\r\n2,S1,N1,ACGTACGT,TTGCAAGG,P,\r\n')
+    put("sheet", "columns", b"\0[BCLConvert_Settings]\nMaskShortReads,10\n[BCLConvert_Data]\nSample_ID,Index,OverrideCycles,AdapterRead1,BarcodeMismatchesIndex1\n"
+        b"A,ACGTNCGT,Y151;I8;I8;Y151,AGAT+CTGT,0\nB,CCGTACGA,R1:Y*;I1:I8;I2:N8;R2:N1Y150,,2\n")
+    for i, text in enumerate((b"Y151;I8;I8;Y151", b"R2:Y151;I2:I8;R1:N1Y150;I1:I*", b"Y10U8N*;N2I6;U8;y151")):
+        put("sheet", "cycles%d" % i, bytes([0x80 | 3 << 2]) + text)
+
+
 def slab():
     b = golden("keeper/slab-v1")[:8192 + 8 * 256]
     put("slab", "golden", b"\0" + b)
@@ -240,7 +251,7 @@ def http():
         b"\"jti\":\"03000000000000000000000000000000\",\"role\":\"user\",\"scope\":\"jobs results\",\"sub\":\"01020000000000000000000000000000\"}")
 
 
-for make in (wire, keeper, ingest, stages, finish, gmap, panel, slab, audit, audit_log, vault, config, http):
+for make in (wire, keeper, ingest, stages, finish, gmap, panel, sheet, slab, audit, audit_log, vault, config, http):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):

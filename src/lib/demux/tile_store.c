@@ -196,7 +196,7 @@ sq_err tile_store_get(const struct tile_store *t, uint32_t cycle0, uint32_t from
     }
     uint8_t palette[16] = {0};
     for (unsigned i = 4; i < 16; i++)
-        palette[i] = (uint8_t)(r->quality[i >> 2] << 2 | (i & 3));
+        palette[i] = (uint8_t)((unsigned)r->quality[i >> 2] << 2 | (i & 3));
     if (from % 2) { /* the high half of its first byte stands alone */
         out[0] = palette[p[0] >> 4];
         out++;

@@ -286,7 +286,7 @@ with tap.case("a damaged file is named with cycle and tile; --mask-missing makes
     out, p = demux(run, "--keep-adapters", ok=False)
     if p.returncode != 1 or "C5.1/L001_1.cbcl" not in p.stderr or "tile 1102" not in p.stderr or "cycle 5" not in p.stderr or fastq(out):
         bad.append("exit %d: %s" % (p.returncode, p.stderr))
-    out, p = demux(run, "--keep-adapters", "--mask-missing")
+    p = subprocess.run([WORKER, "--local", "demux", run, "-o", out, "--keep-adapters", "--mask-missing"], capture_output=True, text=True)  # it goes on there
     if "C5.1/L001_1.cbcl" not in p.stderr or "C7.1/L002_1.cbcl" not in p.stderr:
         bad.append(p.stderr)
     want = {}
@@ -299,6 +299,31 @@ with tap.case("a damaged file is named with cycle and tile; --mask-missing makes
                 lines[i + 3] = lines[i + 3][:at] + b"#" + lines[i + 3][at + 1:]
         want[k] = b"\n".join(lines)
     compare(bad, want, fastq(out))
+
+run = os.path.join(SIMULATED, "cbcl_aborted")
+if os.path.isdir(run):
+    with tap.case("a run that was aborted gives what it has, with --mask-missing") as bad:
+        out, p = demux(run, ok=False)
+        if p.returncode != 1 or "cycle 41" not in p.stderr:
+            bad.append("exit %d: %s" % (p.returncode, p.stderr))
+        out, p = demux(run, "--mask-missing")
+        got, truth = fastq(out), json.load(open(run + ".truth.json"))
+        first, second = (got["Undetermined_S0_L001_%s_001.fastq.gz" % k].split(b"\n")[1::4] for k in ("R1", "R2"))
+        if len(first) != truth["totals"]["pf"] or any(s.count(b"N") > 9 for s in first) or any(s.strip(b"N") for s in second):
+            bad.append("%d reads of %d, or bases where none were called" % (len(first), truth["totals"]["pf"]))
+else:
+    tap.skip("a run that was aborted", "shared/data/runs isn't here")
+
+for name, run, truth in SETS:
+    if not os.path.exists(run + ".truth.json"):
+        continue
+    with tap.case("%s: as many reads for each sample and lane as were made" % name) as bad:
+        out, _ = demux(run)
+        j, truth = json.load(open(os.path.join(out, "Reports/demux.json"))), json.load(open(run + ".truth.json"))
+        got = sorted((lane["lane"], s["number"], s["reads"]) for lane in j["lanes"] for s in lane["samples"] if s["reads"])
+        want = sorted((r["lane"], r["sample_number"], r["pf_reads"]) for r in truth["demultiplex"])
+        if got != want or [j["clusters"], j["clusters_pf"]] != [truth["totals"]["clusters"], truth["totals"]["pf"]]:
+            bad.append("%s, not %s" % (got, want))
 
 FIRST, _ = demux(RUN)
 BYTES = raw(FIRST)
