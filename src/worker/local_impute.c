@@ -148,6 +148,8 @@ int local_impute(struct local *l)
     struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map]};
     int64_t start = sq_clock_steady_ms();
     l->choice = worker_choice_default();
+    if (l->opt[LOCAL_panel]) /* the file's name: where it lies is nobody's business */
+        l->choice.panel_name = strrchr(l->opt[LOCAL_panel], '/') ? strrchr(l->opt[LOCAL_panel], '/') + 1 : l->opt[LOCAL_panel];
     int rc = local_choice(l, j.region_chrom);
     if (!rc)
         rc = open_files(&j);

@@ -16,6 +16,8 @@
 #include "worker/typed_queue.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define FLANK_CM 2.0
@@ -226,11 +228,53 @@ static sq_err all_windows(struct impute *m)
 
 /* ---- the outputs --------------------------------------------------------------------------------------------------- */
 
+#define MAX_PARAM 6U
+struct params {
+    const char *at[MAX_PARAM];
+    char text[MAX_PARAM][SQ_PANEL_LABEL_MAX + 64];
+    unsigned n;
+};
+
+static void add_param(struct params *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add_param(struct params *p, const char *format, ...)
+{
+    va_list list;
+    sq_assert(p->n < MAX_PARAM);
+    va_start(list, format);
+    vsnprintf(p->text[p->n], sizeof p->text[p->n], format, list);
+    va_end(list);
+    p->at[p->n] = p->text[p->n];
+    p->n++;
+}
+
+/* What the header says of how the result was made: what was asked for. What is fitted differs from window to window (--timing). */
+static void make_params(const struct impute *m, struct params *p)
+{
+    const struct worker_choice *c = &m->w->choice;
+    const struct sq_panel_info *info = sq_panel_info(m->panel.panel);
+    if (info->build[0])
+        add_param(p, "panel_build=%s", info->build);
+    if (c->n_state)
+        add_param(p, "states=%u", c->n_state);
+    if (c->scale > 0)
+        add_param(p, "scale=%g", c->scale);
+    if (c->min_r2 > 0)
+        add_param(p, "min_r2=%g", c->min_r2);
+    if (c->overwrite_typed)
+        add_param(p, "overwrite_typed=yes");
+    if (c->region_to_bp)
+        add_param(p, "region=%s:%lld-%lld", info->chrom, (long long)c->region_from_bp, (long long)c->region_to_bp);
+    else if (c->region_from_bp)
+        add_param(p, "region=%s:%lld-", info->chrom, (long long)c->region_from_bp);
+}
+
 static sq_err open_outputs(struct impute *m)
 {
     const struct worker *w = m->w;
     const struct worker_choice *c = &w->choice;
     const struct sq_panel_info *info = sq_panel_info(m->panel.panel);
+    struct params params = {.n = 0};
+    make_params(m, &params);
     struct sq_rows_spec spec = {.chrom = info->chrom,
                                 .chrom_length = info->contig_bp > 0 ? (uint64_t)info->contig_bp : 0,
                                 .n_sample = m->queue.n_sample,
@@ -240,7 +284,10 @@ static sq_err open_outputs(struct impute *m)
                                 .level = c->level,
                                 .overwrite_typed = c->overwrite_typed,
                                 .min_r2 = c->min_r2,
-                                .n_panel_haplotype = info->n_hap};
+                                .panel_name = c->panel_name,
+                                .n_panel_haplotype = info->n_hap,
+                                .param = params.at,
+                                .n_param = params.n};
     memcpy(spec.field, c->field, sizeof spec.field);
     struct sq_pieces_track track[SQ_ROWS_N_TRACK] = {{SQ_ROWS_RESULT, w->port[2]}};
     unsigned n = 1;

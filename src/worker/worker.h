@@ -48,6 +48,7 @@ struct worker_choice {
     uint32_t n_state;                     /* 0: the engine's default, as in what follows */
     double scale;
     size_t memory_bytes;
+    const char *panel_name;               /* for the header; NULL: not said */
     int fd_map;                          /* a map in place of the panel's; -1 */
     int fd_sites[2], fd_empirical[2];    /* body and index of these tracks; -1: not wanted */
     struct worker_figures *figures;      /* NULL: nobody asks */

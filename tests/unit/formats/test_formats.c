@@ -37,44 +37,6 @@ static void every_number_reads_back(void **state)
     assert_int_equal(sq_dosage_milli(1.0F), 1000);
 }
 
-static long milli_of(double v)
-{
-    return lround(v * 1000);
-}
-
-static void every_pair_of_dosages_adds_up(void **state)
-{
-    for (unsigned a = 0; a <= 1000; a += a < 20 || a > 980 || (a > 490 && a < 510) ? 1 : 7)
-        for (unsigned b = 0; b <= 1000; b += b < 20 || b > 980 || (b > 490 && b < 510) ? 1 : 11) {
-            char text[SQ_DOSAGE_MAX_TEXT + 1], g1, g2;
-            size_t n = sq_dosage_diploid(SQ_DOSAGE_NO_ALLELE, SQ_DOSAGE_NO_ALLELE, a, b, text);
-            assert_true(n < SQ_DOSAGE_MAX_TEXT);
-            text[n] = 0;
-            double ds, h1, h2, p0, p1, p2;
-            assert_int_equal(sscanf(text, "%c|%c:%lf:%lf,%lf:%lf,%lf,%lf", &g1, &g2, &ds, &h1, &h2, &p0, &p1, &p2), 8);
-            assert_int_equal(g1, a > 500 ? '1' : '0');
-            assert_int_equal(g2, b > 500 ? '1' : '0');
-            assert_int_equal(milli_of(h1), a);
-            assert_int_equal(milli_of(h2), b);
-            assert_int_equal(milli_of(ds), a + b);
-            assert_int_equal(milli_of(p0) + milli_of(p1) + milli_of(p2), 1000);
-            assert_true(fabs(p2 - h1 * h2) <= 0.001 && fabs(p0 - (1 - h1) * (1 - h2)) <= 0.001 && p1 >= 0);
-        }
-}
-
-static void observed_alleles_are_kept(void **state)
-{
-    char text[SQ_DOSAGE_MAX_TEXT + 1] = {0};
-    sq_dosage_diploid(1, 0, 1000, 0, text);
-    assert_string_equal(text, "1|0:1:1,0:0,1,0");
-    memset(text, 0, sizeof text);
-    sq_dosage_diploid(0, SQ_DOSAGE_NO_ALLELE, 0, 600, text);
-    assert_string_equal(text, "0|1:0.6:0,0.6:0.4,0.6,0");
-    memset(text, 0, sizeof text);
-    sq_dosage_haploid(SQ_DOSAGE_NO_ALLELE, 250, text);
-    assert_string_equal(text, "0:0.25:0.25:0.75,0.25");
-}
-
 static int file_of(const void *p, size_t n)
 {
     int fd = memfd_create("test", MFD_CLOEXEC);
@@ -302,8 +264,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_reads_back),
-        cmocka_unit_test(every_pair_of_dosages_adds_up),
-        cmocka_unit_test(observed_alleles_are_kept),
         cmocka_unit_test(map_is_linear_between_rows),
         cmocka_unit_test(map_errors_name_the_line), cmocka_unit_test(map_columns_are_known_by_their_titles),
         cmocka_unit_test(wrong_maps_are_refused_whole),

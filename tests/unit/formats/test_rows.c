@@ -8,7 +8,6 @@
 #include "rows_made.h"
 
 #include "lib/formats/bgzf_out.h"
-#include "lib/formats/dosage.h"
 #include "lib/formats/source.h"
 
 #include <signal.h>
