@@ -251,7 +251,58 @@ def http():
         b"\"jti\":\"03000000000000000000000000000000\",\"role\":\"user\",\"scope\":\"jobs results\",\"sub\":\"01020000000000000000000000000000\"}")
 
 
-for make in (wire, keeper, ingest, stages, finish, gmap, panel, sheet, slab, audit, audit_log, vault, config, http):
+# ---- sequencing runs ----
+
+def runs():
+    import random
+    import tempfile
+    sys.path.insert(0, os.path.join(ROOT, "tests/support"))
+    import make_interop
+    import make_run
+    base = "Data/Intensities/BaseCalls/L001/"
+
+    def read(top, *names):
+        out = []
+        for name in names:
+            with open(os.path.join(top, name), "rb") as f:
+                out.append(f.read())
+        return b"\n%%\n".join(out)
+
+    with tempfile.TemporaryDirectory() as tmp:
+        for no, kind in enumerate(("bcl", "bclgz", "bgzf", "cbcl")):
+            for n in (7, 40):
+                top = os.path.join(tmp, "%s%d" % (kind, n))
+                tiles = (11101, 11102) if kind == "bgzf" else (1101, 1102)
+                make_run.make(top, kind, reads=(2, 0, 0, 0), tiles=tiles, clusters=(n,), positions={"cbcl": "s", "bgzf": "lane", "bcl": "clocs"}.get(kind, "locs"), pf_only_after=1)
+                names = {"bcl": ("C1.1/s_1_1101.bcl", "s_1_1101.filter"), "bclgz": ("C1.1/s_1_1101.bcl.gz", "s_1_1101.filter"),
+                         "bgzf": ("0001.bcl.bgzf", "s_1.filter", "s_1.bci", "0001.bcl.bgzf.bci"), "cbcl": ("C1.1/L001_1.cbcl", "s_1_1101.filter")}[kind]
+                put("run_calls", "%s%d" % (kind, n), bytes([no]) + read(os.path.join(top, base), *names))
+                if kind == "bgzf":
+                    put("run_calls", "walked%d" % n, bytes([no]) + read(os.path.join(top, base), *names[:3]))
+                if kind == "cbcl":
+                    put("run_calls", "passed%d" % n, bytes([no]) + read(os.path.join(top, base), "C2.1/L001_1.cbcl", "s_1_1101.filter"))
+                where = os.path.join(top, "Data/Intensities/")
+                which = {"cbcl": 0, "bclgz": 1, "bgzf": 2, "bcl": 3}[kind]
+                name = {"cbcl": "s.locs", "bclgz": "L001/s_1_1101.locs", "bgzf": "L001/s_1.locs", "bcl": "L001/s_1_1101.clocs"}[kind]
+                put("run_files", "positions-%s%d" % (kind, n), bytes([which]) + (read(where, name, "BaseCalls/L001/s_1.bci") if kind == "bgzf" else read(where, name)))
+                put("run_files", "info-%s%d" % (kind, n), b"\5" + read(top, "RunInfo.xml"))
+        put("run_files", "text", b"\4123.4 -5.67\n12\t13\r\n")
+        put("run_files", "layout", b"\5" + make_interop.run_info(((5, False), (8, True)), 2, [(1, 1101), (2, 2104)]).encode())
+        put("run_files", "params", b"\6<RunParameters><Setup><ApplicationName>a &amp; b</ApplicationName><Side>A</Side></Setup><RTAVersion>1.18</RTAVersion></RunParameters>")
+        keys = [((lane, tile), cycle) for cycle in (1, 2, 5) for lane, tile in ((1, 1101), (2, 2104))]
+        tiles = [k for k, _ in keys][:2]
+        rng = random.Random(1)
+        made = ([(0, make_interop.quality("QMetrics", v, keys[:2], rng)) for v in range(4, 10)] + [(1, make_interop.quality("QMetricsByLane", 6, keys, rng)), (2, make_interop.q2030(2, keys, rng))] +
+                [(3, make_interop.tile(v, tiles, 2, rng)) for v in (2, 3)] + [(4, make_interop.extended(v, tiles, rng)) for v in (1, 2, 3)] +
+                [(5, make_interop.extraction(v, keys, rng)) for v in (2, 3)] + [(6, make_interop.corrected(v, keys, rng)) for v in (2, 3, 4)] +
+                [(7, make_interop.index(v, tiles, 2, [("S1", "P", "AC", "GT"), ("S2", "", "AA", "")], rng)) for v in (1, 2)] +
+                [(8, make_interop.error(v, keys, rng)) for v in (3, 4, 5, 6)] + [(9, make_interop.phasing(v, keys, rng)) for v in (1, 2)] +
+                [(10, make_interop.image(v, keys, rng)) for v in (1, 2, 3)])
+        for no, w in made:
+            put("interop", "%s%d" % (w.name, w.version), bytes([no]) + w.data)
+
+
+for make in (runs, wire, keeper, ingest, stages, finish, gmap, panel, sheet, slab, audit, audit_log, vault, config, http):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):
