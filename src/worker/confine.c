@@ -105,7 +105,7 @@ static int allow_folders(scmp_filter_ctx ctx, enum worker_folders folders)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
     static const int of_fcntl[] = {F_GETFL, F_SETFD, F_DUPFD_CLOEXEC}; /* fdopendir */
     for (size_t i = 0; i < sizeof of_fcntl / sizeof of_fcntl[0] && !r; i++)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (unsigned)of_fcntl[i]));
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (unsigned)of_fcntl[i], 0));
     return r ? r : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 0);
 }
 

@@ -223,7 +223,8 @@ static sq_err on_extraction(void *ctx, const struct sq_interop_head *h, const st
 /* ---- statistics ---- */
 
 struct sums {
-    double n, sum, sum2, first;
+    uint64_t n;
+    double sum, sum2, first;
 };
 
 static void add(struct sums *s, double v)
@@ -242,7 +243,7 @@ static struct sq_run_stat stat_of(const struct sums *s)
 {
     if (!s->n)
         return (struct sq_run_stat){NAN, NAN};
-    double mean = s->sum / s->n, var = s->n > 1 ? (s->sum2 - s->n * mean * mean) / (s->n - 1) : 0;
+    double n = (double)s->n, mean = s->sum / n, var = s->n > 1 ? (s->sum2 - n * mean * mean) / (n - 1) : 0;
     return (struct sq_run_stat){s->first + mean, var > 0 ? sqrt(var) : 0};
 }
 

@@ -252,7 +252,7 @@ static void largest_shape(void **state)
     assert_int_equal(n, PASSED);
     static const uint8_t quality[BINS] = {0, 12, 24, 40};
     for (uint32_t i = 0; i < n; i++)
-        if (calls[i] != (quality[i >> 2 & 3] ? quality[i >> 2 & 3] << 2 | (i & 3) : 0))
+        if (calls[i] != (quality[i >> 2 & 3] ? ((uint32_t)quality[i >> 2 & 3] << 2 | (i & 3)) : 0))
             fail_msg("call %u is %u", i, calls[i]);
     /* a hole is no gzip data: told with a place behind 4 GiB */
     assert_int_equal(sq_calls_read(r, hole, 318, &pf, calls, PASSED, &why, &n), SQ_ERUNFILE);
