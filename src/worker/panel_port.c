@@ -89,6 +89,7 @@ struct cursor {
     struct sq_panel_block block;
     uint32_t segment;
     double cm[SQ_PANEL_BLOCK_ROWS];
+    uint32_t n_alt[SQ_PANEL_BLOCK_ROWS];
 };
 
 static void cursor_close(void *ctx)
@@ -132,10 +133,12 @@ static sq_err cursor_next(void *ctx, bool want_classes, struct sq_engine_block *
     *out_has = *out_has && c->block.segment == c->segment;
     if (!*out_has)
         return SQ_OK;
-    for (uint32_t i = 0; i < c->block.n_site; i++)
+    for (uint32_t i = 0; i < c->block.n_site; i++) {
         c->cm[i] = c->block.site[i].cm;
-    *out = (struct sq_engine_block){.first_site = c->block.first_site, .n_site = c->block.n_site, .cm = c->cm, .n_pattern = c->block.n_pattern,
-                                    .pattern = c->block.pattern, .class_of = c->block.class_of};
+        c->n_alt[i] = c->block.site[i].ac;
+    }
+    *out = (struct sq_engine_block){.first_site = c->block.first_site, .n_site = c->block.n_site, .cm = c->cm, .n_alt = c->n_alt,
+                                    .n_pattern = c->block.n_pattern, .pattern = c->block.pattern, .class_of = c->block.class_of};
     return SQ_OK;
 }
 

@@ -30,6 +30,8 @@ struct run {
     struct typed y;
     struct neighbours near;
     struct hmm_rates rates;
+    struct quality quality;
+    bool has_quality;
     struct posterior *target; /* [n_target] */
     uint16_t *left_out;       /* [n_marker][n_target] or NULL */
     struct piece *piece;
@@ -89,7 +91,7 @@ static sq_err model_batch(struct run *r, uint32_t first, uint32_t n)
     struct sq_engine_report *o = r->report;
     sq_err e = neighbours_find(&r->near, &r->y, first, n, &r->crew, r->p.n_thread);
     o->cpu_sweep += r->crew.cpu;
-    if (!e && !r->rates.jump && (!r->rates.scale || !r->rates.mismatch)) {
+    if (!e && !r->rates.jump && (!(r->rates.scale > 0) || !(r->rates.mismatch > 0))) {
         e = fit_rates(&r->y, &r->near, &r->p, &r->crew, &r->rates);
         o->cpu_fit += r->crew.cpu;
     }
@@ -123,7 +125,7 @@ static sq_err put_block(struct run *r, struct dosage *d, uint32_t piece, void *c
             ++*marker;
         bool is_typed = *marker < r->y.n_marker && r->w->typed[*marker].site == b->first_site + s;
         row[s - from] = (struct sq_engine_row){
-            .r2 = quality_r2(milli, d->n_target),
+            .r2 = quality_r2(&r->quality, milli, d->n_target, b->n_alt[s], r->w->panel->n_hap, d->work),
             .left_out = is_typed && r->left_out ? r->left_out + (size_t)*marker * d->n_target : NULL};
     }
     double before = crew_cpu_now();
@@ -249,6 +251,10 @@ static sq_err run_span(struct run *r, uint32_t from_piece, uint32_t to_piece)
         atomic_store(&r->n_done, 0);
         e = model_batch(r, t, n);
         r->done_before += n;
+    }
+    if (!e && !r->has_quality) { /* every span leaves out the same */
+        e = quality_learn(&r->quality, &r->y, r->left_out);
+        r->has_quality = true;
     }
     r->from_piece = from_piece;
     r->to_piece = to_piece;

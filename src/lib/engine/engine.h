@@ -35,6 +35,7 @@
 struct sq_engine_block {
     uint32_t first_site, n_site; /* n_site: 1..64 */
     const double *cm;            /* [n_site] ascending */
+    const uint32_t *n_alt;       /* [n_site] haplotypes of the panel with the ALT */
     uint32_t n_pattern;
     const uint64_t *pattern;  /* [n_pattern] bit s: carries the ALT of row first_site + s */
     const uint16_t *class_of; /* [n_hap] -> pattern; NULL when not asked for */
@@ -86,7 +87,7 @@ struct sq_engine_params {
 
 /** What is known of one row besides its dosages. */
 struct sq_engine_row {
-    float r2;                 /* estimated squared correlation of dosage and truth */
+    float r2;                 /* expected squared correlation of dosage and truth, given that the row varies (docs/quality.md) */
     const uint16_t *left_out; /* [n_target] dosage without the row's own typed alleles, thousandths; NULL: not typed */
 };
 

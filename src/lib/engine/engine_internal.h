@@ -144,6 +144,7 @@ struct dosage {
     uint32_t *class_at;      /* and their numbers in the block */
     uint32_t *place;         /* [65536] where a number may stand in these lists: so when class_at says so too */
     uint16_t *milli;         /* [64][n_target] */
+    double *work;            /* [2 * n_target] for quality_r2 */
 };
 sq_err dosage_init(struct dosage *d, uint32_t n_target) SQ_MUST_CHECK;
 void dosage_free(struct dosage *d);
@@ -154,6 +155,15 @@ void dosage_block(struct dosage *d, const struct typed *y, const struct posterio
 void dosage_frequency(struct dosage *d, uint32_t n_hap, const struct sq_engine_block *b, uint32_t from, uint32_t to);
 
 /* ---- quality.c ------------------------------------------------------------------------------------------------------------ */
-float quality_r2(const uint16_t *milli, size_t n);
+/* What the typed sites of the window teach about dosages. */
+struct quality {
+    float chance[SQ_ENGINE_FULL + 1]; /* P(the rarer allele is there) by its dosage, in thousandths */
+    double miss;                      /* the same where the dosage is 0, of a common allele */
+    double slope;
+};
+/** quality_learn - from dosages left out [n_marker][n_target]; NULL: what is usual. */
+sq_err quality_learn(struct quality *q, const struct typed *y, const uint16_t *left_out) SQ_MUST_CHECK;
+/** quality_r2 - of a row with @n dosages; @n_alt of the panel's @n_hap carry its ALT. @work [2 * n] scratch. */
+float quality_r2(const struct quality *q, const uint16_t *milli, size_t n, uint32_t n_alt, uint32_t n_hap, double *work);
 
 #endif

@@ -20,7 +20,8 @@ sq_err dosage_init(struct dosage *d, uint32_t n_target)
     d->class_at = malloc(MAX_CLASSES * sizeof *d->class_at);
     d->place = calloc(MAX_CLASSES, sizeof *d->place);
     d->milli = malloc((size_t)64 * n_target * sizeof *d->milli);
-    return d->left && d->right && d->pattern && d->class_at && d->place && d->milli ? SQ_OK : sq_fail(SQ_ENOMEM);
+    d->work = malloc((size_t)2 * n_target * sizeof *d->work);
+    return d->left && d->right && d->pattern && d->class_at && d->place && d->milli && d->work ? SQ_OK : sq_fail(SQ_ENOMEM);
 }
 
 void dosage_free(struct dosage *d)
@@ -31,6 +32,7 @@ void dosage_free(struct dosage *d)
     free(d->class_at);
     free(d->place);
     free(d->milli);
+    free(d->work);
     *d = (struct dosage){0};
 }
 

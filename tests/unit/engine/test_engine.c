@@ -40,6 +40,7 @@ struct cursor {
     uint32_t at, end;
     uint64_t pattern[N_HAP];
     uint16_t class_of[N_HAP];
+    uint32_t n_alt[64];
 };
 
 static sq_err cursor_open(void *ctx, uint32_t segment, void **out)
@@ -58,10 +59,13 @@ static sq_err cursor_next(void *cursor, bool want_classes, struct sq_engine_bloc
     if (!*out_has)
         return SQ_OK;
     uint32_t n = c->end - c->at < 64 ? c->end - c->at : 64, n_pattern = 0;
+    memset(c->n_alt, 0, sizeof c->n_alt);
     for (uint32_t h = 0; h < N_HAP; h++) {
         uint64_t bits = 0;
-        for (uint32_t s = 0; s < n; s++)
+        for (uint32_t s = 0; s < n; s++) {
             bits |= (uint64_t)c->w->hap[h][c->at + s] << s;
+            c->n_alt[s] += c->w->hap[h][c->at + s];
+        }
         uint32_t k = 0;
         while (k < n_pattern && c->pattern[k] != bits)
             k++;
@@ -69,7 +73,7 @@ static sq_err cursor_next(void *cursor, bool want_classes, struct sq_engine_bloc
             c->pattern[n_pattern++] = bits;
         c->class_of[h] = (uint16_t)k;
     }
-    *out = (struct sq_engine_block){c->at, n, c->w->cm + c->at, n_pattern, c->pattern, want_classes ? c->class_of : NULL};
+    *out = (struct sq_engine_block){c->at, n, c->w->cm + c->at, c->n_alt, n_pattern, c->pattern, want_classes ? c->class_of : NULL};
     c->at += n;
     return SQ_OK;
 }
@@ -114,6 +118,7 @@ static struct world *world_new(uint32_t typed_every)
 
 struct result {
     uint16_t milli[N_SITE][N_TARGET], left_out[N_SITE][N_TARGET];
+    float r2[N_SITE];
     uint8_t n_put[N_SITE], is_typed[N_SITE];
     uint32_t last_of_piece[N_SEGMENT];
     atomic_uint n_ended;
@@ -128,6 +133,8 @@ static sq_err take(void *ctx, uint32_t piece, void *cursor, const struct sq_engi
     for (uint32_t s = from; s < to; s++) {
         uint32_t site = b->first_site + s;
         r->n_put[site]++;
+        r->r2[site] = row[s - from].r2;
+        assert_true(row[s - from].r2 >= 0 && row[s - from].r2 <= 1);
         r->is_in_order = r->is_in_order && (!site || !r->last_of_piece[piece] || site == r->last_of_piece[piece] + 1);
         r->last_of_piece[piece] = site;
         memcpy(r->milli[site], milli + (size_t)(s - from) * N_TARGET, sizeof r->milli[site]);
@@ -159,7 +166,8 @@ static struct result *impute(const struct world *w, uint32_t from, uint32_t to, 
 
 static bool is_same(const struct result *a, const struct result *b)
 {
-    return !memcmp(a->milli, b->milli, sizeof a->milli) && !memcmp(a->left_out, b->left_out, sizeof a->left_out);
+    return !memcmp(a->milli, b->milli, sizeof a->milli) && !memcmp(a->left_out, b->left_out, sizeof a->left_out) &&
+           !memcmp(a->r2, b->r2, sizeof a->r2);
 }
 
 static double squared_correlation(const struct world *w, const struct result *r)
