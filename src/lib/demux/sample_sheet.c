@@ -295,7 +295,7 @@ static bool looks_wrong(struct sq_sheet *s, const uint8_t *p, size_t n)
         what = "The file is a spreadsheet, not CSV.", fix = "Save it as CSV.";
     else if (n && memchr(p, 0, n))
         what = "The file holds bytes that are no text.", fix = "Save it as CSV (UTF-8).";
-    else if (n_first && n_first < 4096 && !memchr(p, ',', n_first) && (memmem(p, n, "Sample_ID;", 10) || memmem(p, n, ";Sample_ID", 10) || memmem(p, n, "\tSample_ID", 10) || memmem(p, n, "Sample_ID\t", 10)))
+    else if (p && n_first && n_first < 4096 && !memchr(p, ',', n_first) && (memmem(p, n, "Sample_ID;", 10) || memmem(p, n, ";Sample_ID", 10) || memmem(p, n, "\tSample_ID", 10) || memmem(p, n, "Sample_ID\t", 10)))
         what = "Fields are not separated by commas.", fix = "Save it as CSV with commas: some spreadsheets write semicolons or tabs.";
     if (what)
         sq_sheet_problem_add(s, true, 0, fix, "%s", what);

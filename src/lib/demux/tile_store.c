@@ -195,8 +195,10 @@ sq_err tile_store_get(const struct tile_store *t, uint32_t cycle0, uint32_t from
         return SQ_OK;
     }
     uint8_t palette[16] = {0};
-    for (unsigned i = 4; i < 16; i++)
-        palette[i] = (uint8_t)((unsigned)r->quality[i >> 2] << 2 | (i & 3));
+    for (unsigned i = 4; i < 16; i++) {
+        const unsigned quality = r->quality[i >> 2];
+        palette[i] = (uint8_t)(quality << 2 | (i & 3));
+    }
     if (from % 2) { /* the high half of its first byte stands alone */
         out[0] = palette[p[0] >> 4];
         out++;

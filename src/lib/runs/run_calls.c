@@ -217,7 +217,7 @@ static sq_err find_block(struct sq_calls *r, const struct sq_run_tile *t, struct
 static sq_err check_gaps(const struct cbcl_index *x, const uint8_t *raw, uint32_t n, struct sq_run_why *why)
 {
     for (uint32_t i = 0; i < n; i++) {
-        unsigned bin = (raw[i / 2] >> (i & 1 ? 6 : 2)) & 3U;
+        const unsigned both = raw[i / 2], bin = (both >> (i & 1 ? 6U : 2U)) & 3U;
         if (!(x->has_quality & 1U << bin))
             return run_bad(why, sq_fail(SQ_ERUNFILE), "call %u is of quality bin %u, which the file's table doesn't have", i + 1, bin);
     }
