@@ -80,7 +80,9 @@ static const int of_results[] = {
     SCMP_SYS(pwrite64),
     SCMP_SYS(ftruncate),
     SCMP_SYS(fallocate),
+    SCMP_SYS(fchmod),
     SCMP_SYS(fsync),
+    SCMP_SYS(syncfs),
     SCMP_SYS(flock),
     SCMP_SYS(statx),
 };

@@ -1,4 +1,9 @@
-/* sequester demux: a run folder to FASTQ files by sample, on this machine. */
+/*
+ * sequester demux: a run folder to FASTQ files by sample, on this machine.
+ *
+ * The work is done by a child that can read below the run folder, write below that of the results, and nothing else (folders.c); it meets the
+ * first byte of a stranger's only then. The parent passes SIGTERM on, and removes a folder that stayed empty.
+ */
 #include "worker/local.h"
 
 #include "lib/core/clock.h"
@@ -10,7 +15,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +28,8 @@ struct work {
     struct local *l;
     const char *run_path, *out_path;
     int run_dir, out_dir;
+    bool is_out_new;
+    struct sq_buf sheet_text;
     struct sq_run *run;
     struct sq_sheet *sheet;
     struct sq_demux_plan *plan;
@@ -115,18 +124,11 @@ static bool read_options(struct local *l, struct sq_demux_options *o)
 static int read_sheet(struct work *w)
 {
     const char *given = w->l->opt[LOCAL_sample_sheet];
-    struct sq_buf b;
-    sq_buf_init(&b, SQ_SHEET_MAX_BYTES);
-    sq_err e = given ? sq_file_read(AT_FDCWD, given, &b) : sq_file_read(w->run_dir, "SampleSheet.csv", &b);
-    bool is_none = w->l->opt[LOCAL_no_sample_sheet] != NULL;
-    if (is_none)
-        e = sq_sheet_new_empty(&w->sheet);
-    else if (!e)
-        e = sq_sheet_parse(b.p, b.n, &w->sheet);
-    sq_buf_done(&b);
-    if (e == SQ_ENOTFOUND && !given) {
-        fprintf(stderr, "sequester: the run has no SampleSheet.csv\n  give one with --sample-sheet FILE, or --no-sample-sheet: then everything goes to Undetermined\n");
-        return 1;
+    sq_err e = sq_sheet_new_empty(&w->sheet);
+    if (!e && !w->l->opt[LOCAL_no_sample_sheet]) {
+        sq_sheet_free(w->sheet);
+        w->sheet = NULL;
+        e = sq_sheet_parse(w->sheet_text.p, w->sheet_text.n, &w->sheet);
     }
     return e ? local_say_error(given ? given : "SampleSheet.csv", e, NULL) : 0;
 }
@@ -135,9 +137,6 @@ static int open_run(struct work *w, const struct sq_demux_options *options)
 {
     struct sq_run_why run_why = {0};
     struct sq_why why = {0};
-    w->run_dir = open(w->run_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (w->run_dir < 0)
-        return local_cannot_open(w->run_path);
     struct sq_run_files files = sq_run_files_dir(&w->run_dir);
     sq_err e = sq_run_open(&files, &run_why, &w->run);
     if (e)
@@ -155,15 +154,31 @@ static int open_run(struct work *w, const struct sq_demux_options *options)
 static int open_out(struct work *w)
 {
     struct sq_why why = {0};
-    if (mkdir(w->out_path, 0777) && errno != EEXIST)
-        return local_cannot_open(w->out_path);
-    w->out_dir = open(w->out_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (w->out_dir < 0)
-        return local_cannot_open(w->out_path);
     sq_err e = sq_demux_open(w->plan, w->out_dir, &why, &w->d);
     if (e && why.detail[0]) /* says what to do: no hint that is meant for a server's users */
         return fprintf(stderr, "sequester: %s: %s\n", w->out_path, why.detail), 1;
     return e ? local_say_error(w->out_path, e, &why) : 0;
+}
+
+/* Both folders, and the bytes of the sheet: what the child can't open any more. */
+static int open_folders(struct work *w)
+{
+    const char *given = w->l->opt[LOCAL_sample_sheet];
+    sq_err e = SQ_OK;
+    w->run_dir = open(w->run_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (w->run_dir < 0)
+        return local_cannot_open(w->run_path);
+    if (!w->l->opt[LOCAL_no_sample_sheet])
+        e = given ? sq_file_read(AT_FDCWD, given, &w->sheet_text) : sq_file_read(w->run_dir, "SampleSheet.csv", &w->sheet_text);
+    if (e == SQ_ENOTFOUND && !given)
+        return fputs("sequester: the run has no SampleSheet.csv\n  give one with --sample-sheet FILE, or --no-sample-sheet: then everything goes to Undetermined\n", stderr), 1;
+    if (e)
+        return local_say_error(given ? given : "SampleSheet.csv", e, NULL);
+    w->is_out_new = !mkdir(w->out_path, 0777);
+    if (!w->is_out_new && errno != EEXIST)
+        return local_cannot_open(w->out_path);
+    w->out_dir = open(w->out_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return w->out_dir < 0 ? local_cannot_open(w->out_path) : 0;
 }
 
 /* ---- while it works ---- */
@@ -259,6 +274,45 @@ static int demux(struct work *w)
     return e ? say_run_error(w->run_path, e, &why) : say_result(w);
 }
 
+/* ---- the child and its parent ---- */
+
+static _Noreturn void child(struct work *w, const struct sq_demux_options *options)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    catch_signals();
+    sq_err e = worker_confine_folders(w->run_dir, w->out_dir);
+    int code = e ? local_say_error(w->run_path, e, NULL) : open_run(w, options);
+    if (!code)
+        code = open_out(w);
+    if (!code)
+        code = demux(w);
+    sq_demux_close(w->d);
+    sq_demux_plan_free(w->plan);
+    sq_sheet_free(w->sheet);
+    sq_run_close(w->run);
+    sq_buf_done(&w->sheet_text);
+    _exit(code);
+}
+
+static volatile pid_t child_pid;
+
+static void pass_on(int no)
+{
+    if (child_pid > 0)
+        kill(child_pid, no);
+}
+
+static int wait_for_child(void)
+{
+    int status = 0;
+    while (waitpid(child_pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    fprintf(stderr, "sequester: it ended by signal %d; the same command goes on where it was\n", WTERMSIG(status));
+    return 1;
+}
+
 int local_demux(struct local *l)
 {
     struct work w = {.l = l, .run_path = l->arg[0], .out_path = l->opt[LOCAL_out], .run_dir = -1, .out_dir = -1, .start_ms = sq_clock_steady_ms()};
@@ -267,16 +321,21 @@ int local_demux(struct local *l)
         return local_misused(l, "say where the results are to go: -o DIR");
     if (!read_options(l, &options))
         return LOCAL_MISUSED;
-    catch_signals();
-    int code = open_run(&w, &options);
-    if (!code)
-        code = open_out(&w);
-    if (!code)
-        code = demux(&w);
-    sq_demux_close(w.d);
-    sq_demux_plan_free(w.plan);
-    sq_sheet_free(w.sheet);
-    sq_run_close(w.run);
+    sq_buf_init(&w.sheet_text, SQ_SHEET_MAX_BYTES);
+    int code = open_folders(&w);
+    if (!code) {
+        fflush(NULL);
+        signal(SIGINT, SIG_IGN); /* of a terminal it comes to the child, too */
+        signal(SIGTERM, SIG_IGN);
+        child_pid = fork();
+        if (child_pid == 0)
+            child(&w, &options);
+        signal(SIGTERM, pass_on);
+        code = child_pid < 0 ? local_say_error(w.run_path, sq_fail(SQ_ESYS), NULL) : wait_for_child();
+    }
+    if (code && w.is_out_new)
+        rmdir(w.out_path); /* only if nothing is in it */
+    sq_buf_done(&w.sheet_text);
     sq_close(&w.run_dir);
     sq_close(&w.out_dir);
     return code;

@@ -13,7 +13,9 @@
 #include <fcntl.h>
 #include <libdeflate.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STATE_MAGIC "SQDEMUX1"
@@ -199,6 +201,19 @@ static sq_err files_cut(struct demux_out *o, struct sq_why *why)
     return SQ_OK;
 }
 
+/* One process at a time; one that was just killed may need a moment to be gone. */
+static sq_err lock_state(struct demux_out *o, struct sq_why *why)
+{
+    for (int i = 0; i < 100; i++) {
+        if (!flock(o->state_dir, LOCK_EX | LOCK_NB))
+            return SQ_OK;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return SQ_OK; /* a file system without locks */
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+    }
+    return sq_why_set(why, sq_fail(SQ_EBUSY), 0, 0, "out", "another process is at work on these results: wait until it ends");
+}
+
 static sq_err state_find(struct demux_out *o, struct sq_why *why)
 {
     bool is_new = false;
@@ -212,6 +227,8 @@ static sq_err state_find(struct demux_out *o, struct sq_why *why)
         if (o->state_dir < 0)
             e = sq_why_set(why, sq_fail(SQ_EEXISTS), 0, 0, "out", "the folder for the results isn't empty and holds no work that could go on: give a new one");
     }
+    if (!e)
+        e = lock_state(o, why);
     if (!e && !is_new) {
         e = sq_file_read(o->state_dir, "state", &b);
         bool is_bare = false, is_alone = false;

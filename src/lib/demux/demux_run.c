@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CYCLES_AT_ONCE 8U
@@ -114,7 +115,8 @@ sq_err sq_demux_open(struct sq_demux_plan *plan, int dir_fd, struct sq_why *why,
             d->place[seq++] = (struct place){l, t};
     if (!e)
         e = demux_out_open(plan, dir_fd, why, &d->out);
-    if (!e && d->out->has_kept && !faccessat(d->out->state_dir, "calls", F_OK, 0)) {
+    struct stat st;
+    if (!e && d->out->has_kept && !fstatat(d->out->state_dir, "calls", &st, AT_SYMLINK_NOFOLLOW)) {
         e = sq_dir_open(d->out->state_dir, "calls", 0700, &d->calls_dir);
         if (!e)
             e = fed_find(d);
