@@ -336,7 +336,7 @@ with tap.case("killed at any moment, the same command goes on and ends with the 
     for i in range(400):
         p = subprocess.Popen([WORKER, "--local", "demux", RUN, "-o", out, "-q", "--threads", "2"], env=env, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         try:
-            p.wait(rng.random() * 0.006 * (1 + i / 8))
+            p.wait(0.002 * i if i < 10 else rng.random() * 0.006 * (1 + i / 8))
         except subprocess.TimeoutExpired:
             p.kill()
             n_kill += 1
