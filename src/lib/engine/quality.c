@@ -34,7 +34,7 @@ struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n)
  * whose dosage is interpolated, they are surer by SLOPE_GAP. */
 #define SLOPE_PRIOR 1.1
 #define SLOPE_SPREAD 0.15
-#define SLOPE_GAP 0.15
+#define SLOPE_GAP 0.17
 /* Who has a dosage of 0 has the rarer allele after all with P(miss), less where the allele is rare. */
 #define MISS_PRIOR_N 20000.0
 #define MISS_PRIOR_HITS 2.0
