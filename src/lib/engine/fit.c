@@ -113,15 +113,15 @@ sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct
     f->n_thread = p->n_thread < f->n_target ? p->n_thread : f->n_target;
     sq_err e = crew_run(crew, f->n_thread, choose_states, f);
     f->cpu = crew->cpu;
-    if (!f->rates.mismatch)
+    if (!(f->rates.mismatch > 0))
         f->rates.mismatch = mismatches[FIRST_MISMATCH];
     double of[N_SCALE + N_MISMATCH];
     size_t scale = FIRST_SCALE, mismatch = FIRST_MISMATCH;
-    if (!e && !rates->scale)
+    if (!e && !(rates->scale > 0))
         e = climb(f, scales, N_SCALE, &scale, &f->rates.scale, of);
-    if (!e && !rates->scale)
+    if (!e && !(rates->scale > 0))
         f->rates.scale = peak(scales, N_SCALE, scale, of) * OPTIMISM;
-    if (!e && !rates->mismatch)
+    if (!e && !(rates->mismatch > 0))
         e = climb(f, mismatches, N_MISMATCH, &mismatch, &f->rates.mismatch, of);
     *rates = f->rates;
     if (!e)
