@@ -13,6 +13,7 @@ struct panel_writer {
     int fd;
     ZSTD_CCtx *z;
     uint64_t at;
+    size_t max_haps; /* unpacked, of a pack: what a reader takes */
     uint32_t n_pack, n_segment, segment_packs;
     int64_t first_bp, last_bp;
     struct sq_buf raw, packed, segments, packs;
@@ -28,6 +29,7 @@ sq_err panel_writer_new(int fd, const struct sq_panel_plan *plan, const struct s
     if (!w)
         return sq_fail(SQ_ENOMEM);
     w->fd = fd;
+    w->max_haps = panel_max_haps(2 * sq_genotypes_n_sample(in));
     sq_buf_init(&w->raw, 0);
     sq_buf_init(&w->packed, 0);
     sq_buf_init(&w->segments, PANEL_MAX_DIRECTORY);
@@ -132,6 +134,8 @@ sq_err panel_writer_pack(struct panel_writer *w, const struct panel_pack *p, con
         e = sq_buf_add(&w->raw, block_rows->p, block_rows->n);
     if (!e)
         e = put_columns(w, hap, HAPS_N_COLUMN);
+    if (!e && w->raw.n > w->max_haps) /* never reached: a pack ends at 4 MiB and what waits for it */
+        e = sq_fail(SQ_ETOOBIG);
     if (!e)
         e = put_frame(w, d);
     w->segment_packs++;
