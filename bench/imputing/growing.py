@@ -40,7 +40,7 @@ def rows_of(points, name, targets_at):
 
 def sites_of(s):
     """Rows of the panel, from its index."""
-    return int(subprocess.check_output(["bcftools", "index", "-n", s.path("panel.bcf")], text=True))
+    return int(subprocess.check_output(["bcftools", "index", "-n", s.path("panel.bcf")], text=True, stderr=subprocess.DEVNULL))
 
 
 def growth(chosen, most_peers, rounds):
