@@ -60,7 +60,7 @@ void sq_calls_free(struct sq_calls *r)
 
 static sq_err scratch(uint8_t **p, size_t *cap, size_t want)
 {
-    if (*cap >= want)
+    if (*p && *cap >= want)
         return SQ_OK;
     free(*p);
     *cap = 0;
