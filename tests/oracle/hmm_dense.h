@@ -2,7 +2,7 @@
 #ifndef SQ_ORACLE_HMM_DENSE_H
 #define SQ_ORACLE_HMM_DENSE_H
 
-#include "lib/engine/plain.h"
+#include "oracle/plain.h"
 
 /** hmm_dense_impute - @out[site * n_target + target]: ALT dosages. Shapes of a few dozen; O(n_typed * n_hap^2) a target. */
 void hmm_dense_impute(const struct sq_plain_window *w, const struct sq_hmm_params *p, double *out);

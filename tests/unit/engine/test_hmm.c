@@ -1,5 +1,5 @@
-/* lib/engine against oracle/hmm_dense.c, and what it promises about threads, windows and limits. */
-#include "lib/engine/plain.h"
+/* The plain engine, oracle of the real one, against oracle/hmm_dense.c, and what it promises about threads, windows and limits. */
+#include "oracle/plain.h"
 #include "oracle/hmm_dense.h"
 
 #include <setjmp.h>
@@ -322,21 +322,6 @@ static void too_large_a_window_is_a_limit(void **state)
     free((void *)(uintptr_t)w.typed_bits);
 }
 
-static void quality_is_exact(void **state)
-{
-    const uint16_t sure[] = {0, 1000, 1000, 0}, none[] = {0, 0, 0}, half[] = {250, 250, 750, 750};
-    struct sq_quality q = sq_quality_of(sure, 4);
-    assert_float_equal((float)q.af, 0.5F, 1e-12F);
-    assert_float_equal((float)q.r2, 1.0F, 1e-12F);
-    q = sq_quality_of(none, 3);
-    assert_float_equal((float)q.af, 0.0F, 0.0F);
-    assert_float_equal((float)q.r2, 0.0F, 0.0F);
-    q = sq_quality_of(half, 4);
-    assert_float_equal((float)q.af, 0.5F, 1e-12F);
-    assert_float_equal((float)q.r2, 0.25F, 1e-12F);
-    assert_float_equal((float)q.maf, 0.5F, 1e-12F);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,7 +334,6 @@ int main(void)
         cmocka_unit_test(fit_picks_the_likeliest_of_the_grid),
         cmocka_unit_test(broken_windows_are_refused),
         cmocka_unit_test(too_large_a_window_is_a_limit),
-        cmocka_unit_test(quality_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

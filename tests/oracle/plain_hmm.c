@@ -4,7 +4,7 @@
  * Rows are [n_hap] lanes: all eight targets meet panel haplotype h together, so each panel allele is read once, the
  * inner work is one vector, and compilers need no help. The sums run over h in order, hence the same bits anywhere.
  */
-#include "lib/engine/plain_internal.h"
+#include "oracle/plain_internal.h"
 
 #include <math.h>
 

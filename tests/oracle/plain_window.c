@@ -5,7 +5,7 @@
  * Forward rows are kept only every sqrt(n_typed) sites and computed again a block at a time: one more forward
  * pass, and the memory of a whole chromosome's window falls from n_typed rows to 2 sqrt(n_typed).
  */
-#include "lib/engine/plain_internal.h"
+#include "oracle/plain_internal.h"
 
 #include <math.h>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /* plain_internal - the passes of the model, for engine's own files. Not for other rooms. */
-#ifndef SQ_ENGINE_PLAIN_INTERNAL_H
-#define SQ_ENGINE_PLAIN_INTERNAL_H
+#ifndef SQ_ORACLE_PLAIN_INTERNAL_H
+#define SQ_ORACLE_PLAIN_INTERNAL_H
 
-#include "lib/engine/plain.h"
+#include "oracle/plain.h"
 
 /* One value a lane. The vector type (gcc, clang) says: element by element, never across. */
 typedef float sq_lanes __attribute__((vector_size(SQ_HMM_LANES * sizeof(float))));

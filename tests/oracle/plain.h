@@ -1,5 +1,5 @@
 /**
- * engine/plain - imputation: arrays in, arrays out.
+ * oracle/plain - imputation: arrays in, arrays out.
  *
  * The plain version, and the oracle of every faster one: the haploid model of Li & Stephens (Genetics 165:2213, 2003,
  * Appendix A) over ALL panel haplotypes at the typed sites, forward-backward in float32 rescaled at each site;
@@ -10,8 +10,8 @@
  * Results are bit-identical for any number of threads and any grouping of target haplotypes: each haplotype is a
  * lane of its own and no sum ever crosses lanes. Checked against tests/oracle/hmm_dense.c (double precision).
  */
-#ifndef SQ_ENGINE_PLAIN_H
-#define SQ_ENGINE_PLAIN_H
+#ifndef SQ_ORACLE_PLAIN_H
+#define SQ_ORACLE_PLAIN_H
 
 #include "lib/core/err.h"
 
@@ -92,14 +92,5 @@ sq_err sq_plain_impute(const struct sq_plain_window *window, const struct sq_hmm
 #define SQ_HMM_FIT_TARGETS 32U
 sq_err sq_hmm_fit_ne(const struct sq_plain_window *window, const struct sq_hmm_params *params, const struct sq_plain_sink *sink,
                      double *out_ne) SQ_MUST_CHECK;
-
-/** Integer sums over the haplotype dosages (thousandths) of one site: exact, so independent of any order. */
-struct sq_quality {
-    double af;  /* ALT frequency: mean dosage */
-    double maf; /* min(af, 1 - af) */
-    double r2;  /* variance of the dosages / (af * (1 - af)); 0 for a monomorphic site (minimac's Rsq) */
-};
-/** sq_quality_of - @dosage_milli[n] in 0..1000. n >= 1. */
-struct sq_quality sq_quality_of(const uint16_t *dosage_milli, size_t n);
 
 #endif

@@ -3,7 +3,7 @@
  * mixed real ones), and the likelihood of the typed markers alone picks a good one: a forward pass for a few haplotypes
  * and a handful of values. Half a decade between values would be too coarse: it cost .003 of siteR2 on real data.
  */
-#include "lib/engine/plain_internal.h"
+#include "oracle/plain_internal.h"
 
 #include <math.h>
 #include <pthread.h>
