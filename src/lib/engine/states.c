@@ -5,7 +5,7 @@
  * end. A row's gaps are shared out between the intervals beside them, so a state is there well before and behind its match.
  *
  * That a haplotype with several intervals has several rows is meant: it weighs more where the target copies it often. One
- * row each instead cost .012 of siteR2 on PAR1 (docs/decisions/0014); leaving a row empty beyond its match .002 to .02.
+ * row each instead cost .012 of siteR2 on PAR1 (docs/decisions/0015); leaving a row empty beyond its match .002 to .02.
  */
 #include "lib/engine/engine_internal.h"
 
