@@ -13,6 +13,7 @@
 #define SUB_STRIDE (SUB + 64U)
 #define BLOCK_BYTES ((size_t)0xff00) /* of text in a BGZF block */
 #define BLOCK_HEAD 18U
+#define AHEAD 8U             /* reads that are fetched before their turn */
 #define SLACK 128U           /* kernels write and read a little beyond */
 
 struct piece_work {
@@ -440,7 +441,11 @@ static sq_err put_file(struct piece_work *w, struct line_kind *l, uint32_t from,
     size_t begin = o->n_packed;
     sq_err e = SQ_OK;
     w->n_text = 0;
+    uint32_t cycle = l->lane->group[0].out[l->kind].span[0].from, n_cycle = l->lane->group[0].out[l->kind].n;
     for (uint32_t i = from; i < to && !e; i++) {
+        const uint8_t *soon = w->read + w->order[i + AHEAD < to ? i + AHEAD : i] * w->stride + cycle; /* reads of a sample lie far apart */
+        for (uint32_t k = 0; k < n_cycle; k += 64)
+            __builtin_prefetch(soon + k);
         put_line(w, l, w->order[i], o->counts);
         if (w->n_text >= BLOCK_BYTES)
             e = text_pack(w, false, o);
