@@ -52,10 +52,13 @@ void local_clear_progress(const struct local *l)
 /* ---- --dry-run ----------------------------------------------------------------------------------------------------- */
 
 /* Measured (bench/RESULTS.md), one core; they say how long roughly, not how long exactly. */
-#define NS_A_TYPED_HAPLOTYPE 2.2e3 /* a target haplotype at a typed row: selection and model */
-#define NS_A_DOSAGE 4.0            /* a target haplotype at a row of the panel: dosage, text, packing */
+#define NS_A_TYPED_HAPLOTYPE 1.8e3 /* a target haplotype at a typed row: selection and model */
+#define NS_A_DOSAGE 50.0           /* a target haplotype at a row of the panel: dosage, text, packing */
 #define NS_A_PANEL_TYPED 0.6       /* a panel haplotype at a typed row */
-#define BYTES_A_DOSAGE 0.35        /* of the result, packed */
+#define BYTES_A_DOSAGE 0.4         /* of the result, packed */
+#define BYTES_A_KEPT 300.0         /* posteriors of a target haplotype at a typed row */
+#define MAX_KEPT_BYTES 1e9         /* the engine's default */
+#define WAITING_ROWS 2000.0        /* bytes of rows that wait for their turn, a haplotype and thread */
 #define MIB_BASE 24.0
 
 /* "#key TAB number" of the report; 0 when it isn't there */
@@ -89,7 +92,10 @@ static void show_estimate(const struct local *l, uint64_t n_hap_target, uint64_t
 {
     double rows = (double)l->counts.n_site, typed = (double)n_in_panel, target = (double)n_hap_target, panel = (double)l->counts.n_haplotype;
     double cpu_s = 1e-9 * (typed * target * NS_A_TYPED_HAPLOTYPE + rows * target * NS_A_DOSAGE + typed * panel * NS_A_PANEL_TYPED);
-    double mib = MIB_BASE + (typed * panel / 4 + typed * target + 64e6 + 8e6 * l->n_thread) / (1 << 20);
+    double kept = typed * target * BYTES_A_KEPT < MAX_KEPT_BYTES ? typed * target * BYTES_A_KEPT : MAX_KEPT_BYTES;
+    if (l->choice.memory_bytes && kept > (double)l->choice.memory_bytes)
+        kept = (double)l->choice.memory_bytes;
+    double mib = MIB_BASE + (typed * panel / 4 + typed * target + kept + (WAITING_ROWS + 64 * 2) * target * l->n_thread) / (1 << 20);
     char wall[40];
     duration_text(cpu_s / l->n_thread, wall, sizeof wall);
     printf("would take  about %s on %u thread%s and %.0f MiB of memory; the result about %.0f MiB\n", wall, l->n_thread, l->n_thread == 1 ? "" : "s", mib,

@@ -24,7 +24,7 @@ from runner_hub import ERR, sums  # noqa: E402
 
 PANEL, INGEST, QC, IMPUTE, FINISH = 1, 2, 3, 4, 5
 COUNTS = dict(format=2, is_phased=1, chrom="chr22", n_sample=3, n_variant=4, n_kept=5, n_in_panel=6, n_excluded=7, first_bp=8,
-              last_bp=9, n_haplotype=10, n_site=11, build="", populations="")
+              last_bp=9, n_haplotype=10, n_site=11, build="GRCh37", populations="all,eur")
 
 
 def read_all(fd):
@@ -82,7 +82,8 @@ def test_stage_runs(hub):
     sealed_bytes = os.path.getsize(hub.path(genotypes))
     assert sums(m)[0] == (3, len(plain), sealed_bytes, hashlib.sha256(plain[::-1]).digest())
     assert sums(m)[1][:2] == (1, 18) and len(sums(m)) == 2
-    assert m.counts == bytes([2, 1]) + b"chr22".ljust(16, b"\0") + b"".join(i.to_bytes(8, "big") for i in range(3, 12))
+    assert m.counts == bytes([2, 1]) + b"chr22".ljust(16, b"\0") + b"".join(i.to_bytes(8, "big") for i in range(3, 12)) + \
+        b"GRCh37".ljust(32, b"\0") + b"all,eur".ljust(256, b"\0")
     assert m.cpu_ms >= 11 and m.peak_kib == 22 and m.fence == 1 and m.task_id == hub.task_id
     assert hub.progress and hub.progress[-1].total == 2
 
@@ -194,6 +195,7 @@ def test_hostile_worker(hub):
             (lambda c: c.send("work_progress", done=3, total=2), "EPROTO"),
             (lambda c: c.send("work_progress", done=1 << 60, total=1 << 61), "EPROTO"),
             (lambda c: c.send("work_counts", **{**COUNTS, "chrom": '22"<'}), "EPROTO"),
+            (lambda c: c.send("work_counts", **{**COUNTS, "build": "<b>"}), "EPROTO"), (lambda c: c.send("work_counts", **{**COUNTS, "populations": "all,\n"}), "EPROTO"),
             (lambda c: c.send("work_counts", **{**COUNTS, "format": 9}), "EPROTO"),
             (claims(ERR["EDOWN"]), "ECRASHED"), (claims(0), "ECRASHED"), (claims(60000), "EINTERNAL"), (claims(ERR["ECANCELLED"]), "ECRASHED")]
     for act, code in rows:
