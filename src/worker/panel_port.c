@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#define MAX_MARK_BYTES ((uint64_t)64 << 20)
+
 static sq_err not_a_panel(struct worker *w, const uint8_t *p, size_t n)
 {
     static const struct {
@@ -32,15 +34,32 @@ static sq_err read_map(struct panel_port *p, int fd_map)
     return sq_panel_open(p->bytes, p->n_bytes, &p->map, &p->w->why, &p->panel);
 }
 
-static sq_err make_segments(struct panel_port *p)
+/* Packs that go together, so that all marks fit into MAX_MARK_BYTES. */
+static uint32_t packs_a_stretch(const struct sq_panel *p)
 {
-    uint32_t n = sq_panel_info(p->panel)->n_segment;
-    const struct sq_panel_segment *s = sq_panel_segments(p->panel);
-    p->segment = calloc(n, sizeof *p->segment);
-    if (!p->segment)
+    uint64_t bytes = (uint64_t)sq_panel_n_pack(p) * sq_panel_info(p)->n_sample * 2 * sizeof(uint32_t);
+    return (uint32_t)(bytes / MAX_MARK_BYTES) + 1;
+}
+
+static sq_err make_stretches(struct panel_port *p)
+{
+    uint32_t n_pack = sq_panel_n_pack(p->panel), each = packs_a_stretch(p->panel), n_in = 0;
+    p->segment = calloc(n_pack, sizeof *p->segment);
+    p->segment_of = calloc(n_pack, sizeof *p->segment_of);
+    p->mark = calloc(n_pack, sizeof(*p->mark));
+    if (!p->segment || !p->segment_of || !p->mark)
         return sq_fail(SQ_ENOMEM);
-    for (uint32_t i = 0; i < n; i++)
-        p->segment[i] = (struct sq_engine_segment){.first_site = s[i].first_site, .n_site = s[i].n_site};
+    for (uint32_t i = 0; i < n_pack; i++) {
+        struct sq_panel_pack k = sq_panel_pack(p->panel, i);
+        bool is_new = !i || n_in == each || k.segment != p->segment_of[p->n_stretch - 1];
+        if (is_new) {
+            p->segment[p->n_stretch] = (struct sq_engine_segment){.first_site = k.first_site};
+            p->segment_of[p->n_stretch++] = k.segment;
+            n_in = 0;
+        }
+        p->segment[p->n_stretch - 1].n_site += k.n_site;
+        n_in++;
+    }
     return SQ_OK;
 }
 
@@ -66,16 +85,20 @@ sq_err panel_port_open(struct worker *w, int fd, int fd_map, struct panel_port *
     sq_err e = sq_panel_open(p->bytes, p->n_bytes, NULL, &w->why, &p->panel);
     if (!e && fd_map >= 0)
         e = read_map(p, fd_map);
-    return e ? e : make_segments(p);
+    return e ? e : make_stretches(p);
 }
 
 void panel_port_close(struct panel_port *p)
 {
     if (!p->w)
         return; /* never opened */
+    for (uint32_t i = 0; i < p->n_stretch; i++)
+        sq_panel_mark_free(p->mark[i]);
+    free(p->mark);
+    free(p->segment);
+    free(p->segment_of);
     sq_panel_close(p->panel);
     sq_gmap_done(&p->map);
-    free(p->segment);
     if (p->bytes)
         munmap(p->bytes, p->n_bytes);
     pthread_mutex_destroy(&p->lock);
@@ -87,7 +110,7 @@ struct cursor {
     struct panel_port *p;
     struct sq_panel_cursor *c;
     struct sq_panel_block block;
-    uint32_t segment;
+    uint32_t stretch, n_left; /* rows of the stretch that are still to come */
     double cm[SQ_PANEL_BLOCK_ROWS];
     uint32_t n_alt[SQ_PANEL_BLOCK_ROWS];
 };
@@ -101,20 +124,89 @@ static void cursor_close(void *ctx)
     free(c);
 }
 
-static sq_err cursor_open(void *ctx, uint32_t segment, void **out)
+/* The cursor stands where @stretch begins: keep the order, unless it is kept or a segment begins there. */
+static sq_err keep_mark(struct cursor *c, uint32_t stretch)
 {
-    struct panel_port *p = ctx;
+    struct panel_port *p = c->p;
+    struct sq_panel_mark *mark = NULL;
+    if (stretch >= p->n_stretch || p->segment_of[stretch] != p->segment_of[stretch - 1])
+        return SQ_OK;
+    pthread_mutex_lock(&p->lock);
+    bool is_kept = p->mark[stretch] != NULL;
+    pthread_mutex_unlock(&p->lock);
+    sq_err e = is_kept ? SQ_OK : sq_panel_cursor_mark(c->c, &mark);
+    if (e || is_kept)
+        return e;
+    pthread_mutex_lock(&p->lock);
+    if (!p->mark[stretch]) {
+        p->mark[stretch] = mark;
+        mark = NULL;
+    }
+    pthread_mutex_unlock(&p->lock);
+    sq_panel_mark_free(mark);
+    return SQ_OK;
+}
+
+/* The next block of the stretch; behind its last one the order is kept for the next stretch. */
+static sq_err step(struct cursor *c, bool want_classes, bool *out_has)
+{
+    struct sq_why why = {0};
+    *out_has = c->n_left > 0;
+    if (!c->n_left)
+        return SQ_OK;
+    sq_err e = sq_panel_cursor_next(c->c, want_classes, &why, &c->block, out_has);
+    if (!e && (!*out_has || c->block.n_site > c->n_left))
+        e = sq_why_set(&why, sq_fail(SQ_EPANEL), 0, 0, "blocks", "a pack has other rows than the directory says");
+    if (e) {
+        pthread_mutex_lock(&c->p->lock);
+        c->p->w->why = why;
+        pthread_mutex_unlock(&c->p->lock);
+        return e;
+    }
+    c->n_left -= c->block.n_site;
+    return c->n_left ? SQ_OK : keep_mark(c, c->stretch + 1);
+}
+
+/* To the start of @stretch: by its mark, or on foot from the nearest place before it. */
+static sq_err go_to(struct cursor *c, uint32_t stretch)
+{
+    struct panel_port *p = c->p;
+    uint32_t from = stretch;
+    pthread_mutex_lock(&p->lock);
+    while (!p->mark[from] && from && p->segment_of[from] == p->segment_of[from - 1])
+        from--;
+    const struct sq_panel_mark *mark = p->mark[from]; /* once there, it stays */
+    pthread_mutex_unlock(&p->lock);
+    if (mark)
+        sq_panel_cursor_seek_mark(c->c, mark);
+    else
+        sq_panel_cursor_seek(c->c, p->segment_of[from]);
+    for (;; from++) {
+        c->stretch = from;
+        c->n_left = p->segment[from].n_site;
+        if (from == stretch)
+            return SQ_OK;
+        for (bool has = true; has;) {
+            sq_err e = step(c, false, &has);
+            if (e)
+                return e;
+        }
+    }
+}
+
+static sq_err cursor_open(void *ctx, uint32_t stretch, void **out)
+{
     struct cursor *c = calloc(1, sizeof *c);
     if (!c)
         return sq_fail(SQ_ENOMEM);
-    c->p = p;
-    c->segment = segment;
-    sq_err e = sq_panel_cursor_new(p->panel, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c->c);
+    c->p = ctx;
+    sq_err e = sq_panel_cursor_new(c->p->panel, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c->c);
+    if (!e)
+        e = go_to(c, stretch);
     if (e) {
         cursor_close(c);
         return e;
     }
-    sq_panel_cursor_seek(c->c, segment);
     *out = c;
     return SQ_OK;
 }
@@ -122,17 +214,9 @@ static sq_err cursor_open(void *ctx, uint32_t segment, void **out)
 static sq_err cursor_next(void *ctx, bool want_classes, struct sq_engine_block *out, bool *out_has)
 {
     struct cursor *c = ctx;
-    struct sq_why why = {0};
-    sq_err e = sq_panel_cursor_next(c->c, want_classes, &why, &c->block, out_has);
-    if (e) {
-        pthread_mutex_lock(&c->p->lock);
-        c->p->w->why = why;
-        pthread_mutex_unlock(&c->p->lock);
+    sq_err e = step(c, want_classes, out_has);
+    if (e || !*out_has)
         return e;
-    }
-    *out_has = *out_has && c->block.segment == c->segment;
-    if (!*out_has)
-        return SQ_OK;
     for (uint32_t i = 0; i < c->block.n_site; i++) {
         c->cm[i] = c->block.site[i].cm;
         c->n_alt[i] = c->block.site[i].ac;
@@ -145,7 +229,7 @@ static sq_err cursor_next(void *ctx, bool want_classes, struct sq_engine_block *
 struct sq_engine_panel panel_port_engine(struct panel_port *p)
 {
     const struct sq_panel_info *info = sq_panel_info(p->panel);
-    return (struct sq_engine_panel){.ctx = p, .n_hap = info->n_hap, .n_site = info->n_site, .n_segment = info->n_segment, .segment = p->segment,
+    return (struct sq_engine_panel){.ctx = p, .n_hap = info->n_hap, .n_site = info->n_site, .n_segment = p->n_stretch, .segment = p->segment,
                                     .open = cursor_open, .next = cursor_next, .close = cursor_close};
 }
 

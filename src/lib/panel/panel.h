@@ -94,6 +94,13 @@ const struct sq_gmap *sq_panel_map(const struct sq_panel *p); /* in use; n == 0:
 /** sq_panel_segment_at - the first segment with a row at or behind @pos_bp; n_segment when there is none. */
 uint32_t sq_panel_segment_at(const struct sq_panel *p, int64_t pos_bp);
 
+/** A pack: up to 64 blocks of one segment, unpacked together. A mark at its start is cheap to go to. */
+struct sq_panel_pack {
+    uint32_t segment, first_site, n_site;
+};
+uint32_t sq_panel_n_pack(const struct sq_panel *p);
+struct sq_panel_pack sq_panel_pack(const struct sq_panel *p, uint32_t pack); /* pack < sq_panel_n_pack */
+
 /** Samples and their haplotypes. A sample's haplotypes stand together, in the order of the VCF's columns. */
 uint32_t sq_panel_sample_first_hap(const struct sq_panel *p, uint32_t sample); /* sample == n_sample: n_hap */
 const char *sq_panel_population(const struct sq_panel *p, uint32_t population); /* label; population < n_population */

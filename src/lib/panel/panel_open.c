@@ -381,6 +381,18 @@ const struct sq_panel_segment *sq_panel_segments(const struct sq_panel *p)
     return p->segment;
 }
 
+uint32_t sq_panel_n_pack(const struct sq_panel *p)
+{
+    return p->n_pack;
+}
+
+struct sq_panel_pack sq_panel_pack(const struct sq_panel *p, uint32_t pack)
+{
+    sq_assert(pack < p->n_pack);
+    const struct pack *k = &p->pack[pack];
+    return (struct sq_panel_pack){.segment = k->segment, .first_site = k->first_row, .n_site = k->n_row};
+}
+
 const struct sq_gmap *sq_panel_map(const struct sq_panel *p)
 {
     return p->map;
