@@ -13,9 +13,8 @@
 #define PACK_BLOCKS 64U
 #define PACK_BYTES ((size_t)4 << 20)      /* of text: then the pack ends */
 #define SPECIAL_BYTES ((size_t)1 << 20)   /* of exceptions waiting, about: then the block ends */
-/* Threads share work by segments, and a region is read from the start of one; each costs the bytes of starting anew. */
-#define SEGMENT_BLOCKS 256U
-#define SEGMENT_RUNS_A_COLUMN 2U /* starting anew costs at most a run a column: a segment has more than that */
+#define SEGMENT_BLOCKS 1024U
+#define SEGMENT_RUNS_A_COLUMN 16U /* starting anew costs some runs a column: a segment has many times that */
 
 struct builder {
     struct sq_genotypes *in;
