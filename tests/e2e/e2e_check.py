@@ -294,6 +294,7 @@ def contents_are_what_was_sealed():
         assert a["opened"]["bytes"] == a["live_bytes"] == sum(os.path.getsize(p) for p in h.objects()), a
         tail = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "20"], capture_output=True, text=True).stdout
         assert "contents_checked" in tail, tail
+        assert h.log().count("role=runner event=task_ended") and h.log().count(" stage=verify code=OK") == a["opened"]["objects"], h.log()[-2000:]
         for kind, at in ((6, 0.5), (12, 0.1)):  # the result's body; the panel, which is the service's own
             ident, path = path_of(h, kind)
             with open(path, "r+b", buffering=0) as f:

@@ -188,7 +188,9 @@ struct life {
     sq_err (*work)(struct sq_task *t);
 };
 
-static const char *const kind_name[] = {"", "run", "import", "package", "stream"};
+static const char *const kind_name[] = {
+    [SQ_TASK_RUN] = "run", [SQ_TASK_IMPORT] = "import", [SQ_TASK_PACKAGE] = "package", [SQ_TASK_STREAM] = "stream", [SQ_TASK_VERIFY] = "verify"};
+_Static_assert(sizeof kind_name / sizeof kind_name[0] == SQ_TASK_KINDS, "a name for each kind");
 
 static const char *task_name(const struct sq_task *t)
 {
