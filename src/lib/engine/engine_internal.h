@@ -36,6 +36,7 @@ struct typed {
     uint64_t *by_hap;        /* [n_hap][marker_words] */
     uint64_t *target;        /* [n_target][marker_words]; 0 where missing */
     uint64_t *missing;       /* [n_target][marker_words] */
+    uint8_t *confidence;     /* [n_target][n_cluster] the least of the cluster's; NULL: all certain */
     uint32_t *cluster_first; /* [n_cluster + 1] markers */
     uint32_t *cluster_of;    /* [n_marker] */
     double *cluster_cm;      /* [n_cluster] where its posterior holds: the middle of its markers */
@@ -74,7 +75,7 @@ struct stretch {
 
 /* One thread's; used for one target after another. */
 struct states {
-    uint32_t n_row, n_stretch, n_cluster;
+    uint32_t target, n_row, n_stretch, n_cluster;
     size_t row_words;
     struct stretch *stretch;  /* [n_stretch] ascending by first */
     uint32_t *last_of_row;    /* [n_row] its last stretch */

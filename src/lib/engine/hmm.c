@@ -76,11 +76,23 @@ static const uint64_t *match_at(const struct states *s, uint32_t c)
     return s->match + c * s->row_words;
 }
 
-/* Row values of cluster @c from those of c-1, whose sum is @sum. Returns the new sum. */
-static float forward_step(struct hmm *m, const struct states *s, const struct hmm_rates *r, uint32_t c,
-                          float sum, uint16_t *save)
+/* Emissions of a row that agrees with the target at the cluster, and of one that doesn't. An allele whose phase isn't sure is partly the
+ * other one's: with P(right) = 1/2 nobody agrees more than another. */
+static void emissions(const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c, float *hit, float *miss)
 {
-    float hit = (float)(1 - r->mismatch), miss = (float)r->mismatch;
+    double right = 1;
+    if (y->confidence)
+        right = 0.5 + 0.5 * y->confidence[(size_t)s->target * y->n_cluster + c] / UINT8_MAX;
+    *hit = (float)(right * (1 - r->mismatch) + (1 - right) * r->mismatch);
+    *miss = (float)(right * r->mismatch + (1 - right) * (1 - r->mismatch));
+}
+
+/* Row values of cluster @c from those of c-1, whose sum is @sum. Returns the new sum. */
+static float forward_step(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c, float sum,
+                          uint16_t *save)
+{
+    float hit, miss;
+    emissions(y, s, r, c, &hit, &miss);
     if (!c)
         return sq_kernels()->forward(m->x, s->n_row, match_at(s, 0), 0, 1.0F / (float)s->n_row, hit, miss, save);
     double jump = r->jump[c], left = 0;
@@ -99,7 +111,7 @@ double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states 
     float sum = 1;
     memset(m->x, 0, sq_kernel_pad(s->n_row) * sizeof *m->x);
     for (uint32_t c = 0; c < y->n_cluster; c++) {
-        sum = forward_step(m, s, r, c, sum, NULL);
+        sum = forward_step(m, y, s, r, c, sum, NULL);
         total += log((double)sum);
     }
     return total;
@@ -186,7 +198,9 @@ static void find_lone(struct hmm *m, const struct typed *y, const struct states 
 static void leave_out(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c, uint32_t target,
                       const float sums[3], uint16_t *left_out, size_t stride)
 {
-    double more = (1 - r->mismatch) / r->mismatch - 1, total = (double)sums[0];
+    float hit, miss;
+    emissions(y, s, r, c, &hit, &miss);
+    double more = (double)hit / (double)miss - 1, total = (double)sums[0];
     uint32_t first = y->cluster_first[c], end = y->cluster_first[c + 1];
     bool is_single = end == first + 1;
     if (!is_single)
@@ -238,11 +252,11 @@ sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, con
                uint32_t from, uint32_t to, uint16_t *left_out, size_t stride, struct posterior *out)
 {
     size_t pad = sq_kernel_pad(s->n_row), n = 0;
-    float sum = 1, hit = (float)(1 - r->mismatch), miss = (float)r->mismatch, sums[3] = {1, 1, 0};
+    float sum = 1, hit, miss, sums[3] = {1, 1, 0};
     memset(m->x, 0, pad * sizeof *m->x);
     memset(m->b, 0, pad * sizeof *m->b);
     for (uint32_t c = 0; c < y->n_cluster; c++)
-        sum = forward_step(m, s, r, c, sum, m->saved + c * pad);
+        sum = forward_step(m, y, s, r, c, sum, m->saved + c * pad);
     memcpy(m->at_stretch, s->last_of_row, s->n_row * sizeof *m->at_stretch);
     m->kept_start[0] = 0;
     sq_err e = SQ_OK;
@@ -254,6 +268,7 @@ sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, con
             evenly = (float)(jump / s->n_row);
             step_back(m, s, c, sums[1]);
         }
+        emissions(y, s, r, c, &hit, &miss);
         sq_kernels()->backward(m->b, s->n_row, m->saved + c * pad, match_at(s, c), s->alt + y->cluster_first[c] * s->row_words,
                                stay, evenly, hit, miss, m->post, sums);
         if (left_out)

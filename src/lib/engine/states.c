@@ -315,6 +315,8 @@ sq_err states_choose(struct states *s, const struct typed *y, const struct neigh
 {
     struct states_work *k = s->work;
     struct subject t = {y, y->target + target * y->marker_words, y->missing + target * y->marker_words};
+    s->target = target;
+    s->target = target;
     k->n_interval = s->n_row = s->n_stretch = 0;
     for (unsigned way = 0; way < 2; way++)
         for (uint32_t p = 0; p < n->n_place; p++)

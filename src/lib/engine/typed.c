@@ -21,6 +21,7 @@ void typed_free(struct typed *y)
     free(y->by_hap);
     free(y->target);
     free(y->missing);
+    free(y->confidence);
     free(y->cluster_first);
     free(y->cluster_of);
     free(y->cluster_cm);
@@ -146,6 +147,27 @@ static void find_clusters(struct typed *y)
         y->cluster_cm[c] = (y->cm[y->cluster_first[c]] + y->cm[y->cluster_first[c + 1] - 1]) / 2;
 }
 
+/* After find_clusters(). */
+static sq_err take_confidence(struct build *b)
+{
+    struct typed *y = b->y;
+    bool is_any = false;
+    for (uint32_t m = 0; m < y->n_marker; m++)
+        is_any = is_any || b->w->typed[m].confidence;
+    if (!is_any)
+        return SQ_OK;
+    y->confidence = malloc((size_t)y->n_target * y->n_cluster);
+    if (!y->confidence)
+        return sq_fail(SQ_ENOMEM);
+    memset(y->confidence, UINT8_MAX, (size_t)y->n_target * y->n_cluster);
+    for (uint32_t m = 0; m < y->n_marker; m++)
+        for (uint32_t t = 0; b->w->typed[m].confidence && t < y->n_target; t++) {
+            uint8_t *least = &y->confidence[(size_t)t * y->n_cluster + y->cluster_of[m]], here = b->w->typed[m].confidence[t];
+            *least = here < *least ? here : *least;
+        }
+    return SQ_OK;
+}
+
 sq_err typed_build(struct typed *y, const struct sq_engine_window *w, struct crew *crew, unsigned n_thread)
 {
     *y = (struct typed){.n_hap = w->panel->n_hap, .n_target = w->n_target, .n_marker = w->n_typed};
@@ -171,6 +193,8 @@ sq_err typed_build(struct typed *y, const struct sq_engine_window *w, struct cre
     double before = crew_cpu_now();
     take_targets(&b);
     find_clusters(y);
+    if (!e)
+        e = take_confidence(&b);
     crew->cpu += cpu + crew_cpu_now() - before;
     return e;
 }

@@ -227,6 +227,33 @@ static void few_or_no_typed_sites(void **state)
     free(none);
 }
 
+/* A phase that is a coin's tells nothing; one that is certain is as if nothing were said; in between lies in between. */
+static void phase_confidence(void **state)
+{
+    struct world *w = world_new(6);
+    static uint8_t confidence[N_SITE][N_TARGET];
+    struct sq_engine_params p = {.n_thread = 2, .scale = 2e4, .mismatch = 1e-3};
+    struct result *plain = impute(w, 0, N_SITE, p, NULL);
+    memset(confidence, 255, sizeof confidence);
+    for (uint32_t k = 0; k < w->n_typed; k++)
+        w->typed[k].confidence = confidence[w->typed[k].site];
+    struct result *sure = impute(w, 0, N_SITE, p, NULL);
+    assert_true(is_same(plain, sure));
+    double far[2] = {0, 0};
+    for (unsigned i = 0; i < 2; i++) {
+        memset(confidence, i ? 0 : 100, sizeof confidence);
+        struct result *unsure = impute(w, 0, N_SITE, p, NULL);
+        for (uint32_t s = 0; s < N_SITE; s++)
+            for (uint32_t t = 0; t < N_TARGET; t++)
+                far[i] += fabs(unsure->milli[s][t] - (double)plain->milli[s][t]);
+        free(unsure);
+    }
+    assert_true(far[0] > 0 && far[1] > 2 * far[0]);
+    free(plain);
+    free(sure);
+    free(w);
+}
+
 static void broken_windows(void **state)
 {
     struct world *w = world_new(6);
@@ -443,6 +470,7 @@ int main(void)
         cmocka_unit_test(the_model_is_the_dense_one),
         cmocka_unit_test(the_same_for_any_threads_and_memory),
         cmocka_unit_test(few_or_no_typed_sites),
+        cmocka_unit_test(phase_confidence),
         cmocka_unit_test(broken_windows),
         cmocka_unit_test(the_sink_stops_it),
     };
