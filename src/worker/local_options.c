@@ -120,8 +120,20 @@ static int take(struct local *l, int argc, char **argv, int *i)
     return 0;
 }
 
+/* What was typed is shown again in messages: nothing in it may steer a terminal. */
+static bool has_control(const char *word)
+{
+    for (; *word; word++)
+        if ((unsigned char)*word < 0x20 || *word == 0x7f)
+            return true;
+    return false;
+}
+
 int local_parse(struct local *l, unsigned n_arg, int argc, char **argv)
 {
+    for (int i = 1; i < argc; i++)
+        if (has_control(argv[i]))
+            return local_misused(l, "word %d has a control character: rename the file", i);
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             local_usage(l->command, l->args, stdout);

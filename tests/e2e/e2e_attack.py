@@ -354,25 +354,25 @@ def uploads_of_gateway(w, p, token):
     assert p.code("keeper", "part_key", object_id=up.object_id, part_no=CLOSING) == "part_key_is"
     for part in (3, 0, CLOSING):
         assert p.code("keeper", "part_key", object_id=up.object_id, part_no=part) == "EGRANT", "after the closing part"
-    os.write(up.file, b"x" * 300)
+    os.write(up.file[0], b"x" * 300)
     m = p.ask("registrar", "upload_close", request_id=bytes(8), upload_id=up.upload_id, name="x.vcf", n_part=1, plain_bytes=108, sealed_bytes=300, sha256=bytes(32))
     assert m.name in ("api_is", "error_is") and (m.name == "error_is" or m.status >= 400), m  # what it wrote is no sealed object: the sandbox never sees it
-    os.close(up.file)
+    os.close(up.file[0])
     assert p.code("keeper", "part_key", object_id=up.object_id, part_no=7) in ("EGRANT", "EKEYGONE", "ENOTFOUND")
     for i in (w.bob_upload, w.uploads["bob"]):
         m = p.ask("registrar", "upload_close", request_id=bytes(8), upload_id=bytes.fromhex(i), name="x", n_part=1, plain_bytes=1, sealed_bytes=1, sha256=bytes(32))
         assert m.name == "error_is" or m.status >= 400, m
         p.code("registrar", "upload_abort", upload_id=bytes.fromhex(i), code=102)
     up = open_upload(p, token)  # lies about the length
-    os.write(up.file, b"y" * 100)
+    os.write(up.file[0], b"y" * 100)
     m = p.ask("registrar", "upload_close", request_id=bytes(8), upload_id=up.upload_id, name="x.vcf", n_part=1, plain_bytes=1 << 50, sealed_bytes=1 << 50, sha256=bytes(32))
     assert m.name == "error_is" or m.status >= 400, m
-    os.close(up.file)
+    os.close(up.file[0])
     up = open_upload(p, token)
     assert p.code("registrar", "upload_abort", upload_id=up.upload_id, code=102) == "ok"
     assert p.code("keeper", "part_key", object_id=up.object_id, part_no=0) != "part_key_is" or hub.wait_for(
         "the key to be gone", lambda: p.code("keeper", "part_key", object_id=up.object_id, part_no=1 + len(seen)) == "EKEYGONE", 10)
-    os.close(up.file)
+    os.close(up.file[0])
 
 
 def tickets_of_gateway(w, p, token):

@@ -84,7 +84,7 @@ def main(program):
         ok(ca.serial_number.bit_length() > 100 and ca.serial_number != cert.serial_number, "random serials")
         der = ssl.PEM_cert_to_DER_cert((folder / "server.pem").read_text())
         ok(printed[0] == hashlib.sha256(der).hexdigest(), "fingerprint")
-        ok(abs(int(printed[1]) - time.time() - 397 * 86400) < 600, "last day")
+        ok(abs(int(printed[1]) - time.time() - 397 * 86400 + 3601) < 600, "last day")  # it began an hour ago
 
         verify = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"]
         ok(subprocess.run([*verify, folder / "ca.pem", "-verify_hostname", "hub.example", folder / "server.pem"],
