@@ -56,6 +56,8 @@ static void counts(uint64_t n, const char *chrom, unsigned format)
     text(chrom);
     for (int i = 0; i < 9; i++)
         number(n, 8);
+    text("");
+    text("");
     send_it();
 }
 

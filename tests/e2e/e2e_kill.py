@@ -20,6 +20,7 @@ import hub  # noqa: E402
 
 PASSPHRASE = "a passphrase of this test only, 47"
 MARK = "----sequester-test"
+EIO = 2  # err.def
 N_KEPT = 1  # the panel
 
 
@@ -95,6 +96,27 @@ def test_kill_mid_job():
             ada.wait_job(job, ("erased",))
             sys.stderr.write("# mid-job %-10s %.1f s, tries %r\n" % (role, time.monotonic() - begun, [t["tries"] for t in j["tasks"]]))
         disk.settle(h, N_KEPT)
+
+
+def test_what_is_counted():
+    """What our own processes' end costs isn't held against the data: a task that lost runner five times may still crash once."""
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        ready = [ada.upload()["id"] for _ in range(2)]
+        for crashes, state in ((1, "done"), (2, "failed")):
+            job = ada.submit(ready.pop())
+            for n in range(5):
+                h.arm("runner.mid_task:qc")
+                pids = h.pids("runner")
+                hub.wait_for("runner's end", lambda: h.pids("runner") and h.pids("runner") != pids, 60)
+            for n in range(crashes):
+                h.arm("runner.mid_task:qc", EIO)
+                hub.wait_for("an error", lambda: not h.is_armed(), 60)
+            j = wait_end(ada, job)
+            assert j["state"] == state, j
+            assert next(t["tries"] for t in j["tasks"] if t["stage"] == "qc") > 5 + crashes - (state == "failed"), j["tasks"]  # and those that found runner away
+        assert j["error"]["code"] == "EIO", j
 
 
 def slow_upload(h, token, data, while_open):
@@ -229,5 +251,5 @@ def is_sealed(h):
 
 
 if __name__ == "__main__":
-    tests = [test_kill_mid_job, test_kill_mid_upload, test_parent_dies, test_passphrase]
+    tests = [test_what_is_counted, test_kill_mid_job, test_kill_mid_upload, test_parent_dies, test_passphrase]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

@@ -228,6 +228,11 @@ class Hub:
             struct.pack_into("<i", m, 12, code or 0)
             struct.pack_into("<i", m, 8, 2 if code else 1)
 
+    def is_armed(self):
+        """Nobody came to what was armed last."""
+        with contextlib.closing(self._hooks()) as m:
+            return struct.unpack_from("<i", m, 8)[0] != 0
+
     def hold(self, name):
         """The next thread that comes to fault `name` (or `name:stage`) waits there until it is released. Returns the wait's number."""
         self.n_hold += 1

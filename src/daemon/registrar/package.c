@@ -201,7 +201,7 @@ static sq_err tx_packed(struct tx *tx, void *ctx)
         e = tx_object_erase(tx, p->job.package_object_id, NULL);
         if (!e)
             e = sq_db_job_set_package(tx->db, p->job.id, no_id);
-        return e ? e : sq_db_task_again(tx->db, now.id);
+        return e ? e : tx_work_again(tx, &now, p->code);
     }
     p->is_over = true;
     if (!e)

@@ -26,6 +26,8 @@ struct work {
 sq_err work_load(struct registrar *r, const struct sq_db_task *task, struct work *w) SQ_MUST_CHECK;
 /** work_may_try_again - is a task that ended with @code worth another try? */
 bool work_may_try_again(const struct sq_db_task *task, sq_err code);
+/** It is ready again, and counted why. */
+sq_err tx_work_again(struct tx *tx, const struct sq_db_task *task, sq_err code) SQ_MUST_CHECK;
 
 /** A task found the disk full: nothing is begun for a moment. */
 void plan_is_full(struct registrar *r);

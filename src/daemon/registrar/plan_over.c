@@ -10,9 +10,10 @@
 #include <stdlib.h>
 
 #define FULL_WAIT_MS 5000 /* until work is begun again that found the disk full */
-#define MAX_TRIES 2       /* of what crashed */
-#define MAX_TRIES_MISSED 5 /* of what couldn't be begun, or gave no sign of life */
-#define MAX_TRIES_DOWN 20 /* of what lost one of our own processes: not its fault */
+#define MAX_CRASHES 2
+#define MAX_MISSES 5
+#define MAX_LOSSES 20               /* not its fault; but what takes runner down with it each time must end some day, */
+#define MAX_LOST_MS (30 * 60 * 1000) /* after half an hour of it at the earliest */
 
 struct over {
     struct work w;
@@ -29,20 +30,37 @@ static sq_err outputs_of(void *ctx, const struct sq_db_task_object *row)
     return SQ_OK;
 }
 
-bool work_may_try_again(const struct sq_db_task *task, sq_err code)
+/* 0: never */
+static enum sq_db_again why_again(sq_err code)
 {
     switch (code) {
     case SQ_EDOWN: case SQ_ESEALED: case SQ_EGRANT: /* keeper began anew and has forgotten what it granted */
-        return task->tries < MAX_TRIES_DOWN;
+        return SQ_DB_AGAIN_lost;
     case SQ_ETIMEOUT: case SQ_ENOTFOUND: case SQ_EBUSY: case SQ_ELOG:
-        return task->tries < MAX_TRIES_MISSED;
+        return SQ_DB_AGAIN_missed;
     case SQ_ECLOCK: case SQ_EFULL: case SQ_ENOMEM:
-        return true; /* the operator's to mend: the work waits, and its deadline goes on */
+        return SQ_DB_AGAIN_waits; /* the work waits, and its deadline goes on */
     case SQ_ECRASHED: case SQ_EPROTO: case SQ_ESANDBOX: case SQ_EIO: case SQ_EINTERNAL: case SQ_ESYS:
-        return task->tries < MAX_TRIES;
+        return SQ_DB_AGAIN_crashed;
     default:
-        return false; /* the data's fault, or cancelled */
+        return 0; /* the data's fault, or cancelled */
     }
+}
+
+bool work_may_try_again(const struct sq_db_task *task, sq_err code)
+{
+    switch (why_again(code)) {
+    case SQ_DB_AGAIN_crashed: return task->crashes + 1 < MAX_CRASHES;
+    case SQ_DB_AGAIN_missed:  return task->misses + 1 < MAX_MISSES;
+    case SQ_DB_AGAIN_lost:    return task->losses + 1 < MAX_LOSSES || sq_clock_now_ms() - task->lost_ms < MAX_LOST_MS;
+    case SQ_DB_AGAIN_waits:   return true;
+    default:                  return false;
+    }
+}
+
+sq_err tx_work_again(struct tx *tx, const struct sq_db_task *task, sq_err code)
+{
+    return sq_db_task_again(tx->db, task->id, why_again(code), sq_clock_now_ms());
 }
 
 static void db_why(const struct task_result *t, struct sq_db_why *out)
@@ -345,7 +363,7 @@ static sq_err tx_over(struct tx *tx, void *ctx)
         e = tx_outputs_live(tx, o);
     if (!e && o->t->code && work_may_try_again(&now, o->t->code)) {
         o->is_again = true;
-        return sq_db_task_again(tx->db, now.id);
+        return tx_work_again(tx, &now, o->t->code);
     }
     if (!e)
         e = sq_db_task_end(tx->db, now.id, now.fence, (uint32_t)o->t->code, o->t->cpu_ms, o->t->peak_kib, sq_clock_now_ms());

@@ -363,7 +363,9 @@ struct sq_db_task {
     uint8_t upload_id[SQ_DB_ID_BYTES]; /* zero: of a job */
     int stage;                         /* number in jobs/stages.def */
     int state;                         /* SQ_DB_task_state_... */
-    int64_t fence, tries;
+    int64_t fence, tries;            /* tries: how often it was begun */
+    int64_t crashes, misses, losses; /* how often it was tried again, and why: enum sq_db_again */
+    int64_t lost_ms;                 /* the first of the losses; 0: none */
     int64_t created_ms, started_ms, ended_ms;
     uint32_t err;
     uint64_t cpu_ms, peak_kib;
@@ -396,8 +398,15 @@ sq_err sq_db_task_start(struct sq_db *db, const uint8_t id[16], int64_t now_ms, 
 /** running -> done (err 0) or failed. SQ_ECONFLICT when @fence isn't the present one: a late answer of an old try. */
 sq_err sq_db_task_end(struct sq_db *db, const uint8_t id[16], int64_t fence, uint32_t err, uint64_t cpu_ms,
                       uint64_t peak_kib, int64_t now_ms) SQ_MUST_CHECK;
+/** Why a task is tried again. Each has a count of its own: what our processes' end cost isn't held against the data. */
+enum sq_db_again {
+    SQ_DB_AGAIN_crashed = 1, /* the program in the sandbox ended badly */
+    SQ_DB_AGAIN_missed,      /* it couldn't be begun, or gave no sign of life */
+    SQ_DB_AGAIN_lost,        /* a process of ours ended under it */
+    SQ_DB_AGAIN_waits,       /* the operator's to mend: a full disk, a clock; not counted */
+};
 /** running -> ready: try again. */
-sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
+sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16], enum sq_db_again why, int64_t now_ms) SQ_MUST_CHECK;
 /** Ready and running tasks of a job or upload -> failed with @err: cancelled, erased. */
 sq_err sq_db_task_cancel(struct sq_db *db, const char *job_id, const uint8_t *upload_id, uint32_t err, int64_t now_ms, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_task_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* with its ports */

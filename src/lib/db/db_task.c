@@ -10,6 +10,10 @@ static const struct sq_column task_columns[] = {
     SQ_COLUMN(sq_db_task, state, INT),
     SQ_COLUMN(sq_db_task, fence, I64),
     SQ_COLUMN(sq_db_task, tries, I64),
+    SQ_COLUMN(sq_db_task, crashes, I64),
+    SQ_COLUMN(sq_db_task, misses, I64),
+    SQ_COLUMN(sq_db_task, losses, I64),
+    SQ_COLUMN(sq_db_task, lost_ms, I64_OR_NULL),
     SQ_COLUMN(sq_db_task, created_ms, I64),
     SQ_COLUMN(sq_db_task, started_ms, I64_OR_NULL),
     SQ_COLUMN(sq_db_task, ended_ms, I64_OR_NULL),
@@ -125,13 +129,18 @@ sq_err sq_db_task_end(struct sq_db *db, const uint8_t id[16], int64_t fence, uin
                              ARGS(A_ID(id), A_NO(to), A_NO(err), A_NO(cpu_ms), A_NO(peak_kib), A_NO(now_ms)));
 }
 
-sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16])
+_Static_assert(SQ_DB_AGAIN_crashed == 1 && SQ_DB_AGAIN_missed == 2 && SQ_DB_AGAIN_lost == 3, "in SQL");
+
+sq_err sq_db_task_again(struct sq_db *db, const uint8_t id[16], enum sq_db_again why, int64_t now_ms)
 {
     sq_err e = may_become(db, id, SQ_DB_task_state_ready);
     if (!e) /* what this try wrote goes, and stays the job's: its receipts are the job's too */
         e = sq_db_run(db, "UPDATE task_object SET port = port + 256 * (SELECT max(1, tries) FROM task WHERE id = ?1) WHERE task_id = ?1 AND port < 256",
                       ARGS(A_ID(id)), NULL);
-    return e ? e : sq_db_run_one(db, "UPDATE task SET state = 1 WHERE id = ?1", ARGS(A_ID(id)));
+    return e ? e : sq_db_run_one(db,
+                                  "UPDATE task SET state = 1, crashes = crashes + (?2 = 1), misses = misses + (?2 = 2), losses = losses + (?2 = 3),"
+                                  " lost_ms = CASE WHEN ?2 = 3 THEN ifnull(lost_ms, ?3) ELSE lost_ms END WHERE id = ?1",
+                                  ARGS(A_ID(id), A_NO(why), A_NO(now_ms)));
 }
 
 /* Stage 201 is a download under way (registrar.h): it ends with what it sent, not with its job's work. */

@@ -109,7 +109,7 @@ static void uploads_jobs_tasks(void **state)
             bool may = sq_db_may_move(SQ_DB_task_state, from, to);
             sq_err e = SQ_ECONFLICT;
             if (to == SQ_DB_task_state_ready)
-                e = sq_db_task_again(db, id(n));
+                e = sq_db_task_again(db, id(n), SQ_DB_AGAIN_crashed, 1);
             else if (to == SQ_DB_task_state_running)
                 e = sq_db_task_start(db, id(n), 1, &t);
             else if (from != SQ_DB_task_state_ready) /* ready -> failed is cancelling, tested with the rows */

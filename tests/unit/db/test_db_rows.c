@@ -442,11 +442,20 @@ static void tasks(void **state)
     OK(sq_db_task_start(db, id(8), 100, &got));
     assert_true(got.fence == 1 && got.tries == 1 && got.state == SQ_DB_task_state_running);
     assert_int_equal(sq_db_task_start(db, id(8), 100, &got), SQ_ECONFLICT);
-    OK(sq_db_task_again(db, id(8)));
+    OK(sq_db_task_again(db, id(8), SQ_DB_AGAIN_lost, 150));
     OK(sq_db_task_start(db, id(8), 200, &got));
-    assert_true(got.fence == 2 && got.tries == 2);
+    assert_true(got.fence == 2 && got.tries == 2 && got.losses == 1 && got.lost_ms == 150 && !got.crashes && !got.misses);
+    OK(sq_db_task_again(db, id(8), SQ_DB_AGAIN_crashed, 210));
+    OK(sq_db_task_start(db, id(8), 220, &got));
+    OK(sq_db_task_again(db, id(8), SQ_DB_AGAIN_missed, 230));
+    OK(sq_db_task_start(db, id(8), 240, &got));
+    OK(sq_db_task_again(db, id(8), SQ_DB_AGAIN_lost, 250));
+    OK(sq_db_task_start(db, id(8), 260, &got));
+    OK(sq_db_task_again(db, id(8), SQ_DB_AGAIN_waits, 270));
+    OK(sq_db_task_start(db, id(8), 280, &got));
+    assert_true(got.tries == 6 && got.crashes == 1 && got.misses == 1 && got.losses == 2 && got.lost_ms == 150);
     assert_int_equal(sq_db_task_end(db, id(8), 1, 0, 1, 1, 300), SQ_ECONFLICT); /* the answer of the first try */
-    OK(sq_db_task_end(db, id(8), 2, 0, 11, 22, 300));
+    OK(sq_db_task_end(db, id(8), 6, 0, 11, 22, 300));
     OK(sq_db_task_get(db, id(8), &got));
     assert_true(got.state == SQ_DB_task_state_done && got.cpu_ms == 11 && got.peak_kib == 22 && got.ended_ms == 300);
     struct seen s = {0};
