@@ -324,7 +324,7 @@ def test_a_dead_mail_server_delays_nothing():
         # the deadline passes with the server dead: gone all the same, and the alarm is raised
         w.move(7 * DAY + 10)
         w.ada.wait_job(two, ("erased",), 60)
-        disk.settle(w.h, 2)
+        disk.settle(w.h, 1)
         hub.wait_for("the alarm", lambda: "event=send_overdue" in w.h.log(), 30)
 
 
