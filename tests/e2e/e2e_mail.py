@@ -191,15 +191,14 @@ def test_a_late_job_is_told():
     """More than 24 hours under way: its owner and the webhook hear of it, once."""
     with World() as w:
         up = w.ada.upload()["id"]
-        pid = w.h.pids("runner")[-1]
-        os.kill(pid, signal.SIGSTOP)  # nothing goes on
+        held = w.h.hold("runner.mid_task:qc")  # nothing goes on
         try:
             job = w.ada.submit(up)
-            hub.wait_for("the job to begin", lambda: w.ada.get("/api/v1/jobs/" + job)["state"] != "queued", 30)
+            hub.wait_for("the job to begin", lambda: w.h.is_held(held), 30)
             w.move(DAY + 60)
             check_mail(w.mails(1)[0], "Your job takes longer than it should", job)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            w.h.release(held)
         w.ada.login()  # a token doesn't live that long
         w.ada.wait_job(job)  # done, or failed: its grants ended while nothing went on
         hub.wait_for("two webhook events", lambda: len(w.hook.events) >= 2, 30)
