@@ -173,7 +173,7 @@ def test_the_life_of_a_job_is_told():
         assert [e["type"] for _, e in w.hook.events] == ["job.finished", "job.expiring", "job.erased", "upload.erased", "job.failed"] and not w.hook.bad, w.hook.events
         assert len({i for i, _ in w.hook.events}) == 5 and "example.com" not in str(w.hook.events) and "SECRET" not in str(w.hook.events)
         # every attempt is in the log, and the collector has the log from the first entry after its first contact on
-        assert len(w.events("mail_sent")) == 5 and len(w.events("webhook_sent")) == 5
+        hub.wait_for("ten entries", lambda: len(w.events("mail_sent")) == 5 and len(w.events("webhook_sent")) == 5, 20)
         hub.wait_for("the collector to have all", lambda: w.status()["syslog"]["behind"] <= 2, 20)
         got = w.log.entries()
         assert got == list(range(got[0], got[-1] + 1)) and got[0] < 30, got[:5]
