@@ -460,17 +460,4 @@ static void class_bits(const uint16_t *class_of, uint32_t n_hap, const uint64_t 
         class_bits_all(class_of, n_hap, table, false, out);
 }
 
-const struct sq_kernels sq_kernels_avx2 = {
-    .name = "avx2",
-    .forward = forward,
-    .backward = backward,
-    .above = above,
-    .transpose = transpose,
-    .partition = partition,
-    .partition16 = partition16,
-    .milli = milli,
-    .row_sums = row_sums,
-    .masked_sum = masked_sum,
-    .spread = spread,
-    .class_bits = class_bits,
-};
+const struct sq_kernels sq_kernels_avx2 = KERNEL_TABLE("avx2");

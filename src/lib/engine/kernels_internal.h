@@ -10,8 +10,6 @@
 #endif
 #include <string.h>
 
-#include <string.h>
-
 #define KERNEL_LANES 32U
 
 extern const struct sq_kernels sq_kernels_scalar;
@@ -20,6 +18,23 @@ extern const struct sq_kernels sq_kernels_avx2, sq_kernels_avx512;
 #elif defined(__aarch64__)
 extern const struct sq_kernels sq_kernels_neon;
 #endif
+
+/* The table of a version, behind its functions, which have the table's names. */
+#define KERNEL_TABLE(label)                                                                                            \
+    {                                                                                                                  \
+        .name = label,                                                                                                 \
+        .forward = forward,                                                                                            \
+        .backward = backward,                                                                                          \
+        .above = above,                                                                                                \
+        .transpose = transpose,                                                                                        \
+        .partition = partition,                                                                                        \
+        .partition16 = partition16,                                                                                    \
+        .milli = milli,                                                                                                \
+        .row_sums = row_sums,                                                                                          \
+        .masked_sum = masked_sum,                                                                                      \
+        .spread = spread,                                                                                              \
+        .class_bits = class_bits,                                                                                      \
+    }
 
 /* Bits of the block at @base that stand for elements below @n. base < n. */
 static inline uint64_t kernel_valid(uint32_t n, size_t base)

@@ -114,21 +114,6 @@ static sq_err walk_clocs(const uint8_t *p, size_t n, struct sq_run_why *why, uin
     return SQ_OK;
 }
 
-static sq_err read_clocs(const struct run_file *f, struct sq_run_why *why, struct sq_positions *out)
-{
-    uint8_t *p = NULL;
-    uint64_t n = 0;
-    sq_err e = read_all(f, why, &p);
-    if (!e)
-        e = walk_clocs(p, (size_t)f->size, why, &n, NULL);
-    if (!e)
-        e = make(n, why, out);
-    if (!e)
-        e = walk_clocs(p, (size_t)f->size, why, &n, out);
-    free(p);
-    return e;
-}
-
 /* "-12.34" without the C library's locale; false: no number */
 static bool take_decimal(const uint8_t **p, const uint8_t *end, double *out)
 {
@@ -174,17 +159,20 @@ static sq_err walk_text(const uint8_t *p, size_t n, struct sq_run_why *why, uint
     return SQ_OK;
 }
 
-static sq_err read_text(const struct run_file *f, struct sq_run_why *why, struct sq_positions *out)
+/* What has no count in front is walked twice: to count, and to fill. */
+typedef sq_err (*position_walk)(const uint8_t *p, size_t n, struct sq_run_why *why, uint64_t *out_n, struct sq_positions *out);
+
+static sq_err read_by(position_walk walk, const struct run_file *f, struct sq_run_why *why, struct sq_positions *out)
 {
     uint8_t *p = NULL;
     uint64_t n = 0;
     sq_err e = read_all(f, why, &p);
     if (!e)
-        e = walk_text(p, (size_t)f->size, why, &n, NULL);
+        e = walk(p, (size_t)f->size, why, &n, NULL);
     if (!e)
         e = make(n, why, out);
     if (!e)
-        e = walk_text(p, (size_t)f->size, why, &n, out);
+        e = walk(p, (size_t)f->size, why, &n, out);
     free(p);
     return e;
 }
@@ -205,8 +193,8 @@ sq_err sq_positions_read(const struct sq_run *run, const struct sq_run_tile *til
         return run_missing(why);
     }
     if (!e)
-        e = run->positions == SQ_POSITIONS_CLOCS  ? read_clocs(&f, why, &p)
-            : run->positions == SQ_POSITIONS_TEXT ? read_text(&f, why, &p)
+        e = run->positions == SQ_POSITIONS_CLOCS  ? read_by(walk_clocs, &f, why, &p)
+            : run->positions == SQ_POSITIONS_TEXT ? read_by(walk_text, &f, why, &p)
                                                   : read_locs(run, tile, &f, why, &p);
     run_file_close(&f);
     if (e)
