@@ -117,7 +117,10 @@ sq_err sq_ed25519_verify(const uint8_t public_key[SQ_ED25519_PUBLIC_BYTES], cons
                          const uint8_t sig[SQ_ED25519_SIG_BYTES]) SQ_MUST_CHECK; /* SQ_OK or SQ_ETAMPERED */
 sq_err sq_es256_new(struct sq_key **out_scalar) SQ_MUST_CHECK;
 sq_err sq_es256_public(const struct sq_key *scalar, uint8_t out_public[SQ_ES256_PUBLIC_BYTES]) SQ_MUST_CHECK;
+/** ECDSA has two signatures for each: (r, s) and (r, order - s). What we make has the lower s; who wants one spelling asks
+ *  sq_es256_is_low() besides sq_es256_verify(), which takes both, as authenticators send both. */
 sq_err sq_es256_sign(const struct sq_key *scalar, const void *p, size_t n, uint8_t out_sig[SQ_ES256_SIG_BYTES]) SQ_MUST_CHECK;
+bool sq_es256_is_low(const uint8_t sig[SQ_ES256_SIG_BYTES]);
 sq_err sq_es256_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const void *p, size_t n,
                        const uint8_t sig[SQ_ES256_SIG_BYTES]) SQ_MUST_CHECK; /* SQ_OK or SQ_ETAMPERED */
 

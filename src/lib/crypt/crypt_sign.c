@@ -130,12 +130,28 @@ sq_err sq_es256_public(const struct sq_key *scalar, uint8_t out_public[SQ_ES256_
     return ok ? SQ_OK : crypt_fail(SQ_ECRYPTO);
 }
 
-/* DER SEQUENCE{r, s} -> r | s */
+/* the order of P-256, and its half, rounded down */
+static const uint8_t p256_order[32] = {0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                       0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51};
+static const uint8_t p256_half[32] = {0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                      0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8};
+
+bool sq_es256_is_low(const uint8_t sig[SQ_ES256_SIG_BYTES])
+{
+    return memcmp(sig + 32, p256_half, sizeof p256_half) <= 0;
+}
+
+/* DER SEQUENCE{r, s} -> r | s, of the two values of s that verify (s and order - s) the lower */
 static sq_err raw_from_der(const uint8_t *der, size_t n, uint8_t out[SQ_ES256_SIG_BYTES])
 {
     ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &der, (long)n);
     bool ok = sig && BN_bn2binpad(ECDSA_SIG_get0_r(sig), out, 32) == 32 &&
               BN_bn2binpad(ECDSA_SIG_get0_s(sig), out + 32, 32) == 32;
+    if (ok && !sq_es256_is_low(out)) {
+        BIGNUM *order = BN_bin2bn(p256_order, sizeof p256_order, NULL);
+        ok = order && BN_sub(order, order, ECDSA_SIG_get0_s(sig)) == 1 && BN_bn2binpad(order, out + 32, 32) == 32;
+        BN_free(order);
+    }
     ECDSA_SIG_free(sig);
     return ok ? SQ_OK : crypt_fail(SQ_ECRYPTO);
 }

@@ -211,7 +211,7 @@ sq_err sq_jwt_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const char
         err = SQ_EAUTH;
     if (!err)
         err = decode_part(part[2], &sig);
-    if (!err && sig.n != SQ_ES256_SIG_BYTES)
+    if (!err && (sig.n != SQ_ES256_SIG_BYTES || !sq_es256_is_low(sig.p)))
         err = SQ_EAUTH;
     if (!err)
         err = sq_es256_verify(public_key, token.p, part[0].n + 1 + part[1].n, sig.p);
