@@ -65,6 +65,8 @@ def reference(t):
         answers = ["%d %s" % (status, ", ".join(link(o) for o in objs) or "bytes") for status, objs, _ in r.answers]
         if r.kind == "DOWNLOAD":
             answers += ["206 a range", "304"]
+        if r.kind == "BUILTIN":
+            answers.append("304")
         own = [c for c in t.derived_codes(r) if c not in common]
         if r.kind == "UPLOAD":
             own = [c for c in own if not 100 <= t.errors[c][0] < 140] + ["and those of data, 422"]

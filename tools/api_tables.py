@@ -140,6 +140,8 @@ class Tables:
         if r.kind == "UPLOAD":
             codes |= {"EMEDIA", "ETOOBIG", "EFIELD", "EKILLED", "ECRASHED", "ESANDBOX", "ECONFLICT", "ECANCELLED"}
             codes |= {c for c, row in self.errors.items() if 100 <= row[0] < 140}
+        if r.kind == "BUILTIN":
+            codes.add("EPRECONDITION")
         if r.kind == "DOWNLOAD":
             codes |= {"ECONFLICT", "EGONE", "EKEYGONE", "ERANGEHDR", "EPRECONDITION", "ETAMPERED", "ETRUNCATED"}
         return [c for c in self.errors if c in codes]

@@ -117,6 +117,8 @@ class Maker:
         if r.kind == "DOWNLOAD":
             media = ["application/zip", "application/octet-stream"] if r.name == "job_package" else ["text/plain; charset=utf-8"]
             return {"description": what, "headers": self.headers("ETag", "Accept-Ranges", "Content-Disposition"), "content": {m: {} for m in media}}
+        if r.kind == "BUILTIN":
+            return {"description": what, "headers": self.headers("ETag"), "content": {"application/json": {"schema": {"type": "object"}}}}
         out = {"description": what, "headers": self.headers(*names)}
         if objs:
             refs = [self.answer_ref(o) for o in objs]
@@ -151,6 +153,8 @@ class Maker:
               for v in re.findall(r"\{(\w+)\}", r.path)]
         for field, kind, what, example in r.query:
             ps.append({"name": field, "in": "query", "required": False, "description": what, "schema": self.schema_of(kind), "example": self.example_of(kind, example)})
+        if r.kind == "BUILTIN":
+            ps.append({"name": "If-None-Match", "in": "header", "required": False, "description": "304 if the tag is still one of these.", "schema": {"type": "string"}})
         if r.kind == "DOWNLOAD":
             for h, what in (("Range", "One range of bytes: 5-9, 5-, -7."), ("If-Range", "The range only if the tag is still this one."),
                             ("If-None-Match", "304 if the tag is still one of these.")):
@@ -184,6 +188,8 @@ class Maker:
             answers[206] = dict(answers[200], description="The range that was asked for.",
                                 headers=self.headers("ETag", "Accept-Ranges", "Content-Disposition", "Content-Range"))
             answers[304] = {"description": "It is still the file that you have.", "headers": self.headers("ETag", "Accept-Ranges")}
+        if r.kind == "BUILTIN":
+            answers[304] = {"description": "It is still the file that you have.", "headers": self.headers("ETag")}
         for status, answer in self.failures(r).items():
             if status in answers:  # /healthz says in its own words why it doesn't serve; what comes before it, as an error
                 both = [answers[status]["content"]["application/json"]["schema"], answer["content"]["application/json"]["schema"]]
@@ -203,7 +209,7 @@ class Maker:
     @staticmethod
     def tag(r):
         part = [p for p in r.path.split("/") if p and p not in ("api", "v1", "v2")][0]
-        return {"upload": "uploads", "login": "account", "logout": "account", "me": "account", "healthz": "server", "audit": "server"}.get(part, part)
+        return {"upload": "uploads", "login": "account", "logout": "account", "me": "account", "healthz": "server", "openapi.json": "server", "audit": "server"}.get(part, part)
 
     def document(self):
         paths = {}

@@ -3,6 +3,7 @@
 
 tests/support/hub.py checks every answer field by field (tests/support/contract.py); here each is brought about, and what was met is counted.
 """
+import hashlib
 import os
 import subprocess
 import sys
@@ -50,6 +51,15 @@ def test_the_whole_way():
     for path in ("/healthz", "/api/v1/server", "/api/v1/audit/checkpoint"):
         assert s.h.request("GET", path).status == 200
         assert s.h.request("HEAD", path).status == 200
+    served = s.h.request("GET", "/api/openapi.json")
+    assert served.body == open(os.path.join(hub.ROOT, "docs", "openapi.json"), "rb").read() and served.headers["Content-Type"] == "application/json"
+    assert served.headers["ETag"] == '"%s"' % hashlib.sha256(served.body).hexdigest()
+    same = s.h.request("GET", "/api/openapi.json", headers={"If-None-Match": 'W/"x", ' + served.headers["ETag"]})
+    assert same.status == 304 and not same.body and same.headers["ETag"] == served.headers["ETag"]
+    assert s.h.request("GET", "/api/openapi.json", headers={"If-None-Match": '"other"'}).body == served.body
+    assert s.h.request("GET", "/api/openapi.json", headers={"If-Match": '"other"'}).status == 412
+    head = s.h.request("HEAD", "/api/openapi.json")
+    assert head.status == 200 and not head.body and int(head.headers["Content-Length"]) == len(served.body)
     for path in ("/api/v1/me", "/api/v1/panels", "/api/v1/uploads", "/api/v1/me/audit"):
         ada.get(path)
         assert ada.call("HEAD", path).status == 200

@@ -112,6 +112,16 @@ void answer_api(struct request *r, const struct sq_msg_api_is *is)
         answer_json(r, is->status, location, is->retry_after_s, is->body.p, is->body.n);
 }
 
+void answer_builtin(struct request *r, unsigned status, const char *etag, const void *body, size_t n)
+{
+    struct fields fields = fields_of(r, status);
+    add(&fields, "ETag", etag);
+    if (n)
+        add(&fields, "Content-Type", JSON);
+    sq_err e = sq_http_answer_fixed(r->http, status, fields.f, body, n);
+    (void)e;
+}
+
 void answer_download(struct request *r, unsigned status, const struct sq_msg_download_is *is, const char *etag, int fd)
 {
     char disposition[160], type[65], range[80];

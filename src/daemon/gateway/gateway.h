@@ -64,6 +64,8 @@ void answer_method(struct request *r, const char *allow);
 void answer_api(struct request *r, const struct sq_msg_api_is *is);
 void answer_json(struct request *r, unsigned status, const char *location, unsigned retry_s, const void *body, size_t n);
 void answer_download(struct request *r, unsigned status, const struct sq_msg_download_is *is, const char *etag, int fd);
+/** A file of the program (@body lives as long as it does), or with 304 its ETag alone. */
+void answer_builtin(struct request *r, unsigned status, const char *etag, const void *body, size_t n);
 void answer_no_range(struct request *r, uint64_t total_bytes);
 
 /* forward.c: small bodies, to registrar and back */
@@ -80,6 +82,9 @@ void upload_drop(struct request *r); /* always, last: gives up what wasn't finis
 /* download.c: ranges, tags, and a pipe from runner */
 void download_end(struct request *r);
 void download_drop(struct request *r); /* always, last: says how much was sent */
+
+/* builtin.c: files that are part of the program */
+void builtin_end(struct request *r);
 
 /* limits.c */
 sq_err limits_new(struct sq_node *node, struct limits **out) SQ_MUST_CHECK;

@@ -143,6 +143,9 @@ static void on_end(void *ctx, struct sq_http_request *http)
     case SQ_KIND_DOWNLOAD:
         download_end(r);
         break;
+    case SQ_KIND_BUILTIN:
+        builtin_end(r);
+        break;
     }
 }
 

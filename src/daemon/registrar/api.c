@@ -13,12 +13,14 @@ static const struct {
 } handlers[] = {
 #define JSON(name) {SQ_ROUTE_##name, api_##name},
 #define UPLOAD(name)   /* on_upload_open ... */
+#define BUILTIN(name)  /* gateway's own */
 #define DOWNLOAD(name) /* on_download_open ... */
 #define SQ_ROUTE(name, no, method, path, who, rate, kind, event, text) kind(name)
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
 #undef JSON
 #undef UPLOAD
+#undef BUILTIN
 #undef DOWNLOAD
 };
 

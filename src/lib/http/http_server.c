@@ -229,19 +229,30 @@ static sq_err finish(struct request *q, struct MHD_Response *response, unsigned 
     return SQ_OK;
 }
 
-sq_err sq_http_answer(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n)
+static sq_err answer(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n,
+                     enum MHD_ResponseMemoryMode mode)
 {
     struct request *q = (struct request *)r;
     if (q->response)
         return sq_fail(SQ_ECONFLICT);
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(n, (void *)(uintptr_t)(n ? body : ""), MHD_RESPMEM_MUST_COPY);
+        MHD_create_response_from_buffer(n, (void *)(uintptr_t)(n ? body : ""), mode);
     if (!response)
         return sq_fail(SQ_ENOMEM);
     sq_err e = finish(q, response, status, fields);
     if (!e)
         r->n_out = strcmp(r->method, "HEAD") ? n : 0;
     return e;
+}
+
+sq_err sq_http_answer(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n)
+{
+    return answer(r, status, fields, body, n, MHD_RESPMEM_MUST_COPY);
+}
+
+sq_err sq_http_answer_fixed(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n)
+{
+    return answer(r, status, fields, body, n, MHD_RESPMEM_PERSISTENT);
 }
 
 static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)

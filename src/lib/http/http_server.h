@@ -78,6 +78,8 @@ struct sq_http_field {
 
 /** Answer with @n bytes (copied). Security headers come by themselves. The first answer counts: later ones are refused. */
 sq_err sq_http_answer(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n);
+/** The same with bytes that live as long as the process and aren't copied. */
+sq_err sq_http_answer_fixed(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, const void *body, size_t n);
 /** Answer with @n_bytes out of @fd (taken, also on failure); HEAD reads nothing. Fewer bytes there cut the connection. */
 sq_err sq_http_answer_stream(struct sq_http_request *r, unsigned status, const struct sq_http_field *fields, int fd,
                              uint64_t n_bytes);

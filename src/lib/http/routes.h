@@ -15,7 +15,7 @@ enum sq_route {
 
 enum sq_who { SQ_WHO_ANYONE, SQ_WHO_USER, SQ_WHO_OPERATOR, SQ_WHO_SIGNED_IN };
 enum sq_rate { SQ_RATE_READ, SQ_RATE_WRITE, SQ_RATE_LOGIN, SQ_RATE_BULK, SQ_RATE_CONNECT /* of no route: a new connection */ };
-enum sq_route_kind { SQ_KIND_JSON, SQ_KIND_UPLOAD, SQ_KIND_DOWNLOAD };
+enum sq_route_kind { SQ_KIND_JSON, SQ_KIND_UPLOAD, SQ_KIND_DOWNLOAD, SQ_KIND_BUILTIN };
 
 struct sq_route_row {
     enum sq_route route;
