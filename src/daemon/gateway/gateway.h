@@ -49,6 +49,7 @@ struct request {
     bool has_ticket;
     uint64_t n_promised;   /* DOWNLOAD: bytes that belong to that ticket */
     bool is_refused; /* an error was answered: nothing of this request goes any further */
+    bool is_counted; /* among the refusals that the audit log has as numbers */
 };
 
 /* request.c: admits, or refuses, and hands on to the three kinds below */

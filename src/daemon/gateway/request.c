@@ -25,6 +25,7 @@ struct sq_span request_params(const struct request *r, char out[SQ_ROUTE_MAX_PAR
 static void refuse(struct request *r, sq_err code, const char *detail)
 {
     limits_refused(r->gw->limits, r->http->source);
+    r->is_counted = true;
     answer_error(r, code, detail);
 }
 
@@ -157,6 +158,8 @@ static void on_done(void *ctx, struct sq_http_request *http, bool is_complete)
         return;
     upload_drop(r);
     download_drop(r);
+    if (http->status == 401 && !r->is_counted) /* registrar said so: a token or a password that isn't good */
+        limits_refused(r->gw->limits, http->source);
     sq_log(SQ_LOG_request, SQ_LID("id", r->id, sizeof r->id), SQ_LW("route", r->row ? r->row->name : "none"),
            SQ_LN("status", http->status), SQ_LN("ms", sq_clock_steady_ms() - r->start_ms), SQ_LN("bytes", http->n_in + http->n_out));
     sq_buf_done(&r->body);
