@@ -16,7 +16,7 @@ REAL = os.environ.get("SEQUESTER_BENCH_DATA", os.path.join(ROOT, "..", "shared",
 
 #             haplotypes, targets, bp, seed
 SIMULATED = {"tiny": (2400, 100, 1_000_000, 7), "sm": (10400, 200, 10_000_000, 7), "sm2": (10400, 200, 10_000_000, 11), "sl": (50400, 200, 10_000_000, 7),
-             "targets": (12000, 1000, 10_000_000, 7), "huge": (200400, 200, 2_000_000, 7)}
+             "targets": (12000, 1000, 10_000_000, 7), "huge": (200400, 200, 2_000_000, 7), "huge500": (500400, 200, 2_000_000, 7)}
 #         folder, map, its chromosome
 REAL_SETS = {"chr22": ("chr22-1kgp3-b37", "chr22"), "par1": ("chrX-par1-b37", "chrX_par1"), "chr20": ("chr20-eur-b37", "chr20")}
 ACCURACY = ("sm", "sl", "chr22", "par1", "chr20")
