@@ -53,7 +53,7 @@ static sq_err make_stretches(struct panel_port *p)
         struct sq_panel_pack k = sq_panel_pack(p->panel, i);
         bool is_new = !i || n_in == each || k.segment != p->segment_of[p->n_stretch - 1];
         if (is_new) {
-            p->segment[p->n_stretch] = (struct sq_engine_segment){.first_site = k.first_site};
+            p->segment[p->n_stretch] = (struct sq_engine_segment){.first_site = k.first_site, .follows = i && k.segment == p->segment_of[p->n_stretch - 1]};
             p->segment_of[p->n_stretch++] = k.segment;
             n_in = 0;
         }

@@ -41,9 +41,10 @@ struct sq_engine_block {
     const uint16_t *class_of; /* [n_hap] -> pattern; NULL when not asked for */
 };
 
-/** An independent run of blocks, where a cursor can start. */
+/** A run of blocks, where a cursor can start. */
 struct sq_engine_segment {
     uint32_t first_site, n_site;
+    bool follows; /* the way to its start leads through the segment before it, unless a cursor has gone it already */
 };
 
 /** Where the panel's haplotypes come from. Several threads have a cursor each. */

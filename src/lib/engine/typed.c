@@ -55,18 +55,18 @@ static void take_block(struct build *b, const struct sq_engine_block *k, uint32_
     }
 }
 
-/* Walks one segment as far as its last typed site; classes are asked for only where a block has one. */
-static sq_err take_segment(struct build *b, uint32_t segment, uint32_t marker, uint64_t *of_class)
+/* Walks one segment as far as its last typed site, or to its end where another one follows; classes are asked for only where a block has one. */
+static sq_err take_segment(struct build *b, uint32_t segment, bool is_last, uint64_t *of_class)
 {
     const struct sq_engine_panel *p = b->w->panel;
-    uint32_t end = marker_at(b->w, p->segment[segment].first_site + p->segment[segment].n_site);
-    uint32_t site = p->segment[segment].first_site;
+    uint32_t site = p->segment[segment].first_site, end_site = site + p->segment[segment].n_site;
+    uint32_t marker = marker_at(b->w, site), end = marker_at(b->w, end_site);
     void *cursor = NULL;
     sq_err e = p->open(p->ctx, segment, &cursor);
-    while (!e && marker < end && !crew_is_stopped(b->crew)) {
+    while (!e && site < end_site && (marker < end || !is_last) && !crew_is_stopped(b->crew)) {
         struct sq_engine_block k;
         bool has = false;
-        e = p->next(cursor, b->w->typed[marker].site - site < 64, &k, &has);
+        e = p->next(cursor, marker < end && b->w->typed[marker].site - site < 64, &k, &has);
         if (!e && !has)
             e = sq_fail(SQ_EINTERNAL);
         if (e)
@@ -79,6 +79,20 @@ static sq_err take_segment(struct build *b, uint32_t segment, uint32_t marker, u
     return e;
 }
 
+/* A segment and those that follow it, from the first with typed sites to the last: one thread's, so that none is walked twice. */
+static sq_err take_chain(struct build *b, uint32_t first, uint32_t end, uint64_t *of_class)
+{
+    const struct sq_engine_segment *s = b->w->panel->segment;
+    sq_err e = SQ_OK;
+    while (end > first && marker_at(b->w, s[end - 1].first_site) == marker_at(b->w, s[end - 1].first_site + s[end - 1].n_site))
+        end--;
+    while (first < end && marker_at(b->w, s[first].first_site) == marker_at(b->w, s[first].first_site + s[first].n_site))
+        first++;
+    for (; first < end && !e && !crew_is_stopped(b->crew); first++)
+        e = take_segment(b, first, first + 1 == end, of_class);
+    return e;
+}
+
 static sq_err take_segments(void *ctx, unsigned thread)
 {
     struct build *b = ctx;
@@ -86,12 +100,13 @@ static sq_err take_segments(void *ctx, unsigned thread)
     uint64_t *of_class = malloc(1024 * sizeof *of_class);
     sq_err e = of_class ? SQ_OK : sq_fail(SQ_ENOMEM);
     while (!e && !crew_is_stopped(b->crew)) {
-        uint32_t s = atomic_fetch_add(&b->next, 1);
-        if (s >= p->n_segment)
+        uint32_t first = atomic_fetch_add(&b->next, 1), end = first + 1;
+        if (first >= p->n_segment)
             break;
-        uint32_t marker = marker_at(b->w, p->segment[s].first_site);
-        if (marker < b->w->n_typed && b->w->typed[marker].site - p->segment[s].first_site < p->segment[s].n_site)
-            e = take_segment(b, s, marker, of_class);
+        while (end < p->n_segment && p->segment[end].follows)
+            end++;
+        if (!p->segment[first].follows)
+            e = take_chain(b, first, end, of_class);
     }
     free(of_class);
     return e;
