@@ -85,10 +85,15 @@ void dosage_block(struct dosage *d, const struct typed *y, const struct posterio
     const uint64_t full = (uint64_t)WEIGHT_FULL * SHARE_FULL;
     memset(d->milli, 0, (size_t)(to - from) * d->n_target * sizeof *d->milli);
     for (uint32_t t = 0; t < d->n_target; t++) {
-        uint32_t sum[64] = {0};
+        uint32_t sum[64] = {0}, n = 0;
         uint64_t any = 0;
         for (uint32_t g = 0; g < n_gap; g++) {
-            uint32_t n = add_up(d, &target[t], gap[g].left, b, d->left, 0);
+            if (g && gap[g].left == gap[g - 1].right) {
+                memcpy(d->left, d->right, n * sizeof *d->left);
+                memset(d->right, 0, n * sizeof *d->right);
+            } else {
+                n = add_up(d, &target[t], gap[g].left, b, d->left, 0);
+            }
             n = add_up(d, &target[t], gap[g].right, b, d->right, n);
             sq_kernels()->spread(d->pattern, d->left, d->right, n, gap[g].of_left, gap[g].of_right, sum);
             for (uint32_t i = 0; i < n; i++)

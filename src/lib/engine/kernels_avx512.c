@@ -196,9 +196,9 @@ static inline __mmask16 bits_at(__m512i words, __m512i at)
     static uint32_t name(const number *order, uint32_t n, const uint64_t *bits, uint64_t *out) \
     { \
         uint32_t n_one = 0; \
+        number last[64] = {0}; \
         for (size_t base = 0; base < n; base += 64) { \
             uint64_t word = 0; \
-            number last[64] = {0}; \
             const number *from = order + base; \
             if (n - base < 64) \
                 from = memcpy(last, from, (n - base) * sizeof *last); \

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define MAX_INTERVALS 65536U
+#define TILES 8U /* words of rows that are turned at once: what is written then is whole lines of the cache */
 
 struct interval {
     uint32_t hap, first, last; /* clusters */
@@ -26,7 +27,7 @@ struct states_work {
     uint32_t *by_first; /* [MAX_INTERVALS] intervals, sorted */
     uint32_t *count;    /* [n_cluster + 2] */
     uint32_t *heap;     /* [max_row] rows, the one that ends first on top */
-    uint64_t *row_bits; /* [64][marker_words] */
+    uint64_t *row_bits; /* [TILES][marker_words][64] */
     uint32_t max_row;
 };
 
@@ -43,7 +44,7 @@ sq_err states_init(struct states *s, const struct typed *y, uint32_t n_row, uint
     k->by_first = malloc(MAX_INTERVALS * sizeof *k->by_first);
     k->count = malloc(((size_t)y->n_cluster + 2) * sizeof *k->count);
     k->heap = malloc(n_row * sizeof *k->heap);
-    k->row_bits = malloc(64 * y->marker_words * sizeof *k->row_bits);
+    k->row_bits = malloc((size_t)TILES * 64 * y->marker_words * sizeof *k->row_bits);
     s->stretch = malloc(MAX_INTERVALS * sizeof *s->stretch);
     s->last_of_row = malloc(n_row * sizeof *s->last_of_row);
     s->change_first = malloc(((size_t)y->n_cluster + 2) * sizeof *s->change_first);
@@ -264,10 +265,11 @@ static void close_gaps(struct states *s)
 
 /* ---- bits ------------------------------------------------------------------------------------------------------------ */
 
-/* Markers of the row's stretches, back from its last one. */
+/* Markers of the row's stretches, back from its last one: a word every 64. */
 static void row_alleles(const struct states *s, const struct typed *y, uint32_t row, uint64_t *out)
 {
-    memset(out, 0, y->marker_words * sizeof *out);
+    for (size_t w = 0; w < y->marker_words; w++)
+        out[w * 64] = 0;
     for (uint32_t i = s->last_of_row[row]; i != NOBODY; i = s->stretch[i].before) {
         const struct stretch *v = &s->stretch[i];
         const uint64_t *hap = y->by_hap + v->hap * y->marker_words;
@@ -278,7 +280,20 @@ static void row_alleles(const struct states *s, const struct typed *y, uint32_t 
                 mask &= ~UINT64_C(0) << (from % 64);
             if (w == to / 64)
                 mask &= ~UINT64_C(0) >> (63 - to % 64);
-            out[w] |= hap[w] & mask;
+            out[w * 64] |= hap[w] & mask;
+        }
+    }
+}
+
+/* The 64 markers of word @w: bits of rows 64g .. of each of them, and where these agree with the target. */
+static void put_tiles(struct states *s, const struct typed *y, const struct subject *t, size_t w, size_t g, size_t n_tile, uint64_t tile[TILES][64])
+{
+    for (uint32_t j = 0, m = (uint32_t)w * 64; j < 64 && m < y->n_marker; j++, m++) {
+        uint64_t *alt = s->alt + m * s->row_words + g, *match = s->match + y->cluster_of[m] * s->row_words + g;
+        uint64_t differs = t->allele[w] >> j & 1 ? 0 : ~UINT64_C(0), ignored = t->missing[w] >> j & 1 ? ~UINT64_C(0) : 0;
+        for (size_t i = 0; i < n_tile; i++) {
+            alt[i] = tile[i][j];
+            match[i] &= (tile[i][j] ^ differs) | ignored;
         }
     }
 }
@@ -286,26 +301,24 @@ static void row_alleles(const struct states *s, const struct typed *y, uint32_t 
 static void set_bits(struct states *s, const struct typed *y, const struct subject *t)
 {
     struct states_work *k = s->work;
+    size_t of_tile = y->marker_words * 64;
+    uint64_t tile[TILES][64];
     memset(s->match, 0xff, s->n_cluster * s->row_words * sizeof *s->match);
-    for (size_t g = 0; g < s->row_words; g++) {
-        for (size_t i = 0; i < 64; i++) {
+    for (size_t g = 0; g < s->row_words; g += TILES) {
+        size_t n_tile = s->row_words - g < TILES ? s->row_words - g : TILES, n_row = s->n_row - g * 64 < n_tile * 64 ? s->n_row - g * 64 : n_tile * 64;
+        if (n_row < n_tile * 64)
+            memset(k->row_bits + (n_tile - 1) * of_tile, 0, of_tile * sizeof *k->row_bits);
+        for (size_t i = 0; i < n_row; i++) {
             if (g * 64 + i + AHEAD < s->n_row)
                 ask_for(y, s->stretch[s->last_of_row[g * 64 + i + AHEAD]].hap, 0, y->marker_words - 1);
-            if (g * 64 + i < s->n_row)
-                row_alleles(s, y, (uint32_t)(g * 64 + i), k->row_bits + i * y->marker_words);
-            else
-                memset(k->row_bits + i * y->marker_words, 0, y->marker_words * sizeof *k->row_bits);
+            row_alleles(s, y, (uint32_t)(g * 64 + i), k->row_bits + i / 64 * of_tile + i % 64);
         }
         for (size_t w = 0; w < y->marker_words; w++) {
-            uint64_t tile[64];
-            for (size_t i = 0; i < 64; i++)
-                tile[i] = k->row_bits[i * y->marker_words + w];
-            sq_kernels()->transpose(tile);
-            for (uint32_t j = 0, m = (uint32_t)w * 64; j < 64 && m < y->n_marker; j++, m++) {
-                s->alt[m * s->row_words + g] = tile[j];
-                if (!(t->missing[w] >> j & 1))
-                    s->match[y->cluster_of[m] * s->row_words + g] &= t->allele[w] >> j & 1 ? tile[j] : ~tile[j];
+            for (size_t i = 0; i < n_tile; i++) {
+                memcpy(tile[i], k->row_bits + i * of_tile + w * 64, sizeof tile[i]);
+                sq_kernels()->transpose(tile[i]);
             }
+            put_tiles(s, y, t, w, g, n_tile, tile);
         }
     }
 }
@@ -315,7 +328,6 @@ sq_err states_choose(struct states *s, const struct typed *y, const struct neigh
 {
     struct states_work *k = s->work;
     struct subject t = {y, y->target + target * y->marker_words, y->missing + target * y->marker_words};
-    s->target = target;
     s->target = target;
     k->n_interval = s->n_row = s->n_stretch = 0;
     for (unsigned way = 0; way < 2; way++)
