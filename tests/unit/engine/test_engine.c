@@ -107,9 +107,9 @@ static struct world *world_new(uint32_t typed_every)
             w->typed_allele[s][t] = draw(50) ? w->target[t][s] : SQ_ENGINE_MISSING;
         w->typed[w->n_typed++] = (struct sq_engine_typed){.site = s, .allele = w->typed_allele[s]};
     }
-    w->segment[0] = (struct sq_engine_segment){0, 266};
-    w->segment[1] = (struct sq_engine_segment){266, 128};
-    w->segment[2] = (struct sq_engine_segment){394, N_SITE - 394};
+    w->segment[0] = (struct sq_engine_segment){.first_site = 0, .n_site = 266};
+    w->segment[1] = (struct sq_engine_segment){.first_site = 266, .n_site = 128};
+    w->segment[2] = (struct sq_engine_segment){.first_site = 394, .n_site = N_SITE - 394, .follows = true};
     w->panel = (struct sq_engine_panel){w, N_HAP, N_SITE, N_SEGMENT, w->segment, cursor_open, cursor_next, cursor_close};
     return w;
 }
