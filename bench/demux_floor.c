@@ -1,11 +1,14 @@
 /*
- * What no demultiplexer of these libraries can be below: unpacking the base calls and packing the results, alone.
+ * What no demultiplexer of these packers can be below: unpacking the base calls and packing the results, alone.
  *
- *     demux_floor RUNDIR RESULTS LEVEL        prints "UNPACK_S PACK_S BYTES_OF_TEXT", CPU seconds
+ *     demux_floor RUNDIR RESULTS LEVEL        prints "UNPACK_S PACK_S PACKED LIBDEFLATE_S LIBDEFLATE_PACKED TEXT": CPU seconds, bytes
+ *
+ * PACK is lib/demux/fastq_pack.h, whatever LEVEL; LIBDEFLATE is that library at LEVEL.
  *
  * Calls: every block of every .cbcl, every .bcl.gz; a .bcl has nothing to unpack. Text: the FASTQ of RESULTS, unpacked beforehand.
  */
 #include "lib/core/buf.h"
+#include "lib/demux/fastq_pack.h"
 
 #include <ftw.h>
 #include <libdeflate.h>
@@ -14,12 +17,12 @@
 #include <time.h>
 
 #define ROOM ((size_t)64 << 20)
-#define BLOCK 0xff00U
 
 static struct libdeflate_decompressor *opener;
 static struct libdeflate_compressor *packer;
-static double unpack_s, pack_s;
-static uint64_t n_text;
+static struct sq_fastq_packer *own;
+static double unpack_s, pack_s, other_s;
+static uint64_t n_text, n_own, n_other;
 static uint8_t *room, *text;
 
 static double now(void)
@@ -52,7 +55,45 @@ static void unpack_cbcl(const uint8_t *p, size_t n)
     }
 }
 
-/* BGZF: block after block. */
+/* Whole records at @p, as many as a block takes. Returns their bytes. */
+static size_t records(const uint8_t *p, size_t n, struct sq_fastq_record *r, size_t *n_r)
+{
+    size_t at = 0;
+    for (*n_r = 0; at < n; (*n_r)++) {
+        const uint8_t *head = memchr(p + at, '\n', n - at), *blank = head ? memchr(p + at, ' ', (size_t)(head - p) - at) : NULL;
+        const uint8_t *line = head ? memchr(head + 1, '\n', (size_t)(p + n - head) - 1) : NULL;
+        if (!line || !blank)
+            exit(1);
+        size_t n_base = (size_t)(line - head) - 1, end = (size_t)(line - p) + 3 + n_base + 1;
+        if (end > SQ_FASTQ_BLOCK)
+            break;
+        r[*n_r] = (struct sq_fastq_record){(uint32_t)at, (uint32_t)(blank - p), (uint32_t)(head + 1 - p), (uint32_t)n_base};
+        at = end;
+    }
+    return at;
+}
+
+static void pack_blocks(size_t n_all)
+{
+    static struct sq_fastq_record r[SQ_FASTQ_BLOCK / 6];
+    size_t n_r, part;
+    for (size_t i = 0; i < n_all; i += part) {
+        part = records(text + i, n_all - i, r, &n_r);
+        if (!part)
+            exit(1);
+        double start = now();
+        n_own += sq_fastq_pack(own, text + i, part, r, n_r, room);
+        (void)libdeflate_crc32(0, text + i, part);
+        double middle = now();
+        n_other += libdeflate_deflate_compress(packer, text + i, part, room, 65536);
+        (void)libdeflate_crc32(0, text + i, part);
+        pack_s += middle - start;
+        other_s += now() - middle;
+    }
+    n_text += n_all;
+}
+
+/* BGZF: block after block, each of whole records. */
 static void pack_again(const uint8_t *p, size_t n)
 {
     size_t n_all = 0;
@@ -63,15 +104,7 @@ static void pack_again(const uint8_t *p, size_t n)
         n_all += got;
         at += used;
         if (n_all > ROOM - 2 * 65536 || at >= n) {
-            double start = now();
-            for (size_t i = 0; i < n_all; i += BLOCK) {
-                size_t part = n_all - i < BLOCK ? n_all - i : BLOCK;
-                if (!libdeflate_deflate_compress(packer, text + i, part, room, 65536))
-                    exit(1);
-                (void)libdeflate_crc32(0, text + i, part);
-            }
-            pack_s += now() - start;
-            n_text += n_all;
+            pack_blocks(n_all);
             n_all = 0;
         }
     }
@@ -107,8 +140,8 @@ int main(int argc, char **argv)
     packer = libdeflate_alloc_compressor(atoi(argv[3]));
     room = malloc(ROOM);
     text = malloc(ROOM);
-    if (!opener || !packer || !room || !text || nftw(argv[1], visit, 16, FTW_PHYS) || nftw(argv[2], visit, 16, FTW_PHYS))
+    if (!opener || !packer || sq_fastq_packer_new(NULL, &own) || !room || !text || nftw(argv[1], visit, 16, FTW_PHYS) || nftw(argv[2], visit, 16, FTW_PHYS))
         return 1;
-    printf("%.3f %.3f %llu\n", unpack_s, pack_s, (unsigned long long)n_text);
+    printf("%.3f %.3f %llu %.3f %llu %llu\n", unpack_s, pack_s, (unsigned long long)n_own, other_s, (unsigned long long)n_other, (unsigned long long)n_text);
     return 0;
 }

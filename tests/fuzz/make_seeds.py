@@ -5,6 +5,7 @@ Good examples reach deeper than noise does. What a campaign found stands beside 
 """
 import glob
 import os
+import random
 import re
 import struct
 import sys
@@ -183,6 +184,16 @@ def sheet():
         put("sheet", "cycles%d" % i, bytes([0x80 | 3 << 2]) + text)
 
 
+def fastq_pack():
+    def record(head, bases):
+        return bytes([len(head) - 1, len(bases) // 4]) + head + bases
+    rng = random.Random(7)
+    read = bytes(rng.choice(b"ACGT") for _ in range(100))
+    put("fastq_pack", "reads", b"".join(record(b"@S:1:F:1:1101:%d:1000 1:N:0:ACGT" % (1000 + 7 * i), bytes(rng.choice(b"ACGT") for _ in range(100))) for i in range(12)))
+    put("fastq_pack", "same", b"".join(record(b"@a:%d b" % i, read[4 * i:] + b"G" * 40) for i in range(8)))
+    put("fastq_pack", "masked", record(b"@a 1", b"ACGN" * 10) + record(b"@a 1", b"N" * 60) + record(b"@", b""))
+
+
 def slab():
     b = golden("keeper/slab-v1")[:8192 + 8 * 256]
     put("slab", "golden", b"\0" + b)
@@ -302,7 +313,7 @@ def runs():
             put("interop", "%s%d" % (w.name, w.version), bytes([no]) + w.data)
 
 
-for make in (runs, wire, keeper, ingest, stages, finish, gmap, panel, sheet, slab, audit, audit_log, vault, config, http):
+for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, sheet, slab, audit, audit_log, vault, config, http):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):

@@ -64,7 +64,27 @@ static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n
     }
 }
 
-const struct sq_demux_kernels sq_demux_kernels_scalar = {"scalar", pack, transpose, sum, text, near};
+static void repeats(const uint8_t *letter, size_t n, uint64_t *out)
+{
+    memset(out, 0, (n + 63) / 64 * sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        out[i / 64] |= (uint64_t)(letter[i] == *(letter + i - 1)) << (i % 64);
+}
+
+static bool squeeze(const uint8_t *letter, size_t n, uint8_t *out, uint32_t count[4])
+{
+    memset(out, 0, (n + 3) / 4);
+    for (size_t i = 0; i < n; i++) {
+        unsigned two = letter[i] >> 1 & 3U; /* of the letter's code: A 41, C 43, T 54, G 47 */
+        if (letter[i] != "ACTG"[two])
+            return false;
+        out[i / 4] = (uint8_t)(out[i / 4] | two << (2 * (i % 4)));
+        count[two]++;
+    }
+    return true;
+}
+
+const struct sq_demux_kernels sq_demux_kernels_scalar = {"scalar", pack, transpose, sum, text, near, repeats, squeeze};
 
 static const struct sq_demux_kernels *chosen;
 
@@ -95,7 +115,7 @@ const struct sq_demux_kernels *sq_demux_kernels_named(const char *name)
     if (!strcmp(name, "scalar"))
         return &sq_demux_kernels_scalar;
 #ifdef __x86_64__
-    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2"))
+    if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
         return &sq_demux_kernels_avx2;
 #endif
     return NULL;

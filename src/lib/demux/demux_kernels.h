@@ -45,6 +45,15 @@ struct sq_demux_kernels {
      * bits behind n are 0.
      */
     void (*near)(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out);
+
+    /** Bit i % 64 of word i / 64 of @out: letter i is the one before it; letter -1 is readable, and 63 behind n are. @out [(n + 63) / 64], bits behind n are 0. */
+    void (*repeats)(const uint8_t *letter, size_t n, uint64_t *out);
+
+    /**
+     * [n] letters as two bits each (A 0, C 1, T 2, G 3), four a byte, the first lowest; bits behind n are 0. Adds to @count how often each is there.
+     * False: something else than ACGT is among them; then @out and @count are of no use. 63 letters behind n are readable. @out [(n + 3) / 4 + 16].
+     */
+    bool (*squeeze)(const uint8_t *letter, size_t n, uint8_t *out, uint32_t count[4]);
 };
 
 /** The fastest that this processor has. Static. */

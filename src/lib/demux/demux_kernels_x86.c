@@ -6,7 +6,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX2 __attribute__((target("avx2")))
+#define AVX2 __attribute__((target("avx2,popcnt")))
 
 /* unaligned loads and stores of bytes, without a cast that alignment checks would mind */
 AVX2 static inline __m256i load(const uint8_t *p)
@@ -171,7 +171,48 @@ AVX2 static void near(const uint8_t *call, size_t n, const uint8_t *adapter, siz
     }
 }
 
-const struct sq_demux_kernels sq_demux_kernels_avx2 = {"avx2", pack, transpose, sum, text, near};
+AVX2 static void repeats(const uint8_t *letter, size_t n, uint64_t *out)
+{
+    for (size_t i = 0; i < n; i += 64) {
+        uint64_t low = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(load(letter + i), load(letter + i - 1)));
+        uint64_t high = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(load(letter + i + 32), load(letter + i + 31)));
+        uint64_t both = high << 32 | low;
+        out[i / 64] = n - i < 64 ? both & ((1ULL << (n - i)) - 1) : both;
+    }
+}
+
+AVX2 static inline unsigned n_same(__m256i v, char letter, unsigned mask, unsigned *any)
+{
+    unsigned bits = (unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_set1_epi8(letter))) & mask;
+    *any |= bits;
+    return (unsigned)__builtin_popcount(bits);
+}
+
+AVX2 static bool squeeze(const uint8_t *letter, size_t n, uint8_t *out, uint32_t count[4])
+{
+    const __m256i one_four = _mm256_set1_epi16(0x0401), one_16 = _mm256_set1_epi32(0x00100001), three = _mm256_set1_epi8(3);
+    const __m256i gather = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    for (size_t i = 0; i < n; i += 32) {
+        __m256i v = load(letter + i);
+        unsigned mask = n - i < 32 ? (1U << (n - i)) - 1 : UINT32_MAX, any = 0;
+        count[0] += n_same(v, 'A', mask, &any);
+        count[1] += n_same(v, 'C', mask, &any);
+        count[2] += n_same(v, 'T', mask, &any);
+        count[3] += n_same(v, 'G', mask, &any);
+        if (any != mask)
+            return false;
+        __m256i two = _mm256_and_si256(_mm256_srli_epi16(v, 1), three);
+        __m256i eight = _mm256_madd_epi16(_mm256_maddubs_epi16(two, one_four), one_16); /* 4 letters in the low byte of each 32 bits */
+        __m256i packed = _mm256_shuffle_epi8(eight, gather);
+        uint64_t four = (uint32_t)_mm256_extract_epi32(packed, 4), bytes = four << 32 | (uint32_t)_mm256_extract_epi32(packed, 0);
+        if (n - i < 32)
+            bytes &= (1ULL << (2 * (n - i))) - 1;
+        memcpy(out + i / 4, &bytes, 8);
+    }
+    return true;
+}
+
+const struct sq_demux_kernels sq_demux_kernels_avx2 = {"avx2", pack, transpose, sum, text, near, repeats, squeeze};
 
 #else
 typedef int sq_demux_no_x86;

@@ -4,6 +4,7 @@
  */
 #include "lib/demux/demux_internal.h"
 
+#include "lib/demux/fastq_pack.h"
 #include "lib/runs/call_kernels.h"
 
 #include <libdeflate.h>
@@ -11,7 +12,7 @@
 
 #define SUB 2048U            /* clusters that are turned over at once: their calls stay in the cache */
 #define SUB_STRIDE (SUB + 64U)
-#define BLOCK_BYTES ((size_t)0xff00) /* of text in a BGZF block */
+#define OWN_LEVEL 1          /* that fastq_pack takes; libdeflate has the others */
 #define BLOCK_HEAD 18U
 #define AHEAD 8U             /* reads that are fetched before their turn */
 #define SLACK 128U           /* kernels write and read a little beyond */
@@ -19,6 +20,7 @@
 struct piece_work {
     const struct sq_demux_plan *plan;
     const struct sq_demux_kernels *kernel;
+    struct sq_fastq_packer *own; /* of level OWN_LEVEL, else NULL */
     struct libdeflate_compressor *packer;
     size_t stride;     /* of a read */
     uint8_t *column;   /* [n_cycle][SUB_STRIDE] */
@@ -39,6 +41,8 @@ struct piece_work {
     const struct demux_lane *tail_of;
     uint8_t *text;     /* [cap_text] */
     size_t n_text, cap_text;
+    struct sq_fastq_record *record; /* [cap_record] of text */
+    uint32_t n_record, cap_record;
 };
 
 static const uint8_t block_head[BLOCK_HEAD] = {0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, 'B', 'C', 2, 0, 0, 0};
@@ -51,7 +55,7 @@ static size_t most_line(const struct sq_demux_plan *p)
 
 uint64_t piece_work_bytes(const struct sq_demux_plan *p)
 {
-    return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 16) + (uint64_t)p->n_cycle * SUB_STRIDE + BLOCK_BYTES + (1U << 20);
+    return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 16) + (uint64_t)p->n_cycle * SUB_STRIDE + SQ_FASTQ_BLOCK + (3U << 20);
 }
 
 sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
@@ -62,8 +66,11 @@ sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
     w->plan = p;
     w->kernel = sq_demux_kernels();
     w->stride = ((size_t)p->n_cycle + 15) / 16 * 16;
-    w->cap_text = BLOCK_BYTES + most_line(p);
-    w->packer = libdeflate_alloc_compressor(p->options.level);
+    w->cap_text = SQ_FASTQ_BLOCK + most_line(p);
+    w->cap_record = SQ_FASTQ_BLOCK / 16; /* "@a:1:b:1:1:1:1 1:N:0:\n" is longer */
+    sq_err e = p->options.level == OWN_LEVEL ? sq_fastq_packer_new(NULL, &w->own) : SQ_OK;
+    w->packer = e || w->own ? NULL : libdeflate_alloc_compressor(p->options.level);
+    w->record = malloc(w->cap_record * sizeof *w->record);
     w->column = malloc((size_t)p->n_cycle * SUB_STRIDE + SLACK);
     w->read = malloc(SQ_DEMUX_PIECE * w->stride + SLACK);
     w->raw = malloc(SUB + SLACK);
@@ -77,7 +84,7 @@ sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
     w->whole = calloc(1, (size_t)p->n_cycle + SLACK);
     w->exact = calloc(1, SQ_DEMUX_PIECE);
     w->text = malloc(w->cap_text);
-    if (!w->packer || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->whole || !w->exact || !w->text) {
+    if (e || !(w->own || w->packer) || !w->record || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->whole || !w->exact || !w->text) {
         piece_work_free(w);
         return sq_fail(SQ_ENOMEM);
     }
@@ -89,7 +96,9 @@ void piece_work_free(struct piece_work *w)
 {
     if (!w)
         return;
+    sq_fastq_packer_free(w->own);
     libdeflate_free_compressor(w->packer);
+    free(w->record);
     free(w->column);
     free(w->read);
     free(w->raw);
@@ -250,9 +259,10 @@ static void order_by_sample(struct piece_work *w, const struct demux_lane *lane,
 
 /* ---- packing ---- */
 
+/* The first @n bytes of text, which are whole records, as a BGZF block. What is behind them moves to the front. */
 static sq_err block_pack(struct piece_work *w, size_t n, struct piece_out *to)
 {
-    if (to->cap_packed - to->n_packed < 65536) {
+    if (to->cap_packed - to->n_packed < 65536 + 8) {
         size_t cap = to->cap_packed ? 2 * to->cap_packed : (size_t)4 << 20;
         uint8_t *more = realloc(to->packed, cap);
         if (!more)
@@ -261,26 +271,17 @@ static sq_err block_pack(struct piece_work *w, size_t n, struct piece_out *to)
         to->cap_packed = cap;
     }
     uint8_t *at = to->packed + to->n_packed;
-    size_t got = libdeflate_deflate_compress(w->packer, w->text, n, at + BLOCK_HEAD, 65536 - BLOCK_HEAD - 8);
-    sq_assert(got > 0); /* 0xff00 stored bytes fit */
+    size_t got = w->own ? sq_fastq_pack(w->own, w->text, n, w->record, w->n_record, at + BLOCK_HEAD)
+                        : libdeflate_deflate_compress(w->packer, w->text, n, at + BLOCK_HEAD, 65536 - BLOCK_HEAD - 8);
+    sq_assert(got > 0 && got <= 65536 - BLOCK_HEAD - 8); /* SQ_FASTQ_BLOCK stored bytes fit */
     memcpy(at, block_head, BLOCK_HEAD);
     sq_put_le16(at + 16, (uint16_t)(BLOCK_HEAD + got + 8 - 1));
     sq_put_le32(at + BLOCK_HEAD + got, libdeflate_crc32(0, w->text, n));
     sq_put_le32(at + BLOCK_HEAD + got + 4, (uint32_t)n);
     to->n_packed += BLOCK_HEAD + got + 8;
-    return SQ_OK;
-}
-
-static sq_err text_pack(struct piece_work *w, bool is_end, struct piece_out *to)
-{
-    while (w->n_text >= BLOCK_BYTES || (is_end && w->n_text)) {
-        size_t n = w->n_text < BLOCK_BYTES ? w->n_text : BLOCK_BYTES;
-        sq_err e = block_pack(w, n, to);
-        if (e)
-            return e;
-        memmove(w->text, w->text + n, w->n_text - n);
-        w->n_text -= n;
-    }
+    memmove(w->text, w->text + n, w->n_text - n);
+    w->n_text -= n;
+    w->n_record = 0;
     return SQ_OK;
 }
 
@@ -350,7 +351,7 @@ static sq_err tails_make(struct piece_work *w, const struct demux_lane *lane)
     return SQ_OK;
 }
 
-static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, uint32_t i, const uint8_t *read, char *to)
+static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, uint32_t i, const uint8_t *read, char *to, char **out_blank)
 {
     uint32_t cluster = w->cluster[i];
     const struct sq_positions *xy = l->tile->positions;
@@ -362,6 +363,7 @@ static char *put_header(struct piece_work *w, const struct line_kind *l, const s
         *to++ = u ? '+' : ':';
         to = put_bases(to, calls_of(&g->umi[u], read, w->calls), g->umi[u].n, false);
     }
+    *out_blank = to;
     *to++ = ' ';
     to = put_number(to, w->plan->kind[l->kind].read_no);
     const struct sq_filter *f = &l->tile->passed;
@@ -406,17 +408,21 @@ static void cut_adapter(struct piece_work *w, const struct demux_row *row, uint3
     v[COUNT_ADAPTER_BASES] += n - at;
 }
 
-static void put_line(struct piece_work *w, const struct line_kind *l, uint32_t i, uint64_t *counts)
+/* One record behind the text, which has room for it. A block is packed when this one is too many for it. */
+static sq_err put_line(struct piece_work *w, const struct line_kind *l, uint32_t i, struct piece_out *o)
 {
     const uint8_t *read = w->read + i * w->stride;
     const struct demux_row *row = w->row[i] < 0 ? NULL : &l->lane->row[w->row[i]];
     const struct demux_group *g = &l->lane->group[row ? row->group : 0];
     const struct demux_spans *s = &g->out[l->kind];
-    uint64_t *v = count_kind(l->shape, counts, row ? (uint32_t)w->row[i] : l->lane->n_row, l->kind);
+    uint64_t *v = count_kind(l->shape, o->counts, row ? (uint32_t)w->row[i] : l->lane->n_row, l->kind);
     uint32_t len, masked;
     if (!s->n)
-        return;
-    char *to = put_header(w, l, g, i, read, (char *)w->text + w->n_text);
+        return SQ_OK;
+    struct sq_fastq_record r = {.head = (uint32_t)w->n_text};
+    char *blank, *to = put_header(w, l, g, i, read, (char *)w->text + w->n_text, &blank);
+    r.blank = (uint32_t)(blank - (char *)w->text);
+    r.base = (uint32_t)(to - (char *)w->text);
     const uint8_t *call = calls_of(s, read, w->calls);
     cut_adapter(w, row, l->kind, call, s->n, v, &len, &masked);
     if (masked > len)
@@ -429,10 +435,19 @@ static void put_line(struct piece_work *w, const struct line_kind *l, uint32_t i
     memset(quality + masked, 33 + (int)SQ_DEMUX_N_QUALITY, len - masked);
     memcpy(to + len, "\n+\n", 3);
     quality[len] = '\n';
+    r.n_base = len;
     w->n_text = (size_t)((uint8_t *)quality + len + 1 - w->text);
     v[COUNT_YIELD] += len;
     v[COUNT_Q30] += sums.n_q30;
     v[COUNT_QUALITY] += sums.quality + (uint64_t)(len - masked) * SQ_DEMUX_N_QUALITY;
+    sq_err e = SQ_OK;
+    if (w->n_text > SQ_FASTQ_BLOCK || w->n_record == w->cap_record) {
+        const uint32_t n = r.head;
+        e = block_pack(w, n, o);
+        r = (struct sq_fastq_record){0, r.blank - n, r.base - n, len};
+    }
+    w->record[w->n_record++] = r;
+    return e;
 }
 
 /* One sample's lines for one kind of file, packed: a chunk. */
@@ -440,18 +455,16 @@ static sq_err put_file(struct piece_work *w, struct line_kind *l, uint32_t from,
 {
     size_t begin = o->n_packed;
     sq_err e = SQ_OK;
-    w->n_text = 0;
+    w->n_text = w->n_record = 0;
     uint32_t cycle = l->lane->group[0].out[l->kind].span[0].from, n_cycle = l->lane->group[0].out[l->kind].n;
     for (uint32_t i = from; i < to && !e; i++) {
         const uint8_t *soon = w->read + w->order[i + AHEAD < to ? i + AHEAD : i] * w->stride + cycle; /* reads of a sample lie far apart */
         for (uint32_t k = 0; k < n_cycle; k += 64)
             __builtin_prefetch(soon + k);
-        put_line(w, l, w->order[i], o->counts);
-        if (w->n_text >= BLOCK_BYTES)
-            e = text_pack(w, false, o);
+        e = put_line(w, l, w->order[i], o);
     }
-    if (!e)
-        e = text_pack(w, true, o);
+    if (!e && w->n_text)
+        e = block_pack(w, w->n_text, o);
     if (e || o->n_packed == begin)
         return e;
     if (o->n_chunk == o->cap_chunk) {

@@ -388,6 +388,41 @@ static void kernels_equal_the_plain_ones(void **state)
         }
 }
 
+static void letters_are_squeezed_and_repeats_found(void **state)
+{
+    const struct sq_demux_kernels *plain = sq_demux_kernels_named("scalar"), *fast = sq_demux_kernels_named("avx2");
+    enum { MOST = 300 };
+    for (uint32_t n = 0; n <= 200; n++)
+        for (int round = 0; round < 8; round++) {
+            uint8_t letter[MOST + 128], two[2][MOST] = {{0}};
+            uint64_t same[2][MOST / 64 + 1];
+            uint32_t count[2][4] = {{1, 2, 3, 4}, {1, 2, 3, 4}}, off = 1 + draw(32), bad = round & 1 ? draw(2 * n + 1) : MOST;
+            for (size_t i = 0; i < sizeof letter; i++)
+                letter[i] = (uint8_t)"ACGTAAAA"[draw(8)];
+            if (bad < MOST)
+                letter[off + bad] = (uint8_t)"Nacgt@CSQBEFXWP\0"[draw(16)];
+            bool is_fine = plain->squeeze(letter + off, n, two[0], count[0]), is_right = true;
+            for (uint32_t i = 0; i < n; i++) {
+                is_right = is_right && strchr("ACGT", letter[off + i]) && letter[off + i];
+                if (is_fine)
+                    assert_int_equal("ACTG"[two[0][i / 4] >> 2 * (i % 4) & 3], letter[off + i]);
+            }
+            assert_int_equal(is_fine, is_right);
+            plain->repeats(letter + off, n, same[0]);
+            for (uint32_t i = 0; i < n; i++)
+                assert_int_equal(same[0][i / 64] >> (i % 64) & 1, letter[off + i] == letter[off + i - 1]);
+            if (!fast)
+                continue;
+            assert_int_equal(fast->squeeze(letter + off, n, two[1], count[1]), is_fine);
+            if (is_fine) {
+                assert_memory_equal(two[0], two[1], (n + 3) / 4);
+                assert_memory_equal(count[0], count[1], sizeof count[0]);
+            }
+            fast->repeats(letter + off, n, same[1]);
+            assert_memory_equal(same[0], same[1], (n + 63) / 64 * sizeof **same);
+        }
+}
+
 static void transposing_is_exact(void **state)
 {
     const struct sq_demux_kernels *k[2] = {sq_demux_kernels_named("scalar"), sq_demux_kernels_named("avx2")};
@@ -427,6 +462,7 @@ int main(void)
         cmocka_unit_test(collisions_need_every_index),
         cmocka_unit_test(hopped_indexes_are_named),
         cmocka_unit_test(kernels_equal_the_plain_ones),
+        cmocka_unit_test(letters_are_squeezed_and_repeats_found),
         cmocka_unit_test(transposing_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
