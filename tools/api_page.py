@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import api_tables  # noqa: E402
 
-WHO = {"ANYONE": "anyone", "USER": "user", "OPERATOR": "operator", "SIGNED_IN": "user, operator"}
+NEEDS = {"NONE": "–", "READ": "read", "WRITE": "write", "RESULTS": "results", "SESSION": "session", "STEP_UP": "step-up"}
 TYPES = {"count": "number, 0 and up", "integer": "number", "yesno": "true or false", "true": "true", "ms": "number, milliseconds since 1970", "hex16": "16 hex digits",
          "hex32": "32 hex digits", "hex64": "64 hex digits", "job": "id of a job", "code": "code of an error", "event": "event of the audit log",
          "time": "time, `2026-11-22T10:15:00Z`"}
@@ -21,9 +21,9 @@ def cell(text):
 
 
 def routes(t):
-    lines = ["| method | address | who | rate | audit event | what |", "|---|---|---|---|---|---|"]
+    lines = ["| method | address | who | needs | rate | audit event | what |", "|---|---|---|---|---|---|---|"]
     for r in t.routes:
-        lines.append("| %s | `%s` | %s | %s | %s | %s |" % (r.method, r.path, WHO[r.who], r.rate.lower(), r.event.replace("-", "–"), cell(r.text)))
+        lines.append("| %s | `%s` | %s | %s | %s | %s | %s |" % (r.method, r.path, t.who[r.who][1], NEEDS[r.needs], r.rate.lower(), r.event.replace("-", "–"), cell(r.text)))
     return "\n".join(lines)
 
 

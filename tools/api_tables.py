@@ -34,8 +34,9 @@ def rows(text, macro, *columns):
 
 
 class Route:
-    def __init__(self, name, no, method, path, who, rate, kind, event, text):
-        self.name, self.no, self.method, self.path, self.who, self.rate, self.kind, self.event, self.text = name, int(no), method, path, who, rate, kind, event, text
+    def __init__(self, name, no, method, path, who, needs, rate, kind, event, text):
+        self.name, self.no, self.method, self.path, self.who, self.needs = name, int(no), method, path, who, needs
+        self.rate, self.kind, self.event, self.text = rate, kind, event, text
         self.query, self.body, self.answers, self.codes = [], None, [], []
 
 
@@ -47,7 +48,11 @@ class Tables:
         for table, name, _ in rows(read("src/lib/db/states.def"), "SQ_STATE", "s", "s", "s"):
             self.states.setdefault(table, []).append(name)
         self.events = [r[0] for r in rows(read("src/lib/audit/events.def"), "SQ_EVENT", "s", "s", "s", "q")]
-        self.routes = [Route(*r) for r in rows(read("src/lib/http/routes.def"), "SQ_ROUTE", "s", "s", "s", "q", "s", "s", "s", "q", "q")]
+        self.routes = [Route(*r) for r in rows(read("src/lib/http/routes.def"), "SQ_ROUTE", "s", "s", "s", "q", "s", "s", "s", "s", "q", "q")]
+        self.who = {name: (re.findall(r"SQ_R_(\w+)", roles), text) for name, roles, text in rows(read("src/lib/http/who.def"), "SQ_WHO", "s", "s", "q")}
+        for r in self.routes:
+            if r.who not in self.who:
+                sys.exit("src/lib/http/routes.def: route %s: who.def has no group %s" % (r.name, r.who))
         self.by_name = {r.name: r for r in self.routes}
         self.read_objects(read("src/lib/http/schemas.def"))
         self.read_routes(read("src/lib/http/schemas.def"))
@@ -130,7 +135,13 @@ class Tables:
         if r.event != "-":
             codes.add("EFULL")  # nothing is acknowledged without its entry in the log
         if r.who != "ANYONE":
-            codes |= {"EAUTH", "EDENIED"}
+            codes |= {"EAUTH", "EDENIED", "ENETWORK"}
+        if r.needs != "NONE":
+            codes.add("ESCOPE")
+        if r.who not in ("ANYONE", "SIGNED_IN", "USER"):
+            codes.add("ENOFACTOR")
+        if r.needs == "STEP_UP":
+            codes.add("ESTEPUP")
         if "{id}" in r.path:
             codes.add("ENOTFOUND")
         if r.body:

@@ -176,6 +176,12 @@ int cmd_account_mail(struct cli *c)
     if (is_on || is_off)
         json_object_set_new(body, "notify", json_boolean(is_on));
     bool is_change = json_object_size(body) > 0;
+    struct secret password = {NULL};
+    if (!rc && json_object_get(body, "mail")) /* a link to a new password would go there */
+        rc = secret_ask(c, "Your account's password", false, &password);
+    if (!rc && password.text && json_object_set_new(body, "password", json_string(password.text)))
+        rc = out_error(c, SQ_EFIELD, "the password must be UTF-8", NULL);
+    secret_done(&password);
     if (!rc)
         rc = http_open(c, true, &h);
     else {

@@ -20,7 +20,7 @@ import wire  # noqa: E402
 
 ERR = {int(no): name for name, no in re.findall(r"SQ_ERR\((\w+),\s*(\d+)", open(os.path.join(hub.ROOT, "src/lib/core/err.def")).read())}
 ROUTES = [(name, int(no), method, path, who, kind) for name, no, method, path, who, _, kind in
-          re.findall(r'SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(\w+),\s*(\w+)', open(os.path.join(hub.ROOT, "src/lib/http/routes.def")).read())]
+          re.findall(r'SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*\w+,\s*(\w+),\s*(\w+)', open(os.path.join(hub.ROOT, "src/lib/http/routes.def")).read())]
 ROUTE = {r[0]: r[1] for r in ROUTES}
 NULL = os.open("/dev/null", os.O_RDWR)
 CLOSING = 0xFFFFFFFF

@@ -211,7 +211,7 @@ def test_the_account_decides():
         assert w.ada.get("/api/v1/me/mail")["mail"] == "ada@example.com"
         for bad in ("eve@example.com\r\nBcc: mallory@example.com", "eve@example.com\nX: y", "eve", "eve@@example.com", "e ve@example.com", "eve@example.com, b@c.de", "\u00e4@example.com",
                     "a" * 65 + "@example.com", "a@" + "b" * 300, "", 7, ["eve@example.com"]):
-            a = w.ada.call("PUT", "/api/v1/me/mail", {"mail": bad})
+            a = w.ada.call("PUT", "/api/v1/me/mail", {"mail": bad, "password": w.ada.password})
             assert a.status == 400 and a.json["code"] == "EFIELD" and a.json["field"] == "mail", (bad, a)
         assert w.ada.call("PUT", "/api/v1/me/mail", {"mail": "eve@example.com\0"}).status == 400
         for bad in ({}, {"notify": "yes"}, {"notify": 1}, {"notify": None}):
@@ -222,13 +222,13 @@ def test_the_account_decides():
         w.qc()
         time.sleep(2)
         assert not w.sink.commands
-        p = w.ada.cli("account", "mail", "--on", "other@example.net")
+        p = w.ada.cli("account", "mail", "--on", "other@example.net", "--password-stdin", password=w.ada.password + "\n")
         assert "other@example.net" in p.stdout and "mails     on" in p.stdout, p.stdout
         w.qc()
         assert w.mails(1)[0].to == ["other@example.net"]
         p = w.ada.cli("account", "mail")
         assert "job_finished" in p.stdout and "sent" in p.stdout, p.stdout
-        assert "none" in w.ada.cli("account", "mail", "--remove").stdout
+        assert "none" in w.ada.cli("account", "mail", "--remove", "--password-stdin", password=w.ada.password + "\n").stdout
         assert w.ada.get("/api/v1/me/mail")["mail"] is None and w.rows("SELECT mail_sealed FROM user WHERE role = 1") == [(None,)]
         w.qc()
         time.sleep(2)

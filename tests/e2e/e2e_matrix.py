@@ -19,17 +19,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import hub  # noqa: E402
 
-ROW = re.compile(r'^SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(\w+),\s*(\w+),', re.M)
+ROW = re.compile(r'^SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(\w+),\s*(\w+),\s*(\w+),', re.M)
 # what the owner's cell answers where that isn't 200
-OWNER_STATUS = {"upload": 201, "upload_v1": 201, "job_submit": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
+OWNER_STATUS = {"token_new": 201, "upload": 201, "upload_v1": 201, "job_submit": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
 # its object stands in the body, so that a stranger's answer names the field instead
 OBJECT_IN_BODY = {"job_submit": 400}
+WHO = {name: re.findall(r"SQ_R_(\w+)", roles) for name, roles in re.findall(r"^SQ_WHO\((\w+),\s*([^\"]+)", open(os.path.join(hub.ROOT, "src/lib/http/who.def")).read(), re.M)}
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 def routes():
     text = open(os.path.join(hub.ROOT, "src/lib/http/routes.def")).read()
-    rows = [dict(zip(("name", "no", "method", "path", "who", "rate", "kind"), m)) for m in ROW.findall(text)]
+    rows = [dict(zip(("name", "no", "method", "path", "who", "needs", "rate", "kind"), m)) for m in ROW.findall(text)]
     assert len(rows) == text.count("\nSQ_ROUTE(") and len(rows) > 25, len(rows)
     return rows
 
@@ -60,6 +61,15 @@ def site():
     return site.it
 
 
+def doomed_of(s, name):
+    """Id of a session, or of an API token, of the owner's."""
+    if name == "token_revoke":
+        return s.owner.call("POST", "/api/v1/me/tokens", {"name": "doomed", "scopes": ["read"], "days": 1, "password": s.owner.password}, status=201).json["id"]
+    kept, token = s.owner.token, s.owner.login()
+    s.owner.token = kept
+    return next(x["id"] for x in s.h.request("GET", "/api/v1/me/sessions", token=token).json["data"] if x["current"])
+
+
 def form(data):
     return b'--x\r\nContent-Disposition: form-data; name="file"; filename="m.vcf.gz"\r\n\r\n' + data + b"\r\n--x--\r\n"
 
@@ -67,7 +77,9 @@ def form(data):
 def request_of(row, s, user):
     """(path, body, headers) of a request that is in order, if the owner makes it."""
     ident = ""
-    if "/uploads/" in row["path"]:
+    if row["name"] in ("session_revoke", "token_revoke"):  # made for this cell alone: others end with a change of the password
+        ident = doomed_of(s, row["name"])
+    elif "/uploads/" in row["path"]:
         ident = s.doomed if row["name"] == "upload_delete" else s.upload
     elif "/jobs/" in row["path"]:
         ident = (s.queued or s.job) if row["name"] in ("job_cancel", "job_delete") else s.job
@@ -76,6 +88,10 @@ def request_of(row, s, user):
         body, headers = form(s.data), FORM
     elif row["name"] == "login":
         body = {"name": "owner", "password": s.owner.password}
+    elif row["name"] == "me_password":
+        body = {"old": (user or s.owner).password, "password": (user or s.owner).password}
+    elif row["name"] == "token_new":
+        body = {"name": "matrix", "scopes": ["read"], "days": 1, "password": (user or s.owner).password}
     elif row["name"] == "job_submit":
         body = {"upload": s.upload, "panel": "1kgp3-chr22"}
     elif row["name"] == "job_claim":
@@ -94,9 +110,9 @@ def want_of(row, who):
         return good
     if role is None:
         return 401
-    if row["who"] not in ("SIGNED_IN", role):
+    if role.lower() not in WHO[row["who"]]:
         return 403
-    if who == "other" and "{id}" in row["path"]:
+    if who != "owner" and "{id}" in row["path"]:
         return 404
     return OBJECT_IN_BODY.get(row["name"], good) if who == "other" else good
 
@@ -181,7 +197,7 @@ def test_a_strangers_object_looks_like_none():
         if "{id}" not in row["path"]:
             continue
         path, body, _ = request_of(row, s, s.other)
-        none = row["path"].replace("{id}", "0" * 32 if "uploads" in row["path"] else "job-20260101-000000-0123456789abcdef")
+        none = row["path"].replace("{id}", "0" * 32 if "/jobs/" not in row["path"] else "job-20260101-000000-0123456789abcdef")
         answers = [s.other.call(row["method"], p, body) for p in (path, none)]
         assert [a.status for a in answers] == [404, 404], (row["name"], answers)
         one, two = [{k: v for k, v in a.json.items() if k != "id"} for a in answers]
@@ -280,10 +296,17 @@ def test_forged_tokens():
 def test_a_token_ends_with_its_time():
     s = site()
     token = s.owner.login()
-    s.h.move_clock(12 * 3600 - 60)
-    s.h.admin_ok("clock-confirm")
+    for _ in range(12 * 3 - 1):  # in use, it lasts its twelve hours
+        s.h.move_clock(1200)
+        assert status_of(s, token) == 200
+    s.h.move_clock(1140)
     assert status_of(s, token) == 200
     s.h.move_clock(120)
+    assert status_of(s, token) == 401
+    token = s.owner.login()  # idle, half an hour
+    s.h.move_clock(29 * 60)
+    assert status_of(s, token) == 200
+    s.h.move_clock(31 * 60)
     assert status_of(s, token) == 401
     assert status_of(s, s.owner.login()) == 200
 

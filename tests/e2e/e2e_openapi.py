@@ -64,7 +64,16 @@ def test_the_whole_way():
         ada.get(path)
         assert ada.call("HEAD", path).status == 200
     ada.get("/api/v1/me/mail")
-    ada.call("PUT", "/api/v1/me/mail", {"mail": "ada@example.org", "notify": False}, status=200)
+    ada.call("PUT", "/api/v1/me/mail", {"mail": "ada@example.org", "notify": False, "password": ada.password}, status=200)
+    ada.call("PUT", "/api/v1/me/password", {"old": ada.password, "password": ada.password}, status=200)
+    gone = ada.token
+    ada.login()
+    row = next(r for r in ada.get("/api/v1/me/sessions")["data"] if not r["current"])
+    ada.call("DELETE", "/api/v1/me/sessions/" + row["id"], status=200)
+    assert s.h.request("GET", "/api/v1/me", token=gone).status == 401
+    ada.call("POST", "/api/v1/me/revoke", status=200)
+    ada.call("POST", "/api/v1/me/tokens", {"name": "all", "scopes": ["read"], "days": 1, "networks": ["127.0.0.1"], "password": ada.password}, status=201)
+    ada.call("DELETE", "/api/v1/me/tokens/" + ada.get("/api/v1/me/tokens")["data"][0]["id"], status=200)
     ids = [upload(ada, path, form(s.data)).json["id"] for path in ("/api/upload", "/api/v1/uploads")]
     both = upload(ada, "/api/v1/uploads", form(s.data), form(s.data, "second.vcf.gz"))
     assert both.status == 201 and len(both.json["uploads"]) == 2, both
@@ -157,7 +166,7 @@ def test_errors_that_follow_from_a_row():
             assert s.ada.call(method, path, body, headers=headers).status == 400
             assert s.ada.call(method, path, headers=dict(headers, **{"Content-Length": str(3 << 20)})).status == 413  # by its head alone
         assert s.h.request(method, path, body, token=s.ada.token, headers=dict(headers, Host="evil.example")).status == 421
-        wrong = s.ada.call("POST" if path == "/api/v1/me/mail" else "PUT", path)  # the one address that knows PUT
+        wrong = s.ada.call(next(m for m in ("PUT", "POST", "DELETE") if m not in [n for n, p, _ in operations() if p == path]), path)
         assert wrong.status == 405 and wrong.headers["Allow"], wrong
     for path in ("/nothing/here", "/api/v1/jobs//", "/api/v1/../jobs"):
         assert s.ada.call("GET", path).status in (400, 404)

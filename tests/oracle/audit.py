@@ -140,7 +140,7 @@ def number_of(entry):
     if not 96 <= len(entry) <= 8448:
         return None
     version, role, _event, _result, n_field, zero, number, time = struct.unpack_from("<BBHHBBQQ", entry)
-    if version != 1 or role > 3 or n_field > 8 or zero or number == 0 or time >= 1 << 63:
+    if version != 1 or role > 6 or n_field > 8 or zero or number == 0 or time >= 1 << 63:
         return None
     at, before = 96, 0
     for _ in range(n_field):

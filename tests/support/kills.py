@@ -29,7 +29,7 @@ OVER = ("failed", "cancelled", "erased")
 def route_events():
     """[(method, pattern, event)] of routes.def: what a success of each route leaves in the log."""
     text = open(os.path.join(hub.ROOT, "src/lib/http/routes.def")).read()
-    rows = re.findall(r'SQ_ROUTE\(\w+,\s*\d+,\s*(\w+),\s*"([^"]+)",\s*\w+,\s*\w+,\s*\w+,\s*"([^"]+)"', text)
+    rows = re.findall(r'SQ_ROUTE\(\w+,\s*\d+,\s*(\w+),\s*"([^"]+)",\s*\w+,\s*\w+,\s*\w+,\s*\w+,\s*"([^"]+)"', text)
     return [(m, re.compile(re.sub(r"\{id\}", "[A-Za-z0-9-]+", p) + r"(\?.*)?$"), e) for m, p, e in rows]
 
 

@@ -77,8 +77,9 @@ class Table:
         out, fds = bytearray(), []
         out += row.no.to_bytes(2, "little") + b"\0\0" + call.to_bytes(8, "little")
         left = dict(fields)
-        for kind, field, _ in row.fields:
-            v = left.pop(field)
+        for kind, field, limit in row.fields:
+            nothing = bytes(limit) if kind == "BYTES" else 0 if kind in NUMBERS else b"" if kind in ("STR", "BLOB") else ()
+            v = left.pop(field, nothing)  # what isn't named is zero or empty
             if kind in NUMBERS:
                 out += int(v).to_bytes(NUMBERS[kind], "little")
             elif kind == "BYTES":

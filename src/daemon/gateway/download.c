@@ -22,7 +22,7 @@ struct found {
 static sq_err open_download(struct request *r, uint8_t what, uint64_t first, uint64_t last, struct found *out)
 {
     char params[SQ_ROUTE_MAX_PARAMS * (SQ_ROUTE_ID_MAX + 1)];
-    struct sq_msg is, m = sq_msg_of(download_open, .route = (uint16_t)r->row->route, .token = r->token,
+    struct sq_msg is, m = sq_msg_of(download_open, .route = (uint16_t)r->row->route, .token = r->token, .via = r->via,
                                     .address = sq_span_str(r->http->address), .params = request_params(r, params),
                                     .has_range = what, .first = first, .last = last);
     memcpy(m.u.download_open.request_id, r->id, sizeof r->id);

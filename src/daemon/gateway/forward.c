@@ -30,7 +30,7 @@ void forward_end(struct request *r)
     sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
     if (!e && r->body.n)
         e = sq_http_json_normal(r->body.p, r->body.n, &body);
-    struct sq_msg is, m = sq_msg_of(api, .route = (uint16_t)r->row->route, .token = r->token,
+    struct sq_msg is, m = sq_msg_of(api, .route = (uint16_t)r->row->route, .token = r->token, .via = r->via,
                                     .address = sq_span_str(r->http->address), .params = request_params(r, params),
                                     .query = sq_span_str(r->http->query), .body = sq_span_of(body.p, body.n));
     memcpy(m.u.api.request_id, r->id, sizeof r->id);

@@ -43,6 +43,7 @@ struct request {
     const struct sq_route_row *row; /* NULL: refused before it was known */
     struct sq_route_params params;
     struct sq_span token;  /* in the head: lives as long as the request */
+    uint8_t via;           /* how it came: 0 none, 1 a header, 2 the cookie */
     struct sq_buf body;    /* JSON, as it comes */
     struct upload *upload; /* UPLOAD only */
     uint8_t ticket[16];    /* DOWNLOAD: what download_end will name */

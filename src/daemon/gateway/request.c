@@ -62,6 +62,7 @@ static bool is_admitted(struct request *r)
         refuse(r, e, "send one token, as Authorization: Bearer TOKEN or as X-Auth-Token: TOKEN");
         return false;
     }
+    r->via = r->token.n ? 1 : 0;
     e = sq_route_match(http->method, http->path, &row, &r->params, allow);
     if (!is_within_limits(r, e ? SQ_RATE_READ : row->rate))
         return false;

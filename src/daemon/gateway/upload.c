@@ -85,7 +85,7 @@ static sq_err part_key(void *ctx, uint32_t part_no, uint8_t out_salt[SQ_VAULT_SA
 static sq_err file_open(struct request *r, struct file *f, uint64_t length_hint)
 {
     struct sq_packet *pkt = sq_packet_new();
-    struct sq_msg is, m = sq_msg_of(upload_open, .token = r->token, .address = sq_span_str(r->http->address),
+    struct sq_msg is, m = sq_msg_of(upload_open, .token = r->token, .via = r->via, .address = sq_span_str(r->http->address),
                                     .length_hint = length_hint);
     memcpy(m.u.upload_open.request_id, r->id, sizeof r->id);
     sq_err e = pkt ? sq_node_call(r->gw->node, SQ_ROLE_REGISTRAR, &m, GATEWAY_CALL_MS, pkt, &is) : sq_fail(SQ_ENOMEM);

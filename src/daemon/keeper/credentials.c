@@ -38,6 +38,37 @@ static sq_err check_in_turn(struct keeper *k, struct sq_span password, const cha
     return err;
 }
 
+static bool is_zero_id(const uint8_t *id)
+{
+    static const uint8_t none[SQ_ID_BYTES];
+    return !memcmp(id, none, sizeof none);
+}
+
+sq_err keeper_may_change(struct keeper *k, const uint8_t *owner, const uint8_t *proof, bool is_link_enough)
+{
+    struct sq_slab_slot slot;
+    uint8_t means = 0;
+    sq_err err = sq_slab_look(k->slab, SQ_SLAB_OWNER, owner, sq_clock_now_s(), &slot);
+    if (err || (!(slot.for_role & SQ_SLAB_HAS_PASSWORD) && is_zero_id(proof)))
+        return err;
+    if ((err = keeper_proof_take(&k->proofs, proof, owner, &means)))
+        return err;
+    if (is_link_enough && (means & KEEPER_LINK))
+        return SQ_OK;
+    bool is_enough = (means & KEEPER_PASSWORD) && (!(slot.for_role & SQ_SLAB_NEEDS_FACTOR) || (means & KEEPER_FACTOR));
+    return is_enough ? SQ_OK : sq_fail(SQ_EPROOF);
+}
+
+void keeper_answer_proof(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, uint8_t means)
+{
+    struct sq_msg is = sq_msg_of(proof_is, .means = means);
+    sq_err err = keeper_proof_make(&k->proofs, owner, means, is.u.proof_is.proof);
+    if (err)
+        sq_ask_fail(ask, err);
+    else
+        sq_ask_reply(ask, &is);
+}
+
 void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
@@ -47,9 +78,13 @@ void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     struct sq_key *key = NULL;
     struct password_aad aad = aad_of(q->owner_id);
     size_t n = 0;
-    sq_err err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
+    sq_err err = keeper_may_change(k, q->owner_id, q->proof, true);
+    if (!err)
+        err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
     if (!err)
         err = hash_in_turn(k, q->password, phc);
+    if (!err)
+        err = sq_slab_mark(k->slab, q->owner_id, SQ_SLAB_HAS_PASSWORD, true, sq_clock_now_s());
     if (!err) {
         n = strlen(phc);
         err = sq_box_seal(key, aad.bytes, sizeof aad.bytes, phc, n, sealed);
@@ -105,5 +140,5 @@ void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (err)
         sq_ask_fail(ask, err);
     else
-        sq_ask_ok(ask);
+        keeper_answer_proof(k, ask, q->owner_id, KEEPER_PASSWORD);
 }

@@ -6,6 +6,7 @@
 #include "daemon/keeper/grants.h"
 #include "daemon/keeper/hash_pool.h"
 #include "daemon/keeper/hsm.h"
+#include "daemon/keeper/proofs.h"
 #include "daemon/keeper/slab.h"
 #include "lib/proc/node.h"
 
@@ -33,6 +34,7 @@ struct keeper {
     struct keeper_grants grants;
     struct keeper_clock clock;
     struct keeper_hash_pool hash_pool;
+    struct keeper_proofs proofs;
     struct keeper_backoff {
         pthread_mutex_t lock; /* also: one unsealing at a time */
         uint32_t n_failure;
@@ -92,12 +94,18 @@ void on_one_time_password(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 /* credentials.c */
 void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* May what @owner signs in with be changed? Yes when he never had a password, or with a proof of any means but a second factor
+ * alone; of one who needs a second factor, with that too. A mailed link sets a password without it (and no session: signing asks again). */
+sq_err keeper_may_change(struct keeper *k, const uint8_t *owner, const uint8_t *proof, bool is_link_enough) SQ_MUST_CHECK;
+void keeper_answer_proof(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, uint8_t means);
 
 /* fields.c */
 void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_lookup(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
-/* SQ_OK when @token is a live token of @owner_id. */
+/* SQ_OK when @token is a live token of @owner_id; what it says. */
+struct sq_jwt_claims;
+sq_err keeper_token_claims(struct keeper *k, const uint8_t *owner_id, struct sq_span token, struct sq_jwt_claims *out) SQ_MUST_CHECK;
 sq_err keeper_is_owner(struct keeper *k, const uint8_t *owner_id, struct sq_span token) SQ_MUST_CHECK;
 /* mail_field.c */
 void on_mail_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

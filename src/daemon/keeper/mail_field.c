@@ -30,6 +30,8 @@ void on_mail_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_err err = sq_span_copy(q->address, address, sizeof address);
     if (!err)
         err = sq_mail_check(address, NULL);
+    if (!err) /* a link that sets a password goes there */
+        err = keeper_may_change(ctx, q->owner_id, q->proof, false);
     if (!err)
         err = keeper_owner_key(ctx, q->owner_id, "sequester mail v1", &key);
     if (!err)

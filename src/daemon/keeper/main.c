@@ -81,6 +81,7 @@ static void open_keeper(struct keeper *k, int slab_fd)
     if ((err = keeper_grants_init(&k->grants)))
         give_up("grants", err);
     keeper_hash_pool_init(&k->hash_pool);
+    keeper_proofs_init(&k->proofs);
     pthread_mutex_init(&k->backoff.lock, NULL);
     pthread_mutex_init(&k->relocking, NULL);
     pthread_mutex_init(&k->publics.lock, NULL);

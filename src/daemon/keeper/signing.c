@@ -54,6 +54,24 @@ static sq_err check_times(const struct sq_jwt_claims *c)
     return c->issued_s > now_s + SQ_JWT_LEEWAY_S || c->issued_s < now_s - 600 || c->expires_s <= now_s ? sq_fail(SQ_ERANGE) : SQ_OK;
 }
 
+/* The owner's password was checked here just now, and his second factor when he has one; or, of a token of his that lives, a second factor alone. */
+static sq_err check_proof(struct keeper *k, const struct sq_msg_token_sign *q, const struct sq_slab_slot *owner)
+{
+    uint8_t means = 0;
+    sq_err err = keeper_proof_take(&k->proofs, q->proof, q->owner_id, &means);
+    if (err)
+        return err;
+    bool has_factor = means & KEEPER_FACTOR;
+    if (q->previous.n) {
+        struct sq_jwt_claims before;
+        err = keeper_token_claims(k, q->owner_id, q->previous, &before);
+        if (!err && (!has_factor || (int64_t)q->expires_s > before.expires_s))
+            err = sq_fail(SQ_EPROOF);
+        return err;
+    }
+    return (means & KEEPER_PASSWORD) && (has_factor || !(owner->for_role & SQ_SLAB_NEEDS_FACTOR)) ? SQ_OK : sq_fail(SQ_EPROOF);
+}
+
 void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
@@ -78,6 +96,8 @@ void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         err = check_times(&c);
     if (!err) /* nobody signs in whose key is gone */
         err = sq_slab_look(k->slab, SQ_SLAB_OWNER, q->owner_id, sq_clock_now_s(), &owner);
+    if (!err)
+        err = check_proof(k, q, &owner);
     if (!err)
         err = site_key(k, SQ_SLAB_TOKEN_KEY, &key);
     if (!err)

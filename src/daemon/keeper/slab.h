@@ -47,7 +47,7 @@ struct sq_slab_lock {
 
 /** One slot, decoded. */
 struct sq_slab_slot {
-    uint8_t type, state, for_role, was, reason;
+    uint8_t type, state, for_role, was, reason; /* for_role: of an owner, SQ_SLAB_HAS_PASSWORD and SQ_SLAB_NEEDS_FACTOR */
     uint32_t generation;
     uint32_t root_no; /* which root key wraps it; 0: its owner's key does */
     uint8_t id[SQ_SLAB_ID_BYTES], owner[SQ_SLAB_ID_BYTES];
@@ -128,6 +128,10 @@ sq_err sq_slab_key(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
                    struct sq_slab_slot *out_slot, struct sq_key **out_key) SQ_MUST_CHECK;
 /** No more sealing keys for this object; again is SQ_OK. */
 sq_err sq_slab_shut(struct sq_slab *slab, const uint8_t *id, int64_t now_s) SQ_MUST_CHECK;
+/** What an owner's slot remembers of his credentials: @flags are set (or, with @is_set false, cleared), durably. */
+#define SQ_SLAB_HAS_PASSWORD 1u  /* one was set: from then on another one takes a proof */
+#define SQ_SLAB_NEEDS_FACTOR 2u  /* a password alone isn't enough */
+sq_err sq_slab_mark(struct sq_slab *slab, const uint8_t *owner_id, uint8_t flags, bool is_set, int64_t now_s) SQ_MUST_CHECK;
 sq_err sq_slab_extend(struct sq_slab *slab, const uint8_t *id, uint64_t not_after_s, int64_t now_s) SQ_MUST_CHECK;
 
 /**

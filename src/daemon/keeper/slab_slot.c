@@ -492,6 +492,22 @@ sq_err sq_slab_shut(struct sq_slab *slab, const uint8_t *id, int64_t now_s)
     return err;
 }
 
+sq_err sq_slab_mark(struct sq_slab *slab, const uint8_t *owner_id, uint8_t flags, bool is_set, int64_t now_s)
+{
+    struct sq_slab_slot slot;
+    uint32_t at;
+    pthread_mutex_lock(&slab->lock);
+    sq_err err = look(slab, SQ_SLAB_OWNER, owner_id, now_s, &at, &slot);
+    uint8_t wanted = (uint8_t)(is_set ? slot.for_role | flags : slot.for_role & ~flags);
+    if (!err && slot.for_role != wanted) {
+        struct sq_slab_slot next = slot;
+        next.for_role = wanted;
+        err = change(slab, at, &slot, &next, now_s);
+    }
+    pthread_mutex_unlock(&slab->lock);
+    return err;
+}
+
 sq_err sq_slab_extend(struct sq_slab *slab, const uint8_t *id, uint64_t not_after_s, int64_t now_s)
 {
     struct sq_slab_slot slot;

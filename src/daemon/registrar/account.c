@@ -1,4 +1,4 @@
-/* Accounts and what everyone may ask: sign in and out, who am I, the server, its panels, the audit log about me. */
+/* Accounts and what everyone may ask: who am I, the server, its panels, the audit log about me. */
 #include "daemon/registrar/registrar.h"
 
 #include "lib/core/address.h"
@@ -10,7 +10,7 @@
 
 /* ---- accounts ---- */
 
-static sq_err lookup(struct registrar *r, const char *name, uint8_t out[32])
+sq_err lookup(struct registrar *r, const char *name, uint8_t out[32])
 {
     char folded[257];
     size_t n = strlen(name);
@@ -40,6 +40,8 @@ sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *ou
         return e;
     struct sq_db *db = db_lock(r);
     e = sq_db_user_by_name(db, hmac, out);
+    if (e == SQ_ENOTFOUND)
+        e = sq_db_user_by_mail(db, hmac, out);
     db_unlock(r);
     return e;
 }
@@ -53,25 +55,19 @@ static sq_err tx_add(struct tx *tx, void *ctx)
 {
     struct adding *x = ctx;
     sq_err e = sq_db_user_insert(tx->db, &x->row);
-    return e ? e : tx_event(tx, &(struct event){.no = x->row.role == SQ_DB_role_operator ? SQ_AUDIT_operator_created : SQ_AUDIT_user_created, .by = x->by, .subject = x->row.id});
+    return e ? e : tx_event(tx, &(struct event){.no = x->row.role == SQ_DB_role_user ? SQ_AUDIT_user_created : SQ_AUDIT_operator_created, .by = x->by, .subject = x->row.id});
 }
 
-static sq_err hash_password(struct registrar *r, const uint8_t owner[ID], struct sq_span password, struct sq_db_sealed *out)
+/* No account has this as its name or its mail address: one signs in with either. */
+static sq_err is_free(struct registrar *r, const uint8_t hmac[32])
 {
-    struct sq_packet *pkt = sq_packet_new();
-    if (!pkt)
-        return sq_fail(SQ_ENOMEM);
-    struct sq_msg ask = sq_msg_of(password_hash, .password = password), m;
-    memcpy(ask.u.password_hash.owner_id, owner, ID);
-    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
-    if (!e && m.u.sealed_is.sealed.n > SQ_DB_SEALED_MAX_BYTES)
-        e = sq_fail(SQ_EPROTO);
-    if (!e) {
-        out->n = (uint16_t)m.u.sealed_is.sealed.n;
-        memcpy(out->p, m.u.sealed_is.sealed.p, out->n);
-    }
-    sq_packet_free(pkt);
-    return e;
+    struct sq_db_user other;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_user_by_name(db, hmac, &other);
+    if (e == SQ_ENOTFOUND)
+        e = sq_db_user_by_mail(db, hmac, &other);
+    db_unlock(r);
+    return e == SQ_ENOTFOUND ? SQ_OK : e ? e : sq_fail(SQ_EEXISTS);
 }
 
 sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, const char *mail, struct sq_why *why, uint8_t out_id[ID])
@@ -83,13 +79,14 @@ sq_err user_add(struct registrar *r, const struct caller *by, const char *name, 
         e = sq_mail_check(mail, why);
     if (!e)
         e = lookup(r, name, x.row.name_hmac);
-    struct sq_db_user other;
-    if (!e) { /* before anything is made: a second account of this name leaves nothing behind */
-        struct sq_db *db = db_lock(r);
-        sq_err found = sq_db_user_by_name(db, x.row.name_hmac, &other);
-        db_unlock(r);
-        e = found == SQ_ENOTFOUND ? SQ_OK : found ? found : sq_fail(SQ_EEXISTS);
+    if (!e && mail) {
+        x.row.has_mail_hmac = true;
+        e = lookup(r, mail, x.row.mail_hmac);
     }
+    if (!e) /* before anything is made: a second account of this name or address leaves nothing behind */
+        e = is_free(r, x.row.name_hmac);
+    if (!e && mail)
+        e = is_free(r, x.row.mail_hmac);
     if (!e)
         e = id_new(x.row.id);
     struct sq_msg owner = sq_msg_bare(owner_create);
@@ -99,100 +96,14 @@ sq_err user_add(struct registrar *r, const struct caller *by, const char *name, 
     if (!e)
         e = fields_seal(r, x.row.id, &text, 1, &x.row.name_sealed);
     if (!e && mail)
-        e = mail_seal(r, x.row.id, mail, &x.row.mail_sealed, why);
+        e = mail_seal(r, x.row.id, no_id, mail, &x.row.mail_sealed, why);
     if (!e)
-        e = hash_password(r, x.row.id, password, &x.row.password_sealed);
+        e = password_hash(r, x.row.id, no_id, password, &x.row.password_sealed);
     if (!e)
         e = commit(r, tx_add, &x);
     if (!e)
         memcpy(out_id, x.row.id, ID);
     return e;
-}
-
-/* ---- sign in ---- */
-
-struct issuing {
-    struct sq_db_token row;
-    const struct caller *by;
-};
-
-static sq_err tx_issue(struct tx *tx, void *ctx)
-{
-    struct issuing *x = ctx;
-    sq_err e = sq_db_token_insert(tx->db, &x->row);
-    if (!e)
-        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_login_ok, .by = x->by, .subject = x->row.user_id});
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_token_issued, .by = x->by, .subject = x->row.user_id, .object = x->row.jti, .a = (uint64_t)(x->row.expires_s - x->row.issued_s)});
-}
-
-static sq_err sign_token(struct registrar *r, const struct sq_db_user *user, const struct sq_db_token *row, char out[2049])
-{
-    struct sq_packet *pkt = sq_packet_new();
-    if (!pkt)
-        return sq_fail(SQ_ENOMEM);
-    struct sq_msg ask = sq_msg_of(token_sign, .role = sq_span_str(sq_db_name(SQ_DB_role, user->role)), .scope = sq_span_str("api"),
-                                  .epoch = (uint32_t)user->epoch, .issued_s = (uint64_t)row->issued_s, .expires_s = (uint64_t)row->expires_s), m;
-    memcpy(ask.u.token_sign.owner_id, user->id, ID);
-    memcpy(ask.u.token_sign.jti, row->jti, ID);
-    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
-    if (!e)
-        e = sq_span_copy(m.u.token_is.token, out, 2049);
-    sq_packet_free(pkt);
-    return e;
-}
-
-sq_err api_login(struct api *a)
-{
-    struct registrar *r = a->r;
-    const char *name = body_text(a, "name", 256), *password = name ? body_text(a, "password", 1024) : NULL;
-    if (!name || !password)
-        return sq_fail(SQ_EFIELD);
-    struct sq_db_user user;
-    sq_err e = user_by_name(r, name, &user);
-    bool is_known = e == SQ_OK;
-    if (e && e != SQ_ENOTFOUND)
-        return e;
-    e = password_ok(r, &a->caller, is_known ? &user : NULL, sq_span_str(password));
-    if (!e && (!is_known || user.is_disabled))
-        e = sq_fail(SQ_EPASSWORD);
-    if (e)
-        return e;
-    struct caller as = a->caller; /* from here on it is he who acts; his address is sealed under his own key */
-    memcpy(as.user, user.id, ID);
-    memcpy(as.seal_owner, user.id, ID);
-    as.as = user.role == SQ_DB_role_operator ? SQ_AUDIT_ROLE_OPERATOR : SQ_AUDIT_ROLE_USER;
-    struct sq_span address = sq_span_str(as.address);
-    as.address_sealed.n = 0;
-    e = address.n ? fields_seal(r, user.id, &address, 1, &as.address_sealed) : SQ_OK;
-    int64_t now = sq_clock_now_s();
-    struct issuing x = {.by = &as, .row = {.issued_s = now, .expires_s = now + r->token_life_s}};
-    memcpy(x.row.user_id, user.id, ID);
-    char token[2049];
-    if (!e)
-        e = id_new(x.row.jti);
-    if (!e)
-        e = sign_token(r, &user, &x.row, token);
-    if (!e)
-        e = commit(r, tx_issue, &x);
-    if (!e) {
-        a->is_audited = true;
-        a->answer = json_pack("{s:s, s:o, s:s}", "token", token, "expires", view_time(x.row.expires_s), "role", sq_db_name(SQ_DB_role, user.role));
-    }
-    sq_wipe(token, sizeof token);
-    return e;
-}
-
-static sq_err tx_logout(struct tx *tx, void *ctx)
-{
-    const struct caller *c = ctx;
-    sq_err e = sq_db_token_revoke(tx->db, c->jti, sq_clock_now_s());
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_token_revoked, .by = c, .subject = c->user, .object = c->jti});
-}
-
-sq_err api_logout(struct api *a)
-{
-    a->is_audited = true;
-    return commit(a->r, tx_logout, &a->caller);
 }
 
 /* ---- who am I ---- */

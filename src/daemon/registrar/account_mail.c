@@ -10,7 +10,7 @@ static sq_err refuse_mail(struct api *a, const struct sq_why *why)
     return sq_fail(SQ_EFIELD);
 }
 
-sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why)
+sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why)
 {
     sq_err e = sq_mail_check(address, why);
     if (e)
@@ -20,6 +20,7 @@ sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const char *addre
         return sq_fail(SQ_ENOMEM);
     struct sq_msg ask = sq_msg_of(mail_seal, .address = sq_span_str(address)), m;
     memcpy(ask.u.mail_seal.owner_id, owner, ID);
+    memcpy(ask.u.mail_seal.proof, proof, ID);
     e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
     if (!e && m.u.sealed_is.sealed.n > SQ_DB_SEALED_MAX_BYTES)
         e = sq_fail(SQ_EPROTO);
@@ -72,13 +73,19 @@ static sq_err tx_change(struct tx *tx, void *ctx)
     struct changing *x = ctx;
     struct sq_db_sealed mail = x->now.mail_sealed;
     bool is_notified = x->now.is_notified;
+    uint8_t hmac[32];
+    bool has_hmac = x->now.has_mail_hmac;
+    memcpy(hmac, x->now.mail_hmac, sizeof hmac);
     sq_err e = sq_db_user_get(tx->db, x->by->user, &x->now);
-    if (x->has_mail)
+    if (x->has_mail) {
         x->now.mail_sealed = mail;
+        x->now.has_mail_hmac = has_hmac;
+        memcpy(x->now.mail_hmac, hmac, sizeof hmac);
+    }
     if (x->has_notify)
         x->now.is_notified = is_notified;
     if (!e)
-        e = sq_db_user_set_mail(tx->db, x->by->user, &x->now.mail_sealed, x->now.is_notified);
+        e = sq_db_user_set_mail(tx->db, x->by->user, &x->now.mail_sealed, x->now.has_mail_hmac ? x->now.mail_hmac : NULL, x->now.is_notified);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_user_changed, .by = x->by, .subject = x->by->user});
 }
 
@@ -99,7 +106,21 @@ sq_err api_me_mail_set(struct api *a)
     else if (json_is_string(mail) && strlen(json_string_value(mail)) != json_string_length(mail))
         e = sq_why_set(&why, SQ_EFIELD, 0, 0, "mail", "must look like name@example.org");
     if (!e && json_is_string(mail))
-        e = mail_seal(a->r, a->caller.user, json_string_value(mail), &x.now.mail_sealed, &why);
+        e = sq_mail_check(json_string_value(mail), &why);
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    if (e)
+        return e == SQ_EFIELD ? refuse_mail(a, &why) : e;
+    if (mail) /* a link that sets a password goes there: only with the password itself */
+        e = reauthenticate(a, "password", &user, proof);
+    if (e)
+        return e;
+    if (json_is_string(mail)) {
+        x.now.has_mail_hmac = true;
+        e = lookup(a->r, json_string_value(mail), x.now.mail_hmac);
+        if (!e)
+            e = mail_seal(a->r, a->caller.user, proof, json_string_value(mail), &x.now.mail_sealed, &why);
+    }
     if (e)
         return e == SQ_EFIELD ? refuse_mail(a, &why) : e;
     x.now.is_notified = json_is_true(notify);

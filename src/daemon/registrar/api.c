@@ -15,7 +15,7 @@ static const struct {
 #define UPLOAD(name)   /* on_upload_open ... */
 #define BUILTIN(name)  /* gateway's own */
 #define DOWNLOAD(name) /* on_download_open ... */
-#define SQ_ROUTE(name, no, method, path, who, rate, kind, event, text) kind(name)
+#define SQ_ROUTE(name, no, method, path, who, needs, rate, kind, event, text) kind(name)
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
 #undef JSON
@@ -104,11 +104,12 @@ void api_answer(struct sq_ask *ask, struct api *a, sq_err e)
     } else {
         if (!a->answer)
             a->answer = json_object();
-        json_object_set_new(a->answer, "success", json_true());
+        if (!json_object_get(a->answer, "success"))
+            json_object_set_new(a->answer, "success", json_true());
     }
     char *text = json_dumps(a->answer, JSON_COMPACT);
     struct sq_msg m = sq_msg_of(api_is, .status = (uint16_t)(a->status ? a->status : 200), .location = sq_span_str(a->location),
-                                .retry_after_s = a->retry_after_s, .body = sq_span_str(text));
+                                .retry_after_s = a->retry_after_s, .body = sq_span_str(text), .session = sq_span_str(e ? "" : a->session), .session_s = a->session_s);
     if (!text || m.u.api_is.body.n > 57344)
         sq_ask_fail(ask, SQ_EINTERNAL);
     else
@@ -136,10 +137,13 @@ static sq_err take_apart(struct api *a, const struct sq_msg_api *m, char *query,
     return SQ_OK;
 }
 
-sq_err refuse_role(struct registrar *r, const struct caller *c, enum sq_route route)
+sq_err caller_admit(struct registrar *r, const struct caller *c, const struct sq_route_row *row)
 {
-    sq_err e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_EDENIED, .by = c, .subject = c->user, .a = route});
-    return e ? e : sq_fail(SQ_EDENIED);
+    sq_err why = caller_may(c, row);
+    if (!why)
+        return SQ_OK;
+    sq_err e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = why, .by = c, .subject = c->user, .a = row->route});
+    return e ? e : why;
 }
 
 /* the event of a view or a list: what was asked for is in the route, whose it is in the subject */
@@ -184,15 +188,15 @@ static sq_err serve(struct api *a, const struct sq_msg_api *m)
     uint8_t request[8];
     memcpy(request, m->request_id, sizeof request);
     if (m->token.n)
-        e = caller_from_token(r, m->token, address, request, &a->caller);
+        e = caller_from_token(r, m->token, m->via, address, request, &a->caller);
     else if (a->route->who == SQ_WHO_ANYONE)
         e = caller_nobody(r, address, request, &a->caller);
     else
         e = sq_fail(SQ_EAUTH);
     if (e == SQ_EAUTH && a->route->who == SQ_WHO_ANYONE)
         e = caller_nobody(r, address, request, &a->caller); /* an old token must not keep anybody from signing in */
-    if (!e && !caller_may(&a->caller, a->route->who))
-        e = refuse_role(r, &a->caller, a->route->route);
+    if (!e)
+        e = caller_admit(r, &a->caller, a->route);
     if (!e)
         e = fn(a);
     return e ? e : record_view(a);

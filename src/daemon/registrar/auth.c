@@ -1,10 +1,16 @@
-/* Who is asking: signed token, live row, present epoch. Revoking is one row, effective with the next message. */
+/*
+ * Who is asking: signed token, live row, present epoch. Revoking is one row, effective with the next message. And may he: the
+ * groups of http/who.def, the scopes of API tokens, second factors of those who have more rights than over their own data.
+ */
 #include "daemon/registrar/registrar.h"
 
 #include "lib/identity/identity.h"
 
 #include <stdio.h>
 
+#define IDLE_S (30 * 60)      /* a session that nothing was asked in for so long is over */
+#define TOUCH_S 30            /* how exactly that is known */
+#define STEP_UP_S (15 * 60)   /* how long a second factor counts as fresh */
 #define WEEK_S (7 * SQ_DAY_S)
 #define WEEK_KEPT_S (90 * SQ_DAY_S)
 
@@ -36,7 +42,30 @@ static sq_err verify(struct registrar *r, struct sq_span token, struct sq_jwt_cl
     return sq_jwt_verify(public_key, r->origin, token, sq_clock_now_s(), out);
 }
 
-sq_err caller_from_token(struct registrar *r, struct sq_span token, const char *address, const uint8_t request[8], struct caller *out)
+enum sq_audit_role audit_role(int role)
+{
+    static const enum sq_audit_role as[] = {SQ_AUDIT_ROLE_NOBODY, SQ_AUDIT_ROLE_USER, SQ_AUDIT_ROLE_OPERATOR, SQ_AUDIT_ROLE_SECURITY, SQ_AUDIT_ROLE_AUDITOR, SQ_AUDIT_ROLE_SUPPORT};
+    return role >= 1 && role <= SQ_DB_role_support ? as[role] : SQ_AUDIT_ROLE_NOBODY;
+}
+
+bool user_is_able(const struct sq_db_user *u)
+{
+    return !u->is_disabled && !u->is_pending && (!u->expires_s || sq_clock_now_s() < u->expires_s);
+}
+
+static sq_err tx_used(struct tx *tx, void *ctx)
+{
+    return sq_db_token_used(tx->db, ctx, sq_clock_now_s());
+}
+
+static bool is_live(const struct sq_db_token *row, const struct sq_db_user *user, const struct sq_jwt_claims *claims, int64_t now)
+{
+    if (row->revoked_s || row->expires_s <= now || memcmp(row->user_id, user->id, ID) || (int64_t)claims->epoch != user->epoch || !user_is_able(user))
+        return false;
+    return row->kind != SQ_DB_token_kind_session || now - row->used_s <= IDLE_S;
+}
+
+sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via, const char *address, const uint8_t request[8], struct caller *out)
 {
     struct sq_jwt_claims claims;
     sq_err e = verify(r, token, &claims);
@@ -54,15 +83,26 @@ sq_err caller_from_token(struct registrar *r, struct sq_span token, const char *
     if (e)
         return e;
     int64_t now = sq_clock_now_s();
-    if (row.revoked_s || row.expires_s <= now || memcmp(row.user_id, user.id, ID) || user.is_disabled || (int64_t)claims.epoch != user.epoch)
+    bool is_api = false;
+    unsigned scopes = 0;
+    if (!is_live(&row, &user, &claims, now) || !sq_scope_read(claims.scope, &is_api, &scopes) || is_api != (row.kind == SQ_DB_token_kind_api) || (is_api && via == VIA_COOKIE))
         return sq_fail(SQ_EAUTH);
-    *out = (struct caller){.role = user.role, .token = token, .address = address,
-                           .as = user.role == SQ_DB_role_operator ? SQ_AUDIT_ROLE_OPERATOR : SQ_AUDIT_ROLE_USER};
+    *out = (struct caller){.role = user.role, .kind = row.kind, .scopes = scopes, .factor_s = row.factor_s, .token = token, .address = address,
+                           .as = audit_role(user.role)};
     memcpy(out->user, user.id, ID);
     memcpy(out->jti, claims.jti, ID);
     memcpy(out->request, request, sizeof out->request);
     memcpy(out->seal_owner, user.id, ID);
-    return seal_address(r, out);
+    e = seal_address(r, out);
+    if (!e && !sq_scope_lets(claims.scope, address)) {
+        e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENETWORK, .by = out, .subject = out->user, .object = out->jti});
+        return e ? e : sq_fail(SQ_ENETWORK);
+    }
+    if (!e && now - row.used_s >= TOUCH_S) {
+        sq_err kept = commit(r, tx_used, row.jti);
+        (void)kept; /* a full disk: the session may end earlier than it would have */
+    }
+    return e;
 }
 
 /* ---- nobody: a key of this week seals the address, and is destroyed after 90 days ---- */
@@ -134,57 +174,22 @@ sq_err caller_operator(struct registrar *r, unsigned uid, struct caller *out)
     return sq_random(out->request, sizeof out->request);
 }
 
-bool caller_may(const struct caller *c, enum sq_who who)
+sq_err caller_may(const struct caller *c, const struct sq_route_row *row)
 {
-    switch (who) {
-    case SQ_WHO_ANYONE:
-        return true;
-    case SQ_WHO_USER:
-        return c->role == SQ_DB_role_user;
-    case SQ_WHO_OPERATOR:
-        return c->role == SQ_DB_role_operator;
-    case SQ_WHO_SIGNED_IN:
-        return c->role != 0;
-    }
-    return false;
-}
-
-/* ---- passwords ---- */
-
-struct tried {
-    const struct caller *by;
-    const struct sq_db_user *user;
-    bool is_right;
-};
-
-static sq_err tx_tried(struct tx *tx, void *ctx)
-{
-    struct tried *t = ctx;
-    if (t->is_right)
-        return sq_db_user_succeeded(tx->db, t->user->id);
-    int64_t failures = 0;
-    sq_err e = sq_db_user_failed(tx->db, t->user->id, sq_clock_now_s(), &failures);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_login_failed, .result = SQ_EPASSWORD, .by = t->by, .subject = t->user->id, .a = (uint64_t)failures});
-}
-
-sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password)
-{
-    /* an unknown name costs the same one hash as a known one, and gets the same answer */
-    struct sq_msg m = sq_msg_of(password_check, .password = password);
-    if (user) {
-        memcpy(m.u.password_check.owner_id, user->id, ID);
-        m.u.password_check.sealed = sq_span_of(user->password_sealed.p, user->password_sealed.n);
-        /* a waiting account answers as an unknown one; who is signed in already is held back by the rate of the route alone,
-         * so that a stranger's failures can't keep an owner from his result */
-        if (!c->role && sq_clock_now_s() < user->last_failure_s + sq_account_wait_s((uint32_t)user->failures)) {
-            m.u.password_check.sealed = (struct sq_span){0};
-            user = NULL;
-        }
-    }
-    sq_err e = keeper_do(r, &m);
-    if (!user || (e && e != SQ_EPASSWORD))
-        return e;
-    struct tried t = {.by = c, .user = user, .is_right = e == SQ_OK};
-    sq_err kept = e == SQ_OK && !user->failures ? SQ_OK : commit(r, tx_tried, &t);
-    return e ? e : kept;
+    static const unsigned scope[] = {[SQ_NEEDS_READ] = SQ_SCOPE_READ, [SQ_NEEDS_WRITE] = SQ_SCOPE_WRITE, [SQ_NEEDS_RESULTS] = SQ_SCOPE_RESULTS};
+    bool is_open = row->who == SQ_WHO_ANYONE || row->who == SQ_WHO_SIGNED_IN, is_session = c->kind == SQ_DB_token_kind_session;
+    bool is_strict = c->role == SQ_DB_role_operator || c->role == SQ_DB_role_security;
+    if (row->who == SQ_WHO_ANYONE)
+        return SQ_OK;
+    if (!c->role || !sq_who_has(row->who, c->role))
+        return sq_fail(SQ_EDENIED);
+    if (row->needs >= SQ_NEEDS_SESSION && !is_session)
+        return sq_fail(SQ_ESCOPE);
+    if (row->needs >= SQ_NEEDS_READ && row->needs <= SQ_NEEDS_RESULTS && !(c->scopes & scope[row->needs]))
+        return sq_fail(SQ_ESCOPE);
+    if (is_strict && !is_open && !c->factor_s)
+        return sq_fail(SQ_ENOFACTOR);
+    if (is_strict && row->needs == SQ_NEEDS_STEP_UP && sq_clock_now_s() - c->factor_s >= STEP_UP_S)
+        return sq_fail(SQ_ESTEPUP);
+    return SQ_OK;
 }

@@ -87,14 +87,6 @@ static sq_err claim(struct registrar *r, struct claim *c, char out_password[65])
     return e;
 }
 
-static sq_err load_user(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out)
-{
-    struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_user_get(db, id, out);
-    db_unlock(r);
-    return e;
-}
-
 sq_err api_job_claim(struct api *a)
 {
     struct claim *c = calloc(1, sizeof *c);
@@ -104,6 +96,7 @@ sq_err api_job_claim(struct api *a)
     packing_init(&c->p);
     struct sq_db_user user;
     char password[65] = "";
+    uint8_t proof[ID]; /* of no further use: the claim itself is recorded */
     const char *again = body_text(a, "password", 1024);
     sq_err e = again ? job_by_param(a, &c->p.job) : sq_fail(SQ_EFIELD);
     if (!e && c->p.job.has_seal_key && c->p.job.state < SQ_DB_job_state_erasing) {
@@ -111,9 +104,9 @@ sq_err api_job_claim(struct api *a)
         e = sq_why_set(&a->why_store, SQ_ECONFLICT, 0, 0, "seal_to", "this result is sealed to your own key: there is no password and nothing to claim; download the package");
     }
     if (!e)
-        e = load_user(a->r, a->caller.user, &user);
+        e = user_load(a->r, a->caller.user, &user);
     if (!e)
-        e = password_ok(a->r, &a->caller, &user, sq_span_str(again));
+        e = password_ok(a->r, &a->caller, &user, sq_span_str(again), proof);
     if (!e && c->p.job.state != SQ_DB_job_state_done)
         e = sq_fail(c->p.job.state == SQ_DB_job_state_erasing || c->p.job.state == SQ_DB_job_state_erased ? SQ_EGONE : SQ_ECONFLICT);
     if (!e && (c->p.job.claim_state == SQ_DB_claim_state_confirmed || !strcmp(c->p.job.mode, "qc")))

@@ -174,9 +174,9 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     char address[65];
     sq_err e = has_recovered(r) ? sq_span_copy(m->address, address, sizeof address) : SQ_EDOWN;
     if (!e)
-        e = caller_from_token(r, m->token, address, m->request_id, &v.by);
-    if (!e && !caller_may(&v.by, route->who))
-        e = refuse_role(r, &v.by, route->route);
+        e = caller_from_token(r, m->token, m->via, address, m->request_id, &v.by);
+    if (!e)
+        e = caller_admit(r, &v.by, route);
     if (!e)
         e = find_object(r, m, &v);
     if (!e)

@@ -3,7 +3,8 @@
  *
  * The rooms of this process, in the order a request passes them:
  *     api.c        a request comes in: token, right, route -> handler
- *     auth.c       who is asking
+ *     auth.c       who is asking, and may he
+ *     password.c sessions.c     signing in, and staying so
  *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
  *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
  *     receipts.c   what says that they are gone
@@ -109,6 +110,9 @@ sq_err commit(struct registrar *r, tx_fn fn, void *ctx) SQ_MUST_CHECK;
 struct caller {
     uint8_t user[ID]; /* zero: nobody */
     int role;         /* SQ_DB_role_*, or 0 */
+    int kind;         /* of his token: SQ_DB_token_kind_* */
+    unsigned scopes;  /* enum sq_scope: what it lets; all in a session */
+    int64_t factor_s; /* when a second factor was last given in this session; 0: none was */
     uint8_t jti[ID];
     uint8_t request[8];
     struct sq_span token;
@@ -180,17 +184,43 @@ sq_err grant(struct registrar *r, const uint8_t task[ID], int64_t fence, const u
 void grant_end(struct registrar *r, const uint8_t task[ID]);
 
 /* ---- auth.c ---- */
-/** Who holds @token: verified signature, live row, present epoch, enabled account. SQ_EAUTH. Seals the address. */
-sq_err caller_from_token(struct registrar *r, struct sq_span token, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
+struct api;
+enum via { VIA_NONE, VIA_HEADER, VIA_COOKIE }; /* as message `api` says */
+/** Who holds @token: verified signature, live row, present epoch, able account, a session that isn't idle. SQ_EAUTH; SQ_ENETWORK, audited. Seals the address. */
+sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
 /** Nobody: the address is sealed under this week's key. */
 sq_err caller_nobody(struct registrar *r, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
 sq_err caller_operator(struct registrar *r, unsigned uid, struct caller *out) SQ_MUST_CHECK;
-/** Does @caller satisfy the route's `who`? */
-bool caller_may(const struct caller *c, enum sq_who who);
-/** A signed-in account asked for a route that its role doesn't have: the event, then SQ_EDENIED. */
-sq_err refuse_role(struct registrar *r, const struct caller *c, enum sq_route route) SQ_MUST_CHECK;
-/** The password of @user is @password: SQ_OK, SQ_EPASSWORD (audited; with back-off), SQ_EBUSY. */
-sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password) SQ_MUST_CHECK;
+/** May @c ask for this route? SQ_EDENIED, SQ_ESCOPE, SQ_ENOFACTOR, SQ_ESTEPUP. */
+sq_err caller_may(const struct caller *c, const struct sq_route_row *row) SQ_MUST_CHECK;
+/** The same, and a refusal has its event. */
+sq_err caller_admit(struct registrar *r, const struct caller *c, const struct sq_route_row *row) SQ_MUST_CHECK;
+enum sq_audit_role audit_role(int role);
+/** Neither disabled, nor pending, nor past its end. */
+bool user_is_able(const struct sq_db_user *u);
+
+/* ---- password.c ---- */
+/** The password of @user is @password: SQ_OK and keeper's proof of it, SQ_EPASSWORD (audited; with back-off), SQ_EBUSY. @user NULL: nobody; the same work. */
+sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password, uint8_t out_proof[ID]) SQ_MUST_CHECK;
+sq_err password_hash(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], struct sq_span password, struct sq_db_sealed *out) SQ_MUST_CHECK;
+/** The caller's own password and, if he has one, second factor again, from the body's @key and `code`: a proof for whatever needs one. */
+sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_user, uint8_t out_proof[ID]) SQ_MUST_CHECK;
+/** Of an address, for recognising it. */
+sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32]) SQ_MUST_CHECK;
+sq_err user_load(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out) SQ_MUST_CHECK;
+sq_err lookup(struct registrar *r, const char *text, uint8_t out[32]) SQ_MUST_CHECK;
+
+/* ---- sessions.c ---- */
+struct issuing { /* a token on its way: the row, and who asked */
+    struct sq_db_token row;
+    struct caller by;
+    uint8_t address_hmac[32]; /* of a session that begins with a password: remembered; else zero */
+    uint8_t replaces[ID];     /* this one ends; zero: none */
+    const char *scope;
+    char token[2049];         /* the caller's to wipe */
+};
+/** Sign and insert @x->row for @user (row.kind, expires_s and scopes are set), by keeper's @proof; @previous: see message token_sign. */
+sq_err issue(struct registrar *r, struct issuing *x, const struct sq_db_user *user, const uint8_t proof[ID], struct sq_span previous) SQ_MUST_CHECK;
 
 /* ---- api.c: what a handler gets and gives ---- */
 struct api {
@@ -202,6 +232,8 @@ struct api {
     const char *query;
     /* the answer */
     int status;          /* 0: 200 */
+    char session[2049];  /* what the cookie becomes; empty: it stays; "-": it goes */
+    uint32_t session_s;
     char location[128];
     unsigned retry_after_s;
     json_t *answer;      /* owned */
@@ -214,7 +246,7 @@ struct api {
 typedef sq_err (*api_fn)(struct api *a);
 void on_api(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 /** Names of handlers: api_<route name>. */
-#define SQ_ROUTE(name, no, method, path, who, rate, kind, event, text) sq_err api_##name(struct api *a);
+#define SQ_ROUTE(name, no, method, path, who, needs, rate, kind, event, text) sq_err api_##name(struct api *a);
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
 /** Finish an api_is answer for other messages (upload_close): status and JSON from error or a->answer. */
@@ -314,7 +346,7 @@ json_t *notices_status(struct registrar *r);
 json_t *notices_mail_test(struct registrar *r, const char *address);
 json_t *notices_of_user(struct registrar *r, const uint8_t user[ID]);
 /** SQ_EFIELD with @why: not an address. */
-sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why) SQ_MUST_CHECK;
+sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why) SQ_MUST_CHECK;
 
 /* ---- attestation.c ---- */
 /** Which program works in the sandboxes: its digest, read from the descriptor that parent handed out. */

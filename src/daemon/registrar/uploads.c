@@ -66,9 +66,9 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     struct opening o = {.by = &c, .row = {.state = SQ_DB_upload_state_receiving, .created_s = now, .expires_s = now + r->upload_life_s}};
     sq_err e = has_recovered(r) ? sq_span_copy(m->address, address, sizeof address) : SQ_EDOWN;
     if (!e)
-        e = caller_from_token(r, m->token, address, m->request_id, &c);
-    if (!e && !caller_may(&c, SQ_WHO_USER))
-        e = refuse_role(r, &c, SQ_ROUTE_upload);
+        e = caller_from_token(r, m->token, m->via, address, m->request_id, &c);
+    if (!e)
+        e = caller_admit(r, &c, sq_route_row_of(SQ_ROUTE_upload));
     if (!e)
         e = room_of(r, c.user, &room);
     if (!e && m->length_hint > r->upload_max_bytes)
@@ -119,7 +119,7 @@ static sq_err tx_close(struct tx *tx, void *ctx)
     int64_t n;
     uint64_t used;
     sq_err e = sq_db_user_get(tx->db, c->row.owner_id, &owner);
-    if (!e && owner.is_disabled)
+    if (!e && !user_is_able(&owner))
         return sq_fail(SQ_EDENIED);
     if (!e)
         e = sq_db_object_count(tx->db, c->row.owner_id, SQ_DB_object_state_live, &n, &used);

@@ -56,7 +56,7 @@ const char *sq_audit_field_name(unsigned no); /* NULL when there is none */
 
 /* ---- an entry ------------------------------------------------------------------------------------------- */
 
-enum sq_audit_role { SQ_AUDIT_ROLE_NOBODY, SQ_AUDIT_ROLE_USER, SQ_AUDIT_ROLE_OPERATOR, SQ_AUDIT_ROLE_SERVICE };
+enum sq_audit_role { SQ_AUDIT_ROLE_NOBODY, SQ_AUDIT_ROLE_USER, SQ_AUDIT_ROLE_OPERATOR, SQ_AUDIT_ROLE_SERVICE, SQ_AUDIT_ROLE_SECURITY, SQ_AUDIT_ROLE_AUDITOR, SQ_AUDIT_ROLE_SUPPORT };
 
 /** A personal field, sealed by keeper before it came here. */
 struct sq_audit_field {

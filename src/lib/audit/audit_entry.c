@@ -71,7 +71,7 @@ const char *sq_audit_field_name(unsigned no)
 
 static bool is_sayable(const struct sq_audit_entry *x)
 {
-    if (x->number == 0 || x->time_ms < 0 || x->role > SQ_AUDIT_ROLE_SERVICE || x->n_field > SQ_AUDIT_MAX_FIELDS)
+    if (x->number == 0 || x->time_ms < 0 || x->role > SQ_AUDIT_ROLE_SUPPORT || x->n_field > SQ_AUDIT_MAX_FIELDS)
         return false;
     unsigned before = 0; /* field numbers ascend, so two encodings of one entry can't exist */
     for (unsigned i = 0; i < x->n_field; i++) {
@@ -158,7 +158,7 @@ sq_err sq_audit_entry_decode(struct sq_span bytes, struct sq_audit_entry *out)
 
 /* ---- one line for people and programs ---- */
 
-static const char *const role_names[] = {"nobody", "user", "operator", "service"};
+static const char *const role_names[] = {"nobody", "user", "operator", "service", "security", "auditor", "support"};
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
@@ -207,7 +207,7 @@ sq_err sq_audit_entry_print(const struct sq_audit_entry *entry, bool is_json, st
                                    : "%llu %s.%03uZ %s %s role=%s",
                            (unsigned long long)entry->number, when, (unsigned)(entry->time_ms % 1000),
                            name ? name : event, result,
-                           entry->role <= SQ_AUDIT_ROLE_SERVICE ? role_names[entry->role] : "unknown");
+                           entry->role <= SQ_AUDIT_ROLE_SUPPORT ? role_names[entry->role] : "unknown");
     if (!e)
         e = add_id(out, is_json, "actor", entry->actor, 16);
     if (!e)

@@ -39,7 +39,7 @@ enum sq_db_value {
 #undef SQ_MOVE
 
 /** The tables of states.def, for names and moves. */
-enum sq_db_table { SQ_DB_role, SQ_DB_object_kind, SQ_DB_object_state, SQ_DB_upload_state, SQ_DB_job_state, SQ_DB_claim_state, SQ_DB_task_state,
+enum sq_db_table { SQ_DB_role, SQ_DB_token_kind, SQ_DB_factor_kind, SQ_DB_factor_state, SQ_DB_link_kind, SQ_DB_object_kind, SQ_DB_object_state, SQ_DB_upload_state, SQ_DB_job_state, SQ_DB_claim_state, SQ_DB_task_state,
                    SQ_DB_notice_channel, SQ_DB_notice_kind, SQ_DB_notice_state };
 
 /** Name of value @no ("queued"), or NULL. Static. */
@@ -120,28 +120,44 @@ struct sq_db_why { /* err: number of an sq_err, 0 = fine; the rest as struct sq_
 
 struct sq_db_user {
     uint8_t id[SQ_DB_ID_BYTES];
-    int role; /* SQ_DB_role_user, SQ_DB_role_operator */
+    int role; /* SQ_DB_role_... */
     uint8_t name_hmac[SQ_DB_HMAC_BYTES];
+    bool has_mail_hmac;
+    uint8_t mail_hmac[SQ_DB_HMAC_BYTES]; /* no two accounts have one address */
     struct sq_db_sealed name_sealed, password_sealed;
     int64_t epoch; /* tokens of an earlier epoch are void */
     int64_t created_s;
     bool is_disabled;
-    int64_t failures; /* failed logins in a row */
+    bool is_pending;      /* its mail address isn't proved yet, or its password not chosen */
+    int64_t expires_s;    /* may not sign in from then on; 0: no end */
+    int64_t last_login_s; /* 0: never */
+    int64_t failures; /* failed logins in a row, from addresses that it never signed in from */
     int64_t last_failure_s;
     struct sq_db_sealed mail_sealed; /* n = 0: no address */
     bool is_notified;                /* wants mails */
+    uint8_t workgroup_id[SQ_DB_ID_BYTES];
 };
 typedef sq_err (*sq_db_on_user)(void *ctx, const struct sq_db_user *row);
 
 sq_err sq_db_user_insert(struct sq_db *db, const struct sq_db_user *row) SQ_MUST_CHECK;
 sq_err sq_db_user_get(struct sq_db *db, const uint8_t id[16], struct sq_db_user *out) SQ_MUST_CHECK;
 sq_err sq_db_user_by_name(struct sq_db *db, const uint8_t name_hmac[32], struct sq_db_user *out) SQ_MUST_CHECK;
+sq_err sq_db_user_by_mail(struct sq_db *db, const uint8_t mail_hmac[32], struct sq_db_user *out) SQ_MUST_CHECK;
 /** In order of id, after @after (NULL: from the first), at most @limit. */
 sq_err sq_db_user_list(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_user_count(struct sq_db *db, int role, int64_t *out_n) SQ_MUST_CHECK; /* role 0: all */
+/** Accounts of @role that can sign in: neither disabled, pending nor expired. */
+sq_err sq_db_user_count_able(struct sq_db *db, int role, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
+sq_err sq_db_user_set_role(struct sq_db *db, const uint8_t id[16], int role) SQ_MUST_CHECK;
+sq_err sq_db_user_set_expires(struct sq_db *db, const uint8_t id[16], int64_t expires_s) SQ_MUST_CHECK; /* 0: no end */
+sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pending) SQ_MUST_CHECK;
+sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_s) SQ_MUST_CHECK;
+/** Accounts that were made before @before_s and never came to life, in order of id. */
+sq_err sq_db_users_stale(struct sq_db *db, int64_t before_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password) SQ_MUST_CHECK;
 sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled) SQ_MUST_CHECK;
-sq_err sq_db_user_set_mail(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *mail, bool is_notified) SQ_MUST_CHECK; /* n = 0: no address */
+/** n = 0: no address. @mail_hmac NULL: none. SQ_EEXISTS: another account has it. */
+sq_err sq_db_user_set_mail(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *mail, const uint8_t *mail_hmac, bool is_notified) SQ_MUST_CHECK;
 sq_err sq_db_user_next_epoch(struct sq_db *db, const uint8_t id[16], int64_t *out_epoch) SQ_MUST_CHECK;
 sq_err sq_db_user_failed(struct sq_db *db, const uint8_t id[16], int64_t now_s, int64_t *out_failures) SQ_MUST_CHECK;
 sq_err sq_db_user_succeeded(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* failures = 0 */
@@ -153,19 +169,82 @@ sq_err sq_db_user_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
 struct sq_db_token {
     uint8_t jti[SQ_DB_ID_BYTES];
     uint8_t user_id[SQ_DB_ID_BYTES];
+    int kind; /* SQ_DB_token_kind_... */
     int64_t issued_s, expires_s;
+    int64_t used_s;    /* last, to within half a minute */
+    int64_t factor_s;  /* when a second factor was last given in this session; 0: none was */
     int64_t revoked_s; /* 0: not revoked */
-    struct sq_db_sealed name_sealed;
+    int scopes;        /* of an API token: bits of enum sq_scope */
+    struct sq_db_sealed name_sealed, address_sealed; /* of an API token, its name and networks; of a session, where it began */
 };
 typedef sq_err (*sq_db_on_token)(void *ctx, const struct sq_db_token *row);
 
 sq_err sq_db_token_insert(struct sq_db *db, const struct sq_db_token *row) SQ_MUST_CHECK;
 sq_err sq_db_token_get(struct sq_db *db, const uint8_t jti[16], struct sq_db_token *out) SQ_MUST_CHECK;
-sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK; /* newest first */
+/** Live ones of @kind, newest first. */
+sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t now_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK;
 sq_err sq_db_token_revoke(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK; /* twice is fine */
 sq_err sq_db_token_revoke_all(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* NULL: everyone's */
+sq_err sq_db_token_revoke_api(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
+/** Sessions of @user_id but @but_jti. */
+sq_err sq_db_token_revoke_sessions(struct sq_db *db, const uint8_t user_id[16], const uint8_t but_jti[16], int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_token_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
-sq_err sq_db_token_count(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* live ones; NULL: all users */
+sq_err sq_db_token_count(struct sq_db *db, const uint8_t *user_id, int kind, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* live ones; NULL: all users; kind 0: all */
+/** Every account's epoch moves on: whatever was signed before is void. */
+sq_err sq_db_users_next_epoch(struct sq_db *db) SQ_MUST_CHECK;
+
+/* ---- second factors --------------------------------------------------------------------------------------- */
+
+struct sq_db_factor {
+    uint8_t id[SQ_DB_ID_BYTES];
+    uint8_t user_id[SQ_DB_ID_BYTES];
+    int kind;  /* SQ_DB_factor_kind_... */
+    int state; /* SQ_DB_factor_state_... */
+    struct sq_db_sealed secret_sealed, name_sealed;
+    int64_t counter; /* TOTP: the last step that was taken; passkey: its sign counter */
+    int64_t created_s, used_s;
+};
+typedef sq_err (*sq_db_on_factor)(void *ctx, const struct sq_db_factor *row);
+
+sq_err sq_db_factor_insert(struct sq_db *db, const struct sq_db_factor *row) SQ_MUST_CHECK;
+sq_err sq_db_factor_get(struct sq_db *db, const uint8_t id[16], struct sq_db_factor *out) SQ_MUST_CHECK;
+/** Of one account; kind, state 0: all. Oldest first. */
+sq_err sq_db_factor_list(struct sq_db *db, const uint8_t user_id[16], int kind, int state, sq_db_on_factor on, void *ctx) SQ_MUST_CHECK;
+sq_err sq_db_factor_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK; /* live ones; kind 0: all but recovery codes */
+sq_err sq_db_factor_live(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
+/** SQ_ECONFLICT unless the counter grows: two uses of one code at once, and one of them loses. */
+sq_err sq_db_factor_used(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
+sq_err sq_db_factor_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
+sq_err sq_db_factor_delete_kind(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK; /* 0: all */
+sq_err sq_db_factor_delete_begun(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;
+
+/* ---- links that were mailed -------------------------------------------------------------------------------- */
+
+struct sq_db_link {
+    uint8_t id[SQ_DB_ID_BYTES];
+    uint8_t user_id[SQ_DB_ID_BYTES];
+    int kind; /* SQ_DB_link_kind_... */
+    struct sq_db_sealed sealed;
+    int64_t created_s, expires_s;
+};
+sq_err sq_db_link_insert(struct sq_db *db, const struct sq_db_link *row) SQ_MUST_CHECK; /* in place of the account's other ones of its kind */
+sq_err sq_db_link_get(struct sq_db *db, const uint8_t id[16], struct sq_db_link *out) SQ_MUST_CHECK;
+sq_err sq_db_link_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* SQ_ENOTFOUND: it was used meanwhile */
+sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16]) SQ_MUST_CHECK;
+sq_err sq_db_link_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
+
+/* ---- addresses from which an account has signed in ----------------------------------------------------------- */
+
+struct sq_db_seen {
+    uint8_t user_id[SQ_DB_ID_BYTES];
+    uint8_t address_hmac[SQ_DB_HMAC_BYTES];
+    int64_t last_s, failures, last_failure_s;
+};
+sq_err sq_db_seen_get(struct sq_db *db, const uint8_t user_id[16], const uint8_t address_hmac[32], struct sq_db_seen *out) SQ_MUST_CHECK;
+sq_err sq_db_seen_put(struct sq_db *db, const uint8_t user_id[16], const uint8_t address_hmac[32], int64_t now_s) SQ_MUST_CHECK; /* failures = 0 */
+sq_err sq_db_seen_failed(struct sq_db *db, const uint8_t user_id[16], const uint8_t address_hmac[32], int64_t now_s, int64_t *out_failures) SQ_MUST_CHECK;
+sq_err sq_db_seen_delete_old(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;
 
 /* ---- object --------------------------------------------------------------------------------------------- */
 

@@ -4,29 +4,78 @@
 
 CREATE TABLE user (
     id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
-    role INTEGER NOT NULL CHECK (role IN (1, 2)),
+    role INTEGER NOT NULL CHECK (role BETWEEN 1 AND 5),
     name_hmac BLOB NOT NULL UNIQUE CHECK (length(name_hmac) = 32),
+    mail_hmac BLOB UNIQUE CHECK (length(mail_hmac) = 32),
     name_sealed BLOB,
     password_sealed BLOB,
     epoch INTEGER NOT NULL,
     created_s INTEGER NOT NULL,
     disabled INTEGER NOT NULL CHECK (disabled IN (0, 1)),
+    pending INTEGER NOT NULL CHECK (pending IN (0, 1)),
+    expires_s INTEGER,
+    last_login_s INTEGER,
     failures INTEGER NOT NULL,
     last_failure_s INTEGER,
     mail_sealed BLOB,
-    notify INTEGER NOT NULL CHECK (notify IN (0, 1))
+    notify INTEGER NOT NULL CHECK (notify IN (0, 1)),
+    workgroup_id BLOB CHECK (length(workgroup_id) = 16)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE token (
     jti BLOB PRIMARY KEY NOT NULL CHECK (length(jti) = 16),
     user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
     issued_s INTEGER NOT NULL,
     expires_s INTEGER NOT NULL,
+    used_s INTEGER NOT NULL,
+    factor_s INTEGER,
     revoked_s INTEGER,
-    name_sealed BLOB
+    scopes INTEGER NOT NULL,
+    name_sealed BLOB,
+    address_sealed BLOB,
+    sign_key BLOB,
+    break_glass_s INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX token_user ON token (user_id, issued_s);
 CREATE INDEX token_expires ON token (expires_s);
+
+-- second factors; of a recovery code, secret_sealed is a keyed hash. counter: the last TOTP step, or a passkey's sign counter
+CREATE TABLE factor (
+    id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
+    user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
+    state INTEGER NOT NULL CHECK (state IN (1, 2)),
+    secret_sealed BLOB NOT NULL,
+    name_sealed BLOB,
+    counter INTEGER NOT NULL,
+    created_s INTEGER NOT NULL,
+    used_s INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX factor_user ON factor (user_id, kind);
+
+-- links that were mailed; the secret half is sealed by keeper, and only courier gets to see it
+CREATE TABLE link (
+    id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
+    user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 2),
+    sealed BLOB NOT NULL,
+    created_s INTEGER NOT NULL,
+    expires_s INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX link_user ON link (user_id, kind);
+CREATE INDEX link_expires ON link (expires_s);
+
+-- addresses from which an account has signed in: there strangers' failures don't make it wait
+CREATE TABLE seen (
+    user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+    address_hmac BLOB NOT NULL CHECK (length(address_hmac) = 32),
+    last_s INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    last_failure_s INTEGER,
+    PRIMARY KEY (user_id, address_hmac)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX seen_last ON seen (last_s);
 
 -- owner_id names a user or the service itself (panels), so it is no foreign key; deleting a user looks first
 CREATE TABLE object (

@@ -4,8 +4,8 @@
 
 
 static const struct sq_route_row rows[] = {
-#define SQ_ROUTE(name_, no_, method_, path_, who_, rate_, kind_, event_, text_) \
-    {SQ_ROUTE_##name_, #name_, #method_, path_, SQ_WHO_##who_, SQ_RATE_##rate_, SQ_KIND_##kind_, event_, text_},
+#define SQ_ROUTE(name_, no_, method_, path_, who_, needs_, rate_, kind_, event_, text_) \
+    {SQ_ROUTE_##name_, #name_, #method_, path_, SQ_WHO_##who_, SQ_NEEDS_##needs_, SQ_RATE_##rate_, SQ_KIND_##kind_, event_, text_},
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
 };
@@ -23,6 +23,19 @@ const struct sq_route_row *sq_route_row_of(unsigned no)
         if ((unsigned)rows[i].route == no)
             return &rows[i];
     return NULL;
+}
+
+static const unsigned roles_of[] = {
+#define SQ_WHO(name, roles, text) [SQ_WHO_##name] = (roles),
+#include "lib/http/who.def"
+#undef SQ_WHO
+};
+
+bool sq_who_has(enum sq_who who, int role)
+{
+    if (who == SQ_WHO_ANYONE)
+        return true;
+    return role >= 1 && role <= 5 && (roles_of[who] >> (role - 1) & 1);
 }
 
 static bool is_id_byte(char c)

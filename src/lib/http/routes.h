@@ -6,14 +6,25 @@
 
 #include "lib/core/buf.h"
 
+#include <stdbool.h>
+
 enum sq_route {
-#define SQ_ROUTE(name, no, method, path, who, rate, kind, event, text) SQ_ROUTE_##name = (no),
+#define SQ_ROUTE(name, no, method, path, who, needs, rate, kind, event, text) SQ_ROUTE_##name = (no),
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
-    SQ_ROUTE_MAX = 64 /* numbers are below this */
+    SQ_ROUTE_MAX = 256 /* numbers are below this */
 };
 
-enum sq_who { SQ_WHO_ANYONE, SQ_WHO_USER, SQ_WHO_OPERATOR, SQ_WHO_SIGNED_IN };
+/* Bits of roles: role k of db/states.def is bit k - 1. */
+enum sq_role_bit { SQ_R_user = 1, SQ_R_operator = 2, SQ_R_security = 4, SQ_R_auditor = 8, SQ_R_support = 16 };
+enum sq_who {
+#define SQ_WHO(name, roles, text) SQ_WHO_##name,
+#include "lib/http/who.def"
+#undef SQ_WHO
+};
+/** Does role @role (its number in states.def; 0: nobody) belong to @who? Nobody belongs to ANYONE alone. */
+bool sq_who_has(enum sq_who who, int role);
+enum sq_needs { SQ_NEEDS_NONE, SQ_NEEDS_READ, SQ_NEEDS_WRITE, SQ_NEEDS_RESULTS, SQ_NEEDS_SESSION, SQ_NEEDS_STEP_UP };
 enum sq_rate { SQ_RATE_READ, SQ_RATE_WRITE, SQ_RATE_LOGIN, SQ_RATE_BULK, SQ_RATE_CONNECT /* of no route: a new connection */ };
 enum sq_route_kind { SQ_KIND_JSON, SQ_KIND_UPLOAD, SQ_KIND_DOWNLOAD, SQ_KIND_BUILTIN };
 
@@ -21,6 +32,7 @@ struct sq_route_row {
     enum sq_route route;
     const char *name, *method, *path;
     enum sq_who who;
+    enum sq_needs needs;
     enum sq_rate rate;
     enum sq_route_kind kind;
     const char *event, *text;

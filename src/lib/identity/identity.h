@@ -4,6 +4,7 @@
  *     jwt.h        one spelling of a token: made by keeper, verified by registrar and keeper
  *     strength.h   is this password good enough to be chosen?
  *     otp.h        the one-time password of a result package
+ *     scope.h      what a token is for, and from where
  *     this header  states of an account, how long it waits after failures
  *
  * What it may touch: memory and the random source. It opens no file, knows no database row and decides no right.
@@ -13,6 +14,7 @@
 
 #include "lib/identity/jwt.h"
 #include "lib/identity/otp.h"
+#include "lib/identity/scope.h"
 #include "lib/identity/strength.h"
 
 /** Once in the process, before any other use of jansson and before confining: JSON memory is wiped when freed, and its

@@ -80,7 +80,7 @@ enum sq_msg_no {
 #include "lib/wire/messages.def"
 #undef SQ_MSG
     SQ_MSG_none = 0,
-    SQ_MSG_MAX = 200 /* numbers are below this */
+    SQ_MSG_MAX = 240 /* numbers are below this */
 };
 
 struct sq_msg {

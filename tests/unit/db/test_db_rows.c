@@ -68,7 +68,7 @@ static void users(void **state)
     memcpy(v.name_hmac, u.name_hmac, 32);
     assert_int_equal(sq_db_user_insert(db, &v), SQ_EEXISTS); /* the name is taken */
     v = some_user(2);
-    v.role = 3;
+    v.role = 6;
     assert_int_equal(sq_db_user_insert(db, &v), SQ_ERANGE);
     v.role = SQ_DB_role_operator;
     OK(sq_db_user_insert(db, &v));
@@ -125,7 +125,7 @@ static void tokens(void **state)
     (void)state;
     struct sq_db_user u = some_user(1);
     int64_t n = 0;
-    struct sq_db_token t = {.issued_s = 10, .expires_s = 100}, got;
+    struct sq_db_token t = {.kind = SQ_DB_token_kind_api, .issued_s = 10, .expires_s = 100, .used_s = 10}, got;
     memcpy(t.jti, id(1), 16);
     memcpy(t.user_id, id(1), 16);
     assert_int_equal(sq_db_token_insert(db, &t), SQ_ECONFLICT); /* of nobody */
@@ -137,14 +137,14 @@ static void tokens(void **state)
         OK(sq_db_token_insert(db, &t));
     }
     struct seen s = {0};
-    OK(sq_db_token_list(db, id(1), 3, on_token, &s));
+    OK(sq_db_token_list(db, id(1), SQ_DB_token_kind_api, 0, 3, on_token, &s));
     assert_int_equal(s.n, 3);
     assert_memory_equal(s.first, id(5), 16); /* newest first */
     OK(sq_db_token_revoke(db, id(4), 33));
     OK(sq_db_token_revoke(db, id(4), 44));
     OK(sq_db_token_get(db, id(4), &got));
     assert_int_equal(got.revoked_s, 33); /* the first time counts */
-    OK(sq_db_token_count(db, id(1), 150, &n));
+    OK(sq_db_token_count(db, id(1), 0, 150, &n));
     assert_int_equal(n, 3);
     OK(sq_db_token_delete_expired(db, 200, &n));
     assert_int_equal(n, 2);
@@ -154,7 +154,7 @@ static void tokens(void **state)
     assert_int_equal(n, 2);
     OK(sq_db_token_revoke_all(db, NULL, 50, &n));
     assert_int_equal(n, 0);
-    OK(sq_db_token_count(db, NULL, 0, &n));
+    OK(sq_db_token_count(db, NULL, 0, 0, &n));
     assert_int_equal(n, 0);
     OK(sq_db_user_delete(db, id(1)));
     assert_int_equal(sq_db_token_get(db, id(5), &got), SQ_ENOTFOUND); /* gone with the account */

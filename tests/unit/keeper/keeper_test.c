@@ -255,7 +255,20 @@ static void test_passwords(void **state)
     assert_true(n <= 256);
     assert_null(memmem(sealed, n, "argon2", 6));
     struct sq_msg q = sq_msg_of(password_check, .owner_id = ID(owner_a), .sealed = {sealed, n}, .password = sq_span_str("correct one"));
-    ok(reg(&f, q, NULL));
+    ok(reg(&f, q, &is));
+    assert_int_equal(is.u.proof_is.means, 1);
+    uint8_t proof[16];
+    memcpy(proof, is.u.proof_is.proof, 16);
+    /* another one takes a proof: his own, once */
+    struct sq_msg again = sq_msg_of(password_hash, .owner_id = ID(owner_a), .password = sq_span_str("another one"));
+    assert_int_equal(reg(&f, again, NULL), SQ_EPROOF);
+    memcpy(again.u.password_hash.proof, proof, 16);
+    again.u.password_hash.proof[0] ^= 1;
+    assert_int_equal(reg(&f, again, NULL), SQ_EPROOF);
+    again.u.password_hash.proof[0] ^= 1;
+    ok(reg(&f, again, NULL));
+    assert_int_equal(reg(&f, again, NULL), SQ_EPROOF);
+    assert_int_equal(reg(&f, sq_msg_of(mail_seal, .owner_id = ID(owner_a), .address = sq_span_str("eve@example.org")), NULL), SQ_EPROOF);
     q.u.password_check.password = sq_span_str("correct onf");
     assert_int_equal(reg(&f, q, NULL), SQ_EPASSWORD);
     q.u.password_check.sealed.n = 0;
@@ -299,11 +312,37 @@ static void test_hash_flood(void **state)
     end(&f);
 }
 
+/* A proof by the password, which the owner gets with the first of them. */
+static sq_err prove(struct fixture *f, const uint8_t *owner, uint8_t proof[16])
+{
+    static uint8_t sealed[2][512];
+    static uint32_t n[2];
+    unsigned k = owner == owner_b;
+    struct sq_msg is;
+    sq_err err = reg(f, sq_msg_of(password_hash, .owner_id = ID(owner), .password = sq_span_str("a password")), &is);
+    if (!err) {
+        n[k] = is.u.sealed_is.sealed.n;
+        memcpy(sealed[k], is.u.sealed_is.sealed.p, n[k]);
+    }
+    if (!err || err == SQ_EPROOF)
+        err = reg(f, sq_msg_of(password_check, .owner_id = ID(owner), .sealed = {sealed[k], n[k]}, .password = sq_span_str("a password")), &is);
+    if (!err)
+        memcpy(proof, is.u.proof_is.proof, 16);
+    return err;
+}
+
 static sq_err sign_token(struct fixture *f, const uint8_t *owner, char *out, size_t size)
 {
     struct sq_msg is;
-    sq_err err = reg(f, sq_msg_of(token_sign, .owner_id = ID(owner), .jti = {7}, .role = sq_span_str("user"),
-                                  .scope = sq_span_str("jobs results"), .epoch = 3, .issued_s = now(), .expires_s = now() + 100), &is);
+    uint8_t proof[16] = {0};
+    sq_err err = owner == no_task ? SQ_OK : prove(f, owner, proof);
+    struct sq_msg q = sq_msg_of(token_sign, .owner_id = ID(owner), .jti = {7}, .role = sq_span_str("user"),
+                                .scope = sq_span_str("jobs results"), .epoch = 3, .issued_s = now(), .expires_s = now() + 100);
+    if (!err && owner != no_task)
+        assert_int_equal(reg(f, q, NULL), SQ_EPROOF); /* none without one */
+    memcpy(q.u.token_sign.proof, proof, 16);
+    if (!err)
+        err = reg(f, q, &is);
     return err ? err : sq_span_copy(is.u.token_is.token, out, size);
 }
 

@@ -1,0 +1,46 @@
+#include "daemon/keeper/proofs.h"
+
+#include "lib/core/clock.h"
+#include "lib/crypt/crypt.h"
+
+void keeper_proofs_init(struct keeper_proofs *p)
+{
+    memset(p, 0, sizeof *p);
+    pthread_mutex_init(&p->lock, NULL);
+}
+
+sq_err keeper_proof_make(struct keeper_proofs *p, const uint8_t *owner, uint8_t means, uint8_t out_id[SQ_ID_BYTES])
+{
+    uint8_t id[SQ_ID_BYTES];
+    sq_err err = sq_random(id, sizeof id);
+    if (err)
+        return err;
+    pthread_mutex_lock(&p->lock);
+    struct keeper_proof *at = &p->proof[0];
+    for (size_t i = 1; i < KEEPER_MAX_PROOFS; i++)
+        if (p->proof[i].until_steady_ms < at->until_steady_ms)
+            at = &p->proof[i];
+    *at = (struct keeper_proof){.until_steady_ms = sq_clock_steady_ms() + KEEPER_PROOF_MS, .means = means};
+    memcpy(at->id, id, sizeof id);
+    memcpy(at->owner, owner, SQ_ID_BYTES);
+    pthread_mutex_unlock(&p->lock);
+    memcpy(out_id, id, sizeof id);
+    return SQ_OK;
+}
+
+sq_err keeper_proof_take(struct keeper_proofs *p, const uint8_t *id, const uint8_t *owner, uint8_t *out_means)
+{
+    sq_err err = SQ_EPROOF;
+    int64_t now = sq_clock_steady_ms();
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < KEEPER_MAX_PROOFS && err; i++) {
+        struct keeper_proof *at = &p->proof[i];
+        if (at->until_steady_ms <= now || !sq_equal_ct(at->id, id, SQ_ID_BYTES) || memcmp(at->owner, owner, SQ_ID_BYTES) != 0)
+            continue;
+        *out_means = at->means;
+        sq_wipe(at, sizeof *at);
+        err = SQ_OK;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return err ? sq_fail(err) : SQ_OK;
+}

@@ -1,0 +1,36 @@
+/**
+ * keeper/proofs - what this process itself has just checked of an owner: password, mailed link, second factor.
+ *
+ * A proof is drawn at random, is good once and for five minutes, and lives in memory alone: after a restart its owner signs
+ * in again. Whatever signs for an owner, or changes what he signs in with, takes one (credentials.c, signing.c).
+ *
+ * What it may touch: memory. Thread-safe.
+ */
+#ifndef SQ_KEEPER_PROOFS_H
+#define SQ_KEEPER_PROOFS_H
+
+#include "lib/wire/wire.h"
+
+#include <pthread.h>
+
+#define KEEPER_MAX_PROOFS 2048
+#define KEEPER_PROOF_MS (5 * 60 * INT64_C(1000))
+
+enum keeper_means { KEEPER_PASSWORD = 1, KEEPER_LINK = 2, KEEPER_FACTOR = 4 };
+
+struct keeper_proofs {
+    pthread_mutex_t lock;
+    struct keeper_proof {
+        uint8_t id[SQ_ID_BYTES], owner[SQ_ID_BYTES];
+        int64_t until_steady_ms; /* 0: free */
+        uint8_t means;
+    } proof[KEEPER_MAX_PROOFS];
+};
+
+void keeper_proofs_init(struct keeper_proofs *p);
+/** A new one; when there is no place the one that ends first goes. */
+sq_err keeper_proof_make(struct keeper_proofs *p, const uint8_t *owner, uint8_t means, uint8_t out_id[SQ_ID_BYTES]) SQ_MUST_CHECK;
+/** Use it up: SQ_EPROOF when it isn't there, is too old, or is another owner's. */
+sq_err keeper_proof_take(struct keeper_proofs *p, const uint8_t *id, const uint8_t *owner, uint8_t *out_means) SQ_MUST_CHECK;
+
+#endif

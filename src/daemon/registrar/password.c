@@ -1,0 +1,188 @@
+/*
+ * Passwords: one Argon2 on every path, whether or not there is such an account; back-off that a stranger can't turn against the
+ * owner; changing one. keeper checks and hashes, and answers with a proof that whatever follows has to show.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include "lib/identity/identity.h"
+
+#include <stdio.h>
+
+sq_err user_load(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out)
+{
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_user_get(db, id, out);
+    db_unlock(r);
+    return e;
+}
+
+sq_err password_hash(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], struct sq_span password, struct sq_db_sealed *out)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_of(password_hash, .password = password), m;
+    memcpy(ask.u.password_hash.owner_id, owner, ID);
+    memcpy(ask.u.password_hash.proof, proof, ID);
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e && m.u.sealed_is.sealed.n > SQ_DB_SEALED_MAX_BYTES)
+        e = sq_fail(SQ_EPROTO);
+    if (!e) {
+        out->n = (uint16_t)m.u.sealed_is.sealed.n;
+        memcpy(out->p, m.u.sealed_is.sealed.p, out->n);
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+/* ---- checking ---- */
+
+struct tried {
+    const struct caller *by;
+    struct sq_db_user user;
+    struct sq_db_seen seen;
+    bool is_seen; /* he has signed in from there before */
+    bool is_right;
+};
+
+static sq_err tx_tried(struct tx *tx, void *ctx)
+{
+    struct tried *t = ctx;
+    int64_t failures = 0;
+    if (t->is_right)
+        return t->is_seen ? sq_db_seen_put(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s()) : sq_db_user_succeeded(tx->db, t->user.id);
+    sq_err e = t->is_seen ? sq_db_seen_failed(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s(), &failures)
+                          : sq_db_user_failed(tx->db, t->user.id, sq_clock_now_s(), &failures);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_login_failed, .result = SQ_EPASSWORD, .by = t->by, .subject = t->user.id, .a = (uint64_t)failures});
+}
+
+sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32])
+{
+    char text[80];
+    snprintf(text, sizeof text, "address %s", address ? address : "");
+    return lookup(r, text, out);
+}
+
+/* Failures from addresses that he never signed in from count together, those of each that he did, by themselves: so strangers'
+ * failures, from wherever they come, don't keep him waiting where he is at home. */
+static sq_err look_back(struct registrar *r, const struct sq_db_user *user, const char *address, struct tried *t, bool *out_must_wait)
+{
+    uint8_t hmac[32];
+    sq_err e = address_hmac(r, address, hmac);
+    if (e || !user)
+        return e;
+    t->user = *user;
+    struct sq_db *db = db_lock(r);
+    e = sq_db_seen_get(db, user->id, hmac, &t->seen);
+    db_unlock(r);
+    t->is_seen = !e;
+    if (e && e != SQ_ENOTFOUND)
+        return e;
+    int64_t failures = t->is_seen ? t->seen.failures : user->failures, last_s = t->is_seen ? t->seen.last_failure_s : user->last_failure_s;
+    *out_must_wait = sq_clock_now_s() < last_s + sq_account_wait_s((uint32_t)failures);
+    return SQ_OK;
+}
+
+static sq_err check(struct registrar *r, const struct sq_db_user *user, struct sq_span password, uint8_t out_proof[ID])
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_of(password_check, .password = password), m;
+    if (user) {
+        memcpy(ask.u.password_check.owner_id, user->id, ID);
+        ask.u.password_check.sealed = sq_span_of(user->password_sealed.p, user->password_sealed.n);
+    }
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e)
+        memcpy(out_proof, m.u.proof_is.proof, ID);
+    sq_packet_free(pkt);
+    return e;
+}
+
+sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password, uint8_t out_proof[ID])
+{
+    struct tried t = {.by = c};
+    bool must_wait = false;
+    sq_err e = look_back(r, user, c->address, &t, &must_wait);
+    if (e)
+        return e;
+    /* a waiting account answers as an unknown one, and both cost the same one hash; who is signed in already is held back by the
+     * rate of the route alone */
+    bool is_asked = user && (c->role || !must_wait);
+    e = check(r, is_asked ? user : NULL, password, out_proof);
+    if (!is_asked || (e && e != SQ_EPASSWORD))
+        return e ? e : sq_fail(SQ_EPASSWORD);
+    t.is_right = e == SQ_OK;
+    bool is_clean = t.is_seen ? !t.seen.failures : !user->failures;
+    sq_err kept = t.is_right && is_clean ? SQ_OK : commit(r, tx_tried, &t);
+    return e ? e : kept;
+}
+
+sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_user, uint8_t out_proof[ID])
+{
+    const char *password = body_text(a, key, 1024);
+    if (!password)
+        return sq_fail(SQ_EFIELD);
+    sq_err e = user_load(a->r, a->caller.user, out_user);
+    return e ? e : password_ok(a->r, &a->caller, out_user, sq_span_str(password), out_proof);
+}
+
+/* ---- changing ---- */
+
+struct changing {
+    const struct caller *by;
+    struct sq_db_sealed password;
+    int64_t n;
+};
+
+static sq_err tx_change(struct tx *tx, void *ctx)
+{
+    struct changing *x = ctx;
+    int64_t n_api = 0;
+    sq_err e = sq_db_user_set_password(tx->db, x->by->user, &x->password);
+    if (!e)
+        e = sq_db_token_revoke_sessions(tx->db, x->by->user, x->by->jti, sq_clock_now_s(), &x->n);
+    if (!e)
+        e = sq_db_token_revoke_api(tx->db, x->by->user, sq_clock_now_s(), &n_api);
+    if (!e)
+        e = sq_db_link_delete_of(tx->db, x->by->user);
+    x->n += n_api;
+    if (!e)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_password_changed, .by = x->by, .subject = x->by->user});
+    return e || !x->n ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_tokens_revoked, .by = x->by, .subject = x->by->user, .a = (uint64_t)x->n});
+}
+
+/* The name isn't known here (it is sealed): his own token opens it, for the check alone. */
+static sq_err check_strength(struct api *a, const struct sq_db_user *user, const char *password)
+{
+    struct opened o = {.n = 0};
+    const struct sq_db_sealed *name = &user->name_sealed;
+    sq_err e = fields_open(a->r, &a->caller, &name, 1, &o);
+    if (!e)
+        e = sq_password_strength(password, strlen(password), o.at[0]);
+    opened_done(&o);
+    return e;
+}
+
+sq_err api_me_password(struct api *a)
+{
+    struct changing x = {.by = &a->caller};
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    const char *password = body_text(a, "password", SQ_PASSWORD_MAX_BYTES);
+    sq_err e = password ? reauthenticate(a, "old", &user, proof) : sq_fail(SQ_EFIELD);
+    if (!e)
+        e = check_strength(a, &user, password);
+    if (!e)
+        e = password_hash(a->r, user.id, proof, sq_span_str(password), &x.password);
+    if (!e)
+        e = sq_fault("password.change");
+    if (!e)
+        e = commit(a->r, tx_change, &x);
+    if (e)
+        return e;
+    a->is_audited = true;
+    a->answer = json_pack("{s:I}", "revoked", (json_int_t)x.n);
+    return SQ_OK;
+}

@@ -1,0 +1,374 @@
+/*
+ * Signing in, and what lasts after it: sessions and API tokens. Each is a signed token and a row; the row's end is the token's,
+ * at once. keeper signs only on a proof that it made itself a moment ago.
+ */
+#include "daemon/registrar/registrar.h"
+
+#include "lib/identity/identity.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MAX_API_TOKENS 100
+#define MAX_LISTED 200
+
+/* ---- issue ---- */
+
+static sq_err tx_issue(struct tx *tx, void *ctx)
+{
+    struct issuing *x = ctx;
+    bool is_login = !is_zero(x->address_hmac);
+    sq_err e = sq_db_token_insert(tx->db, &x->row);
+    if (!e && !is_zero(x->replaces))
+        e = sq_db_token_revoke(tx->db, x->replaces, sq_clock_now_s());
+    if (!e && is_login)
+        e = sq_db_seen_put(tx->db, x->row.user_id, x->address_hmac, sq_clock_now_s());
+    if (!e && is_login)
+        e = sq_db_user_signed_in(tx->db, x->row.user_id, sq_clock_now_s());
+    if (!e && is_login)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_login_ok, .by = &x->by, .subject = x->row.user_id});
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_token_issued, .by = &x->by, .subject = x->row.user_id, .object = x->row.jti, .a = (uint64_t)(x->row.expires_s - x->row.issued_s)});
+}
+
+static sq_err sign(struct registrar *r, struct issuing *x, const struct sq_db_user *user, const uint8_t proof[ID], struct sq_span previous)
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_of(token_sign, .previous = previous, .role = sq_span_str(sq_db_name(SQ_DB_role, user->role)), .scope = sq_span_str(x->scope),
+                                  .epoch = (uint32_t)user->epoch, .issued_s = (uint64_t)x->row.issued_s, .expires_s = (uint64_t)x->row.expires_s), m;
+    memcpy(ask.u.token_sign.owner_id, user->id, ID);
+    memcpy(ask.u.token_sign.proof, proof, ID);
+    memcpy(ask.u.token_sign.jti, x->row.jti, ID);
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e)
+        e = sq_span_copy(m.u.token_is.token, x->token, sizeof x->token);
+    sq_packet_free(pkt);
+    return e;
+}
+
+sq_err issue(struct registrar *r, struct issuing *x, const struct sq_db_user *user, const uint8_t proof[ID], struct sq_span previous)
+{
+    memcpy(x->row.user_id, user->id, ID);
+    x->row.used_s = x->row.issued_s;
+    sq_err e = id_new(x->row.jti);
+    if (!e)
+        e = sign(r, x, user, proof, previous);
+    if (!e)
+        e = sq_fault("token.signed");
+    if (!e)
+        e = commit(r, tx_issue, x);
+    if (e)
+        sq_wipe(x->token, sizeof x->token);
+    return e;
+}
+
+/* ---- sign in ---- */
+
+/* From here on it is he who acts; his address is sealed under his own key. */
+static sq_err become(struct registrar *r, const struct caller *from, const struct sq_db_user *user, struct caller *out)
+{
+    *out = *from;
+    memcpy(out->user, user->id, ID);
+    memcpy(out->seal_owner, user->id, ID);
+    out->as = audit_role(user->role);
+    out->address_sealed.n = 0;
+    struct sq_span address = sq_span_str(out->address);
+    return address.n ? fields_seal(r, user->id, &address, 1, &out->address_sealed) : SQ_OK;
+}
+
+/* The new session, as the body or as the cookie; never both: a page's script can't read what it doesn't get. */
+static void answer_session(struct api *a, const struct issuing *x, const struct sq_db_user *user)
+{
+    bool is_cookie = json_is_true(json_object_get(a->body, "cookie"));
+    a->answer = json_pack("{s:o, s:s, s:b}", "expires", view_time(x->row.expires_s), "role", sq_db_name(SQ_DB_role, user->role), "factor", x->row.factor_s != 0);
+    if (is_cookie) {
+        memcpy(a->session, x->token, sizeof a->session);
+        a->session_s = (uint32_t)(x->row.expires_s - x->row.issued_s);
+    } else {
+        json_object_set_new(a->answer, "token", json_string(x->token));
+    }
+}
+
+static sq_err begin_session(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID], bool has_factor)
+{
+    struct registrar *r = a->r;
+    int64_t now = sq_clock_now_s(), end = now + r->token_life_s;
+    struct issuing x = {.scope = "session", .row = {.kind = SQ_DB_token_kind_session, .issued_s = now, .expires_s = user->expires_s && user->expires_s < end ? user->expires_s : end,
+                                                     .factor_s = has_factor ? now : 0}};
+    sq_err e = become(r, &a->caller, user, &x.by);
+    if (!e)
+        e = address_hmac(r, a->caller.address, x.address_hmac);
+    x.row.address_sealed = x.by.address_sealed;
+    if (!e)
+        e = issue(r, &x, user, proof, (struct sq_span){0});
+    if (!e) {
+        a->is_audited = true;
+        answer_session(a, &x, user);
+    }
+    sq_wipe(x.token, sizeof x.token);
+    return e;
+}
+
+sq_err api_login(struct api *a)
+{
+    const char *name = body_text(a, "name", 256), *password = name ? body_text(a, "password", 1024) : NULL;
+    if (!name || !password)
+        return sq_fail(SQ_EFIELD);
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    sq_err e = user_by_name(a->r, name, &user);
+    bool is_known = e == SQ_OK;
+    if (e && e != SQ_ENOTFOUND)
+        return e;
+    e = password_ok(a->r, &a->caller, is_known ? &user : NULL, sq_span_str(password), proof);
+    if (!e && !user_is_able(&user))
+        e = sq_fail(SQ_EPASSWORD);
+    return e ? e : begin_session(a, &user, proof, false);
+}
+
+static sq_err tx_logout(struct tx *tx, void *ctx)
+{
+    const struct caller *c = ctx;
+    sq_err e = sq_db_token_revoke(tx->db, c->jti, sq_clock_now_s());
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_token_revoked, .by = c, .subject = c->user, .object = c->jti});
+}
+
+sq_err api_logout(struct api *a)
+{
+    a->is_audited = true;
+    memcpy(a->session, "-", 2);
+    return commit(a->r, tx_logout, &a->caller);
+}
+
+/* ---- lists ---- */
+
+struct tokens {
+    struct sq_db_token row[MAX_LISTED];
+    size_t n;
+};
+
+static sq_err take_token(void *ctx, const struct sq_db_token *row)
+{
+    struct tokens *t = ctx;
+    if (t->n < MAX_LISTED)
+        t->row[t->n++] = *row;
+    return SQ_OK;
+}
+
+static json_t *session_json(const struct api *a, const struct sq_db_token *t, const char *address)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:b, s:b}", "id", view_id(t->jti), "created", view_time(t->issued_s), "last_used", view_time(t->used_s), "expires",
+                     view_time(t->expires_s), "address", address, "factor", t->factor_s != 0, "current", !memcmp(t->jti, a->caller.jti, ID));
+}
+
+static json_t *words(const char *text, const char *between)
+{
+    json_t *list = json_array();
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, between);
+        if (n)
+            json_array_append_new(list, json_stringn(p, n));
+        p += n + (p[n] != 0);
+    }
+    return list;
+}
+
+static json_t *token_json(const struct sq_db_token *t, const char *name, const char *networks)
+{
+    json_t *scopes = json_array();
+    for (unsigned k = 0; k < SQ_SCOPE_NAMES; k++)
+        if ((unsigned)t->scopes >> k & 1)
+            json_array_append_new(scopes, json_string(sq_scope_name(k)));
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", view_id(t->jti), "name", name, "scopes", scopes, "networks", words(networks, ","), "created",
+                     view_time(t->issued_s), "last_used", t->used_s > t->issued_s ? view_time(t->used_s) : json_null(), "expires", view_time(t->expires_s));
+}
+
+static sq_err list(struct api *a, int kind)
+{
+    struct tokens *t = calloc(1, sizeof *t);
+    if (!t)
+        return sq_fail(SQ_ENOMEM);
+    json_t *data = json_array();
+    struct sq_db *db = db_lock(a->r);
+    sq_err e = sq_db_token_list(db, a->caller.user, kind, sq_clock_now_s(), MAX_LISTED, take_token, t);
+    db_unlock(a->r);
+    for (size_t from = 0; from < t->n && !e; from += 64) { /* two fields each, in batches of keeper's size */
+        const struct sq_db_sealed *sealed[128];
+        size_t n = t->n - from < 64 ? t->n - from : 64;
+        struct opened o = {.n = 0};
+        for (size_t i = 0; i < n; i++) {
+            sealed[2 * i] = &t->row[from + i].name_sealed;
+            sealed[2 * i + 1] = &t->row[from + i].address_sealed;
+        }
+        e = fields_open(a->r, &a->caller, sealed, 2 * n, &o);
+        for (size_t i = 0; i < n && !e; i++)
+            json_array_append_new(data, kind == SQ_DB_token_kind_session ? session_json(a, &t->row[from + i], o.at[2 * i + 1]) : token_json(&t->row[from + i], o.at[2 * i], o.at[2 * i + 1]));
+        opened_done(&o);
+    }
+    a->n_row = t->n;
+    a->answer = json_pack("{s:o}", "data", data);
+    free(t);
+    return e;
+}
+
+sq_err api_me_sessions(struct api *a)
+{
+    return list(a, SQ_DB_token_kind_session);
+}
+
+sq_err api_me_tokens(struct api *a)
+{
+    return list(a, SQ_DB_token_kind_api);
+}
+
+/* ---- revoke ---- */
+
+struct revoking {
+    const struct caller *by;
+    struct sq_db_token row;
+    int64_t n;
+};
+
+static sq_err tx_revoke_one(struct tx *tx, void *ctx)
+{
+    struct revoking *x = ctx;
+    bool is_session = x->row.kind == SQ_DB_token_kind_session;
+    sq_err e = sq_db_token_revoke(tx->db, x->row.jti, sq_clock_now_s());
+    return e ? e : tx_event(tx, &(struct event){.no = is_session ? SQ_AUDIT_session_revoked : SQ_AUDIT_token_revoked, .by = x->by, .subject = x->row.user_id, .object = x->row.jti, .a = is_session});
+}
+
+static sq_err revoke_one(struct api *a, int kind)
+{
+    struct revoking x = {.by = &a->caller};
+    uint8_t jti[ID];
+    if (strlen(a->param) != 2 * ID || sq_hex_decode(a->param, 2 * ID, jti, ID))
+        return sq_fail(SQ_ENOTFOUND);
+    struct sq_db *db = db_lock(a->r);
+    sq_err e = sq_db_token_get(db, jti, &x.row);
+    db_unlock(a->r);
+    if (!e && memcmp(x.row.user_id, a->caller.user, ID)) {
+        e = record(a->r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENOTFOUND, .by = &a->caller, .subject = x.row.user_id, .object = jti, .a = a->route->route});
+        return e ? e : sq_fail(SQ_ENOTFOUND);
+    }
+    if (!e && (x.row.kind != kind || x.row.revoked_s))
+        e = sq_fail(SQ_ENOTFOUND);
+    if (!e)
+        e = commit(a->r, tx_revoke_one, &x);
+    a->is_audited = true;
+    if (!e && !memcmp(jti, a->caller.jti, ID))
+        memcpy(a->session, "-", 2);
+    return e;
+}
+
+sq_err api_session_revoke(struct api *a)
+{
+    return revoke_one(a, SQ_DB_token_kind_session);
+}
+
+sq_err api_token_revoke(struct api *a)
+{
+    return revoke_one(a, SQ_DB_token_kind_api);
+}
+
+static sq_err tx_revoke_others(struct tx *tx, void *ctx)
+{
+    struct revoking *x = ctx;
+    sq_err e = sq_db_token_revoke_sessions(tx->db, x->by->user, x->by->jti, sq_clock_now_s(), &x->n);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_session_revoked, .by = x->by, .subject = x->by->user, .a = (uint64_t)x->n});
+}
+
+sq_err api_sessions_revoke(struct api *a)
+{
+    struct revoking x = {.by = &a->caller};
+    sq_err e = commit(a->r, tx_revoke_others, &x);
+    a->is_audited = true;
+    a->answer = json_pack("{s:I}", "revoked", (json_int_t)x.n);
+    return e;
+}
+
+/* ---- a new API token ---- */
+
+struct wanted {
+    unsigned scopes;
+    const char *network[SQ_SCOPE_MAX_NETWORKS + 1];
+    size_t n_network;
+    char networks[256]; /* the same, for its owner to read */
+    int64_t days;
+    char claim[SQ_JWT_SCOPE_BYTES];
+};
+
+static sq_err take_wanted(struct api *a, struct wanted *w)
+{
+    struct sq_why *why = &a->why_store;
+    json_t *scopes = json_object_get(a->body, "scopes"), *networks = json_object_get(a->body, "networks"), *days = json_object_get(a->body, "days"), *one;
+    size_t i;
+    a->why = why;
+    json_array_foreach(scopes, i, one) {
+        unsigned bit = json_is_string(one) ? sq_scope_named(json_string_value(one)) : 0;
+        if (!bit)
+            return sq_why_set(why, SQ_EFIELD, 0, 0, "scopes", "must be some of read, write, results");
+        w->scopes |= bit;
+    }
+    if (networks && !json_is_array(networks))
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "must be a list, as [\"192.0.2.0/24\"]");
+    json_array_foreach(networks, i, one) {
+        if (!json_is_string(one) || i > SQ_SCOPE_MAX_NETWORKS || strlen(json_string_value(one)) > 49)
+            return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "must be at most %d texts like 192.0.2.0/24", SQ_SCOPE_MAX_NETWORKS);
+        w->network[w->n_network++] = json_string_value(one);
+        if (i)
+            strncat(w->networks, ",", sizeof w->networks - strlen(w->networks) - 1);
+        strncat(w->networks, json_string_value(one), sizeof w->networks - strlen(w->networks) - 1);
+    }
+    w->days = json_integer_value(days);
+    if (w->days < 1 || w->days > 365)
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "days", "must be a number from 1 to 365");
+    sq_err e = sq_scope_write(w->scopes, w->network, w->n_network, w->claim, why);
+    if (!e)
+        a->why = NULL;
+    return e;
+}
+
+static sq_err has_room(struct api *a)
+{
+    int64_t n = 0;
+    struct sq_db *db = db_lock(a->r);
+    sq_err e = sq_db_token_count(db, a->caller.user, SQ_DB_token_kind_api, sq_clock_now_s(), &n);
+    db_unlock(a->r);
+    if (!e && n >= MAX_API_TOKENS) {
+        a->why = &a->why_store;
+        e = sq_why_set(&a->why_store, SQ_ECONFLICT, 0, 0, "", "you have %d tokens: revoke one that you no longer need", MAX_API_TOKENS);
+    }
+    return e;
+}
+
+sq_err api_token_new(struct api *a)
+{
+    struct wanted w = {.scopes = 0};
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    int64_t now = sq_clock_now_s();
+    struct sq_db_sealed sealed[2] = {{.n = 0}, {.n = 0}};
+    const char *name = body_text(a, "name", 100);
+    sq_err e = name ? take_wanted(a, &w) : sq_fail(SQ_EFIELD);
+    if (!e)
+        e = has_room(a);
+    if (!e)
+        e = reauthenticate(a, "password", &user, proof);
+    struct sq_span text[2] = {sq_span_str(name), sq_span_str(w.networks)};
+    if (!e)
+        e = fields_seal(a->r, user.id, text, 2, sealed);
+    if (e)
+        return e;
+    struct issuing x = {.scope = w.claim, .by = a->caller, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + w.days * SQ_DAY_S, .scopes = (int)w.scopes,
+                                                                     .name_sealed = sealed[0], .address_sealed = sealed[1]}};
+    e = issue(a->r, &x, &user, proof, (struct sq_span){0});
+    if (!e) {
+        a->is_audited = true;
+        a->status = 201;
+        snprintf(a->location, sizeof a->location, "/api/v1/me/tokens");
+        a->answer = json_pack("{s:o, s:s, s:o}", "id", view_id(x.row.jti), "token", x.token, "expires", view_time(x.row.expires_s));
+    }
+    sq_wipe(x.token, sizeof x.token);
+    return e;
+}
