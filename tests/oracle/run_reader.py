@@ -72,7 +72,7 @@ class Run:
     def of_cbcl(path, tile):
         data = slurp(path)
         version, head, bits_base, bits_q, n_bin = struct.unpack_from("<HIBBI", data)
-        assert (version, bits_base, bits_q) == (1, 2, 2)
+        assert (version, bits_base) == (1, 2) and bits_q in (2, 6)
         bins = dict(struct.unpack_from("<II", data, 12 + 8 * i) for i in range(n_bin))
         at = 12 + 8 * n_bin
         n_tile = struct.unpack_from("<I", data, at)[0]
@@ -84,8 +84,8 @@ class Run:
                 if not raw:
                     return b"", bool(flag)
                 block = zlib.decompressobj(-15).decompress(data[start + 10:start + packed], raw)
-                assert len(block) == raw == (n + 1) // 2
-                nibbles = [x for b in block for x in (b & 15, b >> 4)][:n]
+                assert len(block) == raw == ((n + 1) // 2 if bits_q == 2 else n)
+                nibbles = [x for b in block for x in (b & 15, b >> 4)][:n] if bits_q == 2 else block
                 return bytes(bins[x >> 2] << 2 | x & 3 if bins[x >> 2] else 0 for x in nibbles), bool(flag)
             start += packed
         return None

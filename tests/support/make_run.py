@@ -21,6 +21,7 @@ class Shape:
     passed: float = 0.7
     pf_only_after: int = 5         # cbcl
     none_passes: tuple = ()        # tiles
+    wide: bool = False             # cbcl: 6 bits a quality
     trailer: bool = True           # cbcl: gzip's checksum and length, and the end mark
     table: bool = True             # bgzf: a .bci beside each cycle
     version: int = 5
@@ -63,14 +64,16 @@ def run_info(s):
 
 
 BINS = ((0, 0), (1, 11), (2, 25), (3, 37))
+WIDE_BINS = tuple((i, (i * 7) % 64) for i in range(64))
 
 
 def cbcl_file(s, tiles):
-    """@tiles: (tile, calls as nibbles 0..15), and whether only those that passed are there"""
+    """@tiles: (tile, calls as nibbles 0..15 or, wide, bytes), and whether only those that passed are there"""
     (rows, is_pf_only) = tiles
+    bins = WIDE_BINS if s.wide else BINS
     head, blocks = b"", b""
     for tile, nibbles in rows:
-        raw = bytes(nibbles[i] | (nibbles[i + 1] if i + 1 < len(nibbles) else 0) << 4 for i in range(0, len(nibbles), 2))
+        raw = bytes(nibbles) if s.wide else bytes(nibbles[i] | (nibbles[i + 1] if i + 1 < len(nibbles) else 0) << 4 for i in range(0, len(nibbles), 2))
         block = b""
         if raw or not is_pf_only:
             z = zlib.compressobj(6, zlib.DEFLATED, -15)
@@ -78,8 +81,8 @@ def cbcl_file(s, tiles):
             block = b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + body + (struct.pack("<II", zlib.crc32(raw), len(raw)) if s.trailer else b"")
         head += struct.pack("<IIII", tile, len(nibbles), len(raw), len(block))
         blocks += block
-    size = 12 + 8 * len(BINS) + 4 + len(head) + 1
-    return struct.pack("<HIBBI", 1, size, 2, 2, len(BINS)) + b"".join(struct.pack("<II", *b) for b in BINS) + struct.pack("<I", len(rows)) + head + bytes([is_pf_only]) + blocks
+    size = 12 + 8 * len(bins) + 4 + len(head) + 1
+    return struct.pack("<HIBBI", 1, size, 2, 6 if s.wide else 2, len(bins)) + b"".join(struct.pack("<II", *b) for b in bins) + struct.pack("<I", len(rows)) + head + bytes([is_pf_only]) + blocks
 
 
 def positions(s, folder, rng, n_of):
@@ -134,7 +137,7 @@ def one_cycle(s, folder, rng, lane, cycle, n_of, pf):
         is_pf_only = cycle > s.pf_only_after
         for t in s.tiles:
             k = lane, t
-            nibbles = [rng.randrange(16) for _ in range(n_of[k])]
+            nibbles = [rng.randrange(256 if s.wide else 16) for _ in range(n_of[k])]
             if is_pf_only:
                 nibbles = [v for v, p in zip(nibbles, pf[k]) if p]
             files.setdefault((s.surface_of or {}).get(t, int(str(t)[0])), []).append((t, nibbles))

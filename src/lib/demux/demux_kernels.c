@@ -98,9 +98,10 @@ static void choose(void)
         return;
     }
 #endif
-    const struct sq_demux_kernels *fast = sq_demux_kernels_named("avx2");
-    if (fast)
-        chosen = fast;
+    static const char *const fast[] = {"avx2", "neon"};
+    for (size_t i = 0; i < sizeof fast / sizeof fast[0]; i++)
+        if (sq_demux_kernels_named(fast[i]))
+            chosen = sq_demux_kernels_named(fast[i]);
 }
 
 const struct sq_demux_kernels *sq_demux_kernels(void)
@@ -117,6 +118,9 @@ const struct sq_demux_kernels *sq_demux_kernels_named(const char *name)
 #ifdef __x86_64__
     if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
         return &sq_demux_kernels_avx2;
+#elif defined(__aarch64__)
+    if (!strcmp(name, "neon"))
+        return &sq_demux_kernels_neon;
 #endif
     return NULL;
 }

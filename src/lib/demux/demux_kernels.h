@@ -1,7 +1,7 @@
 /**
  * demux/demux_kernels - from calls by cycle to lines of FASTQ: memory in, memory out.
  *
- * demux_kernels.c defines the meaning in plain C; demux_kernels_x86.c has the same for AVX2, chosen once by what the processor has
+ * demux_kernels.c defines the meaning in plain C; demux_kernels_x86.c has the same for AVX2, demux_kernels_neon.c for 64-bit ARM, chosen once by what the processor has
  * (SQ_KERNEL=scalar in the environment of a test build forces plain C). Tested against each other on every length and offset.
  * A call is a byte of lib/runs/runs.h: quality * 4 + base, 0 for a no-call.
  */
@@ -58,7 +58,7 @@ struct sq_demux_kernels {
 
 /** The fastest that this processor has. Static. */
 const struct sq_demux_kernels *sq_demux_kernels(void);
-/** By name ("scalar", "avx2"), or NULL: this processor can't. For tests. */
+/** By name ("scalar", "avx2", "neon"), or NULL: this processor can't. For tests. */
 const struct sq_demux_kernels *sq_demux_kernels_named(const char *name);
 
 #endif

@@ -48,13 +48,16 @@ const struct sq_call_kernels *sq_call_kernels_named(const char *name)
         return &call_kernels_avx2;
     if (!strcmp(name, call_kernels_avx512.name) && call_has_avx512())
         return &call_kernels_avx512;
+#elif defined(CALL_KERNELS_NEON)
+    if (!strcmp(name, call_kernels_neon.name))
+        return &call_kernels_neon;
 #endif
     return NULL;
 }
 
 const struct sq_call_kernels *sq_call_kernels(void)
 {
-    static const char *const best_first[] = {"avx512", "avx2"};
+    static const char *const best_first[] = {"avx512", "avx2", "neon"};
 #ifdef SQ_TEST_HOOKS
     const char *forced = getenv("SQ_KERNEL");
     const struct sq_call_kernels *asked = forced ? sq_call_kernels_named(forced) : NULL;

@@ -1,8 +1,8 @@
 /**
  * runs/call_kernels - from bytes as files have them to calls (runs.h): memory in, memory out.
  *
- * call_kernels.c defines the meaning in plain C; call_kernels_x86.c has the same for AVX2 and AVX-512, chosen once by what the processor has
- * (SQ_KERNEL=scalar|avx2|avx512 in the environment of a test build forces one). Tested against each other on every length and offset.
+ * call_kernels.c defines the meaning in plain C; call_kernels_x86.c has the same for AVX2 and AVX-512, call_kernels_neon.c for 64-bit ARM, chosen once by
+ * what the processor has (SQ_KERNEL=scalar|avx2|avx512|neon in the environment of a test build forces one). Tested against each other on every length and offset.
  * Nothing here reads or writes outside of the lengths given.
  */
 #ifndef SQ_RUNS_CALL_KERNELS_H

@@ -14,6 +14,9 @@ size_t call_bits_scalar(const uint8_t *in, size_t n, uint64_t *out);
 extern const struct sq_call_kernels call_kernels_avx2, call_kernels_avx512;
 bool call_has_avx2(void);
 bool call_has_avx512(void);
+#elif defined(__aarch64__)
+#define CALL_KERNELS_NEON 1
+extern const struct sq_call_kernels call_kernels_neon;
 #endif
 
 #endif

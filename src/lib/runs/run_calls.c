@@ -199,26 +199,33 @@ static sq_err open_calls(struct sq_calls *r, const struct sq_run_tile *t, uint32
 
 /* ---- one kind after another ---- */
 
+/* Bytes of @n calls */
+static uint32_t cbcl_bytes(const struct cbcl_index *x, uint32_t n)
+{
+    return x->is_wide ? n : n / 2 + n % 2;
+}
+
 static sq_err find_block(struct sq_calls *r, const struct sq_run_tile *t, struct sq_run_why *why, const struct cbcl_tile **out)
 {
     const struct cbcl_index *x = r->index;
     const struct cbcl_tile *b = run_cbcl_find(x, t->tile);
     if (!b)
         return run_bad(why, sq_fail(SQ_ERUNMISSING), "the file's table of %u tiles doesn't have this one", x->n_tile);
-    if (b->n_raw != (b->n_cluster + 1) / 2 && !(x->is_pf_only && !b->n_raw))
-        return run_bad(why, sq_fail(SQ_ERUNFILE), "its table says %u clusters in %u bytes; %u bytes are right", b->n_cluster, b->n_raw, (b->n_cluster + 1) / 2);
+    uint32_t right = cbcl_bytes(x, b->n_cluster);
+    if (b->n_raw != right && !(x->is_pf_only && !b->n_raw))
+        return run_bad(why, sq_fail(SQ_ERUNFILE), "its table says %u clusters in %u bytes; %u bytes are right", b->n_cluster, b->n_raw, right);
     if (b->n_raw && b->n_packed < b->n_raw / MAX_RATIO)
         return run_bad(why, sq_fail(SQ_ERUNFILE), "its table says that %u bytes unpack to %u, which can't be", b->n_packed, b->n_raw);
     *out = b;
     return SQ_OK;
 }
 
-/* A nibble whose bin has no quality in the file's table */
+/* A call whose bin has no quality in the file's table */
 static sq_err check_gaps(const struct cbcl_index *x, const uint8_t *raw, uint32_t n, struct sq_run_why *why)
 {
     for (uint32_t i = 0; i < n; i++) {
-        const unsigned both = raw[i / 2], bin = (both >> (i & 1 ? 6U : 2U)) & 3U;
-        if (!(x->has_quality & 1U << bin))
+        const unsigned both = x->is_wide ? raw[i] : raw[i / 2], bin = x->is_wide ? both >> 2 : (both >> (i & 1 ? 6U : 2U)) & 3U;
+        if (!(x->has_quality & 1ULL << bin))
             return run_bad(why, sq_fail(SQ_ERUNFILE), "call %u is of quality bin %u, which the file's table doesn't have", i + 1, bin);
     }
     return SQ_OK;
@@ -236,6 +243,16 @@ static sq_err check_count(uint32_t n, bool is_pf_only, const struct sq_filter *p
 static sq_err has_room(uint32_t n, bool is_pf_only, const struct sq_filter *pf, size_t cap)
 {
     return cap < (pf && !is_pf_only ? pf->n_pf : n) ? sq_fail(SQ_ERANGE) : SQ_OK;
+}
+
+static void cbcl_unpack(const struct sq_calls *r, const struct cbcl_index *x, const uint8_t *raw, uint32_t n, uint8_t *out)
+{
+    if (!x->is_wide) {
+        r->kernels->unpack(raw, n, x->palette, out);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = x->palette[raw[i]];
 }
 
 static sq_err read_cbcl(struct sq_calls *r, const struct sq_run_tile *t, const struct sq_filter *pf, uint8_t *out, size_t cap, struct sq_run_why *why,
@@ -257,8 +274,8 @@ static sq_err read_cbcl(struct sq_calls *r, const struct sq_run_tile *t, const s
             why->has_byte = false;
         return e;
     }
-    if (b->n_raw != (n + 1) / 2)
-        return run_bad(why, sq_fail(SQ_ERUNFILE), "its table says %u clusters in %u bytes; %u bytes are right", n, b->n_raw, (n + 1) / 2);
+    if (b->n_raw != cbcl_bytes(x, n))
+        return run_bad(why, sq_fail(SQ_ERUNFILE), "its table says %u clusters in %u bytes; %u bytes are right", n, b->n_raw, cbcl_bytes(x, n));
     e = has_room(n, x->is_pf_only, pf, cap);
     if (e || !n) {
         if (!e)
@@ -282,14 +299,14 @@ static sq_err read_cbcl(struct sq_calls *r, const struct sq_run_tile *t, const s
     if (e)
         return e;
     if (!is_kept) {
-        r->kernels->unpack(r->raw, n, x->palette, out);
+        cbcl_unpack(r, x, r->raw, n, out);
         *out_n = n;
         return SQ_OK;
     }
     e = scratch(&r->packed, &r->cap_packed, n);
     if (e)
         return e;
-    r->kernels->unpack(r->raw, n, x->palette, r->packed);
+    cbcl_unpack(r, x, r->raw, n, r->packed);
     r->kernels->keep(r->packed, n, pf->pass, pf->n_pf, out);
     *out_n = pf->n_pf;
     return SQ_OK;

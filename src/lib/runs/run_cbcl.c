@@ -12,24 +12,28 @@ static int by_tile(const void *a, const void *b)
     return x->tile < y->tile ? -1 : x->tile > y->tile;
 }
 
-/* bins at @p: what each of 4 bins of two bits stands for. No bins at all: the bin is the quality. */
+/* bins at @p: what each of 4 or 64 bins stands for. No bins at all: the bin is the quality. */
 static sq_err take_palette(const uint8_t *p, uint32_t n_bin, struct sq_run_why *why, struct cbcl_index *x)
 {
-    uint32_t quality[4] = {0, 1, 2, 3};
-    x->has_quality = n_bin ? 0 : 15;
+    const unsigned most = x->is_wide ? 64 : 4;
+    uint32_t quality[64];
+    for (unsigned i = 0; i < 64; i++)
+        quality[i] = i;
+    const uint64_t all = x->is_wide ? UINT64_MAX : 15;
+    x->has_quality = n_bin ? 0 : all;
     for (uint32_t i = 0; i < n_bin; i++) {
         uint32_t bin = sq_get_le32(p + 8 * i), q = sq_get_le32(p + 8 * i + 4);
-        if (bin > 3 || x->has_quality & 1U << bin)
+        if (bin >= most || x->has_quality & 1ULL << bin)
             return run_bad_at(why, sq_fail(SQ_ERUNFILE), FIXED_BYTES + 8ULL * i, "quality bin %u is impossible or there twice", bin);
         if (q > 63)
             return run_bad_at(why, sq_fail(SQ_ERUNFILE), FIXED_BYTES + 8ULL * i + 4, "quality bin %u stands for %u; at most 63 is read", bin, q);
-        x->has_quality = (uint16_t)(x->has_quality | 1U << bin);
+        x->has_quality |= 1ULL << bin;
         quality[bin] = q;
     }
-    x->has_gaps = x->has_quality != 15;
-    x->n_palette = n_bin ? n_bin : 4;
-    for (unsigned i = 0; i < 16; i++) {
-        uint32_t q = x->has_quality & 1U << (i >> 2) ? quality[i >> 2] : 0;
+    x->has_gaps = x->has_quality != all;
+    x->n_palette = n_bin ? n_bin : most;
+    for (unsigned i = 0; i < 4 * most; i++) {
+        uint32_t q = x->has_quality & 1ULL << (i >> 2) ? quality[i >> 2] : 0;
         x->palette[i] = (uint8_t)(q ? q << 2 | (i & 3) : SQ_CALL_N);
     }
     return SQ_OK;
@@ -67,8 +71,8 @@ sq_err run_cbcl_index(const struct run_file *f, struct sq_run_why *why, struct c
     uint32_t version = sq_get_le16(fixed), head = sq_get_le32(fixed + 2), n_bin = sq_get_le32(fixed + 8);
     if (version != 1)
         return run_bad_at(why, sq_fail(SQ_ERUNFILE), 0, "version %u; only 1 is known", version);
-    if (fixed[6] != 2 || fixed[7] != 2)
-        return run_bad_at(why, sq_fail(SQ_ERUNFILE), 6, "%u bits a base and %u a quality; only 2 and 2 are read", fixed[6], fixed[7]);
+    if (fixed[6] != 2 || (fixed[7] != 2 && fixed[7] != 6))
+        return run_bad_at(why, sq_fail(SQ_ERUNFILE), 6, "%u bits a base and %u a quality; 2 and 2, and 2 and 6, are read", fixed[6], fixed[7]);
     if (n_bin > MAX_BINS || head < FIXED_BYTES + 8 * n_bin + 5 || head > FIXED_BYTES + 8 * MAX_BINS + 16 * SQ_RUN_MAX_TILES + 5 + 4096)
         return run_bad_at(why, sq_fail(SQ_ERUNFILE), 2, "a head of %u bytes with %u bins of quality is impossible", head, n_bin);
     if (head > f->size)
@@ -88,6 +92,7 @@ sq_err run_cbcl_index(const struct run_file *f, struct sq_run_why *why, struct c
         e = sq_fail(SQ_ENOMEM);
     if (!e) {
         x->n_tile = n_tile;
+        x->is_wide = fixed[7] == 6;
         x->is_pf_only = p[bins_end + 4 + 16 * n_tile] != 0;
         e = take_palette(p + FIXED_BYTES, n_bin, why, x);
     }

@@ -28,9 +28,10 @@ struct cbcl_tile {
 /** What the head of a CBCL file says. */
 struct cbcl_index {
     uint32_t n_tile;
-    bool is_pf_only, has_gaps;  /* has_gaps: not every nibble has a quality */
-    uint8_t palette[16];        /* nibble -> call */
-    uint16_t has_quality;       /* bit b: quality bin b is in the table */
+    bool is_pf_only, has_gaps;  /* has_gaps: not every bin has a quality */
+    bool is_wide;               /* a call has 8 bits, 6 of them the bin; else 4 and 2 */
+    uint8_t palette[256];       /* 4 or 8 bits -> call */
+    uint64_t has_quality;       /* bit b: quality bin b is in the table */
     uint32_t n_palette;
     uint64_t size;              /* bytes of the whole file, as its table says */
     struct cbcl_tile tile[];    /* [n_tile] ascending by tile number */

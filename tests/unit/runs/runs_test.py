@@ -60,6 +60,7 @@ MADE = {
     "bgzf_empty": dict(kind="bgzf", tiles=(11101, 21101, 11102, 11103), positions="lane", clusters=(25, 0, 29, 0)),
     "cbcl": dict(kind="cbcl", positions="s", lanes=2),
     "cbcl_no_trailer": dict(kind="cbcl", positions="s", trailer=False, clusters=(1001, 7, 128)),
+    "cbcl_wide": dict(kind="cbcl", positions="s", wide=True),
     "cbcl_none_passes": dict(kind="cbcl", positions="s", none_passes=(1102,)),
     "cbcl_other_surface": dict(kind="cbcl", positions="s", tiles=(1101, 1102), surface_of={1101: 1, 1102: 2}),
 }
@@ -183,7 +184,8 @@ with tap.case("damage in CBCL is told with file, lane, tile, cycle, byte") as ba
     damaged(bad, "cbcl", "a block", rewrite(name, flip(-16)), "^ERUNFILE" + place % 1102 + ", byte ")
     damaged(bad, "cbcl", "checksum", rewrite(name, flip(-7)), "^ERUNFILE" + place % 1102 + ", byte .*checksum")
     damaged(bad, "cbcl", "version", rewrite(name, flip(0, 2)), "^ERUNFILE" + place % 1101 + ", byte 0: version 3", n_most=2, state="ERUNFILE")
-    damaged(bad, "cbcl", "bits", rewrite(name, flip(7, 4)), "^ERUNFILE" + place % 1101 + ", byte 6: ", n_most=2, state="ERUNFILE")
+    damaged(bad, "cbcl", "bits", rewrite(name, flip(7, 1)), "^ERUNFILE" + place % 1101 + ", byte 6: 2 bits a base and 3 a quality", n_most=2, state="ERUNFILE")
+    damaged(bad, "cbcl", "other bits", rewrite(name, flip(7, 4)), "^ERUNFILE" + place % 1101, n_most=2)
     damaged(bad, "cbcl", "tile twice", rewrite(name, lambda d: d[:64] + d[48:52] + d[68:]), "^ERUNFILE.*C9.1/L001_1.cbcl, lane 1, cycle 9, byte 48: tile 1101 is there twice", n_most=2, state="ERUNFILE")
     damaged(bad, "cbcl", "raw size", rewrite(name, flip(48 + 16 + 8, 1)), "^ERUNFILE" + place % 1102 + ".*are right")
     damaged(bad, "cbcl", "clusters", rewrite(name, flip(48 + 4, 2)), "^ERUNFILE" + place % 1101)
