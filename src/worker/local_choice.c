@@ -107,6 +107,7 @@ int local_choice(struct local *l, char region_chrom[SQ_CHROM_MAX])
         return rc;
     if (l->opt[LOCAL_region] && !local_region(l->opt[LOCAL_region], region_chrom, &c->region_from_bp, &c->region_to_bp))
         return local_misused(l, "--region is written 22:1000000-2000000, or 1000000-2000000");
+    c->n_field = 2; /* GT and DS, in the order of the default: what Beagle writes and what others read; the rest can be had from it or on demand */
     if (l->opt[LOCAL_format] && sq_rows_fields(l->opt[LOCAL_format], c->field, &c->n_field))
         return local_misused(l, "--format takes some of GT,DS,HDS,GP, each once, GT first");
     if (!local_number(l, LOCAL_states, 8, SQ_ENGINE_MAX_STATES, &n_state) || !local_number(l, LOCAL_level, 1, 12, &level) ||

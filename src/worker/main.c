@@ -80,6 +80,8 @@ static sq_err take_order(struct worker *w, struct sq_packet *packet)
     w->flags = m.u.work_order.flags;
     w->from_bp = m.u.work_order.from_bp;
     w->to_bp = m.u.work_order.to_bp;
+    if (sq_span_copy(m.u.work_order.panel, w->panel_name, sizeof w->panel_name))
+        return sq_fail(SQ_EPROTO);
     for (size_t i = 0; i < row->n_port; i++)
         w->port[i] = SQ_STAGE_FIRST_PORT_FD + (int)i;
     sq_packet_done(packet);

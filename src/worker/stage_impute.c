@@ -284,7 +284,7 @@ static sq_err open_outputs(struct impute *m)
                                 .level = c->level,
                                 .overwrite_typed = c->overwrite_typed,
                                 .min_r2 = c->min_r2,
-                                .panel_name = c->panel_name,
+                                .panel_name = c->panel_name ? c->panel_name : w->panel_name,
                                 .n_panel_haplotype = info->n_hap,
                                 .param = params.at,
                                 .n_param = params.n};

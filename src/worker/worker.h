@@ -57,8 +57,10 @@ struct worker_choice {
 #define WORKER_INDEX_TBI 1U
 #define WORKER_INDEX_CSI 2U
 
-/** worker_choice_default - GT:DS:HDS:GP in VCF, everything else as the engine does by itself. */
+/** worker_choice_default - GT:DS:HDS:GP in VCF, as the public servers give, everything else as the engine does by itself. */
 struct worker_choice worker_choice_default(void);
+
+#define SQ_WORKER_PANEL_NAME_BYTES 65U
 
 struct worker {
     int control; /* socket to the runner */
@@ -67,6 +69,7 @@ struct worker {
     uint64_t max_samples, max_variants;
     uint32_t flags;
     uint64_t from_bp, to_bp; /* impute: the chunk; 0: from the start, to the end */
+    char panel_name[SQ_WORKER_PANEL_NAME_BYTES]; /* as the server registered it; "": not said */
     unsigned n_thread;
     struct worker_choice choice;
     int64_t progress_ms; /* when the last progress was sent */

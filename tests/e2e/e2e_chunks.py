@@ -65,7 +65,7 @@ class Data:
         with open(self.map, "w") as f:
             f.write("pos chr cM\n0 9 0\n100000000 9 100\n")
         self.one = os.path.join(directory, "one.vcf.gz")
-        subprocess.run([WORKER, "--local", "impute", "--panel", hub.panel_file(self.panel, self.map), "--target", self.target, "-o", self.one, "--quiet"], check=True)
+        subprocess.run([WORKER, "--local", "impute", "--panel", hub.panel_file(self.panel, self.map), "--target", self.target, "-o", self.one, "--quiet", "--format", "GT,DS,HDS,GP"], check=True)
         self.n_chunk = 8  # 5..78 Mb in chunks of 10 Mb
 
 
@@ -90,7 +90,7 @@ def unpacked(user, job, directory):
 
 
 def split(path):
-    """A result's header lines, but for the panel's name, which only the command line knows; and its body as it is packed."""
+    """A result's header lines, but for the panel's name (there its file, here its id); and its body as it is packed."""
     with open(path, "rb") as f:
         raw = f.read()
     at, header = 0, b""
@@ -101,7 +101,9 @@ def split(path):
             break
         header += text
         at += size
-    return [x for x in header.split(b"\n") if not x.startswith(b"##sequester_panel=")], raw[at:], at
+    names = [x for x in header.split(b"\n") if x.startswith(b"##sequester_panel=")]
+    assert len(names) == 1 and (names[0] == b"##sequester_panel=made" or path == DATA.one), names
+    return [x for x in header.split(b"\n") if x not in names], raw[at:], at
 
 
 def index_of(path, header_bytes):

@@ -66,10 +66,13 @@ def info(row, key):
 # ---- what is written ----
 
 def check_fields_and_containers():
-    impute("--region", REGION)
+    impute("--region", REGION, "--format", "GT,DS,HDS,GP")
     all_fields = records("out.vcf.gz")
+    impute("--region", REGION, out="few.vcf.gz")
+    assert {x[8] for x in records("few.vcf.gz")} == {"GT:DS"}, "the default"
+    assert [x[9].split(":") for x in records("few.vcf.gz")] == [x[9].split(":")[:2] for x in all_fields]
     assert all_fields and {x[8] for x in all_fields} == {"GT:DS:HDS:GP"}
-    impute("--region", REGION, out="out.bcf")
+    impute("--region", REGION, "--format", "GT,DS,HDS,GP", out="out.bcf")
     for a, b in zip(records("out.bcf"), all_fields):
         assert a[:7] + a[8:] == b[:7] + b[8:], (a[:9], b[:9])
         assert [round(info(a, k) - info(b, k), 5) for k in ("AF", "MAF", "AVG_CS", "R2") if info(b, k) is not None] in ([0] * 4, [0] * 3), (a[7], b[7])
