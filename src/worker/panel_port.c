@@ -7,6 +7,16 @@
 
 #define MAX_MARK_BYTES ((uint64_t)64 << 20)
 
+struct panel_port_cursor {
+    struct panel_port *p;
+    struct panel_port_cursor *next; /* of those not in use */
+    struct sq_panel_cursor *c;
+    struct sq_panel_block block;
+    uint32_t stretch, n_left; /* rows of the stretch that are still to come */
+    double cm[SQ_PANEL_BLOCK_ROWS];
+    uint32_t n_alt[SQ_PANEL_BLOCK_ROWS];
+};
+
 static sq_err not_a_panel(struct worker *w, const uint8_t *p, size_t n)
 {
     static const struct {
@@ -37,7 +47,7 @@ static sq_err read_map(struct panel_port *p, int fd_map)
 /* Packs that go together, so that all marks fit into MAX_MARK_BYTES. */
 static uint32_t packs_a_stretch(const struct sq_panel *p)
 {
-    uint64_t bytes = (uint64_t)sq_panel_n_pack(p) * sq_panel_info(p)->n_sample * 2 * sizeof(uint32_t);
+    uint64_t n_col = sq_panel_info(p)->n_sample * (uint64_t)2, bytes = sq_panel_n_pack(p) * n_col * (n_col <= 65536 ? sizeof(uint16_t) : sizeof(uint32_t));
     return (uint32_t)(bytes / MAX_MARK_BYTES) + 1;
 }
 
@@ -92,6 +102,11 @@ void panel_port_close(struct panel_port *p)
 {
     if (!p->w)
         return; /* never opened */
+    for (struct panel_port_cursor *c; (c = p->idle);) {
+        p->idle = c->next;
+        sq_panel_cursor_free(c->c);
+        free(c);
+    }
     for (uint32_t i = 0; i < p->n_stretch; i++)
         sq_panel_mark_free(p->mark[i]);
     free(p->mark);
@@ -106,26 +121,39 @@ void panel_port_close(struct panel_port *p)
 
 /* ---- for the engine ------------------------------------------------------------------------------------------------ */
 
-struct cursor {
-    struct panel_port *p;
-    struct sq_panel_cursor *c;
-    struct sq_panel_block block;
-    uint32_t stretch, n_left; /* rows of the stretch that are still to come */
-    double cm[SQ_PANEL_BLOCK_ROWS];
-    uint32_t n_alt[SQ_PANEL_BLOCK_ROWS];
-};
 
+/* Cursors are large, so they are kept for whoever opens the next one. */
 static void cursor_close(void *ctx)
 {
-    struct cursor *c = ctx;
+    struct panel_port_cursor *c = ctx;
+    pthread_mutex_lock(&c->p->lock);
+    c->next = c->p->idle;
+    c->p->idle = c;
+    pthread_mutex_unlock(&c->p->lock);
+}
+
+static sq_err cursor_take(struct panel_port *p, struct panel_port_cursor **out)
+{
+    pthread_mutex_lock(&p->lock);
+    struct panel_port_cursor *c = p->idle;
+    p->idle = c ? c->next : NULL;
+    pthread_mutex_unlock(&p->lock);
+    *out = c;
+    if (c)
+        return SQ_OK;
+    c = calloc(1, sizeof *c);
     if (!c)
-        return;
-    sq_panel_cursor_free(c->c);
-    free(c);
+        return sq_fail(SQ_ENOMEM);
+    c->p = p;
+    sq_err e = sq_panel_cursor_new(p->panel, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c->c);
+    if (e)
+        free(c);
+    *out = e ? NULL : c;
+    return e;
 }
 
 /* The cursor stands where @stretch begins: keep the order, unless it is kept or a segment begins there. */
-static sq_err keep_mark(struct cursor *c, uint32_t stretch)
+static sq_err keep_mark(struct panel_port_cursor *c, uint32_t stretch)
 {
     struct panel_port *p = c->p;
     struct sq_panel_mark *mark = NULL;
@@ -148,7 +176,7 @@ static sq_err keep_mark(struct cursor *c, uint32_t stretch)
 }
 
 /* The next block of the stretch; behind its last one the order is kept for the next stretch. */
-static sq_err step(struct cursor *c, bool want_classes, bool *out_has)
+static sq_err step(struct panel_port_cursor *c, bool want_classes, bool *out_has)
 {
     struct sq_why why = {0};
     *out_has = c->n_left > 0;
@@ -168,7 +196,7 @@ static sq_err step(struct cursor *c, bool want_classes, bool *out_has)
 }
 
 /* To the start of @stretch: by its mark, or on foot from the nearest place before it. */
-static sq_err go_to(struct cursor *c, uint32_t stretch)
+static sq_err go_to(struct panel_port_cursor *c, uint32_t stretch)
 {
     struct panel_port *p = c->p;
     uint32_t from = stretch;
@@ -196,24 +224,21 @@ static sq_err go_to(struct cursor *c, uint32_t stretch)
 
 static sq_err cursor_open(void *ctx, uint32_t stretch, void **out)
 {
-    struct cursor *c = calloc(1, sizeof *c);
-    if (!c)
-        return sq_fail(SQ_ENOMEM);
-    c->p = ctx;
-    sq_err e = sq_panel_cursor_new(c->p->panel, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c->c);
-    if (!e)
-        e = go_to(c, stretch);
-    if (e) {
-        cursor_close(c);
+    struct panel_port_cursor *c;
+    sq_err e = cursor_take(ctx, &c);
+    if (e)
         return e;
-    }
-    *out = c;
-    return SQ_OK;
+    e = go_to(c, stretch);
+    if (e)
+        cursor_close(c);
+    else
+        *out = c;
+    return e;
 }
 
 static sq_err cursor_next(void *ctx, bool want_classes, struct sq_engine_block *out, bool *out_has)
 {
-    struct cursor *c = ctx;
+    struct panel_port_cursor *c = ctx;
     sq_err e = step(c, want_classes, out_has);
     if (e || !*out_has)
         return e;
@@ -235,5 +260,5 @@ struct sq_engine_panel panel_port_engine(struct panel_port *p)
 
 const struct sq_panel_block *panel_port_block(const void *cursor)
 {
-    return &((const struct cursor *)cursor)->block;
+    return &((const struct panel_port_cursor *)cursor)->block;
 }

@@ -27,7 +27,8 @@ struct panel_port {
     struct sq_panel_mark **mark;       /* the order at each stretch's start, once a cursor came by; NULL where a segment of the panel begins */
     uint32_t n_stretch;
     struct worker *w;
-    pthread_mutex_t lock; /* of w->why and the marks, for cursors in several threads */
+    struct panel_port_cursor *idle;
+    pthread_mutex_t lock; /* of w->why, the marks and idle, for cursors in several threads */
 };
 
 /** panel_port_open - map @fd, and read the genetic map on @fd_map when it is >= 0. SQ_EPANEL, SQ_EMAP, SQ_EIO, SQ_ENOMEM. */

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PACK_BLOCKS 64U
+#define PACK_BLOCKS 16U /* small enough that threads which take packs in turn end at about the same time */
 #define PACK_BYTES ((size_t)4 << 20)      /* of text: then the pack ends */
 #define SPECIAL_BYTES ((size_t)1 << 20)   /* of exceptions waiting, about: then the block ends */
 #define SEGMENT_BLOCKS 1024U

@@ -28,8 +28,10 @@ sq_err sq_panel_cursor_new(const struct sq_panel *p, unsigned what, struct sq_pa
         is_ok = is_ok && (c->haps_raw = malloc(p->max_haps ? p->max_haps : 1));
     if (what & SQ_PANEL_HAPS) {
         size_t n_col = p->n_col;
-        c->order = malloc(n_col * sizeof *c->order);
-        c->next = malloc(n_col * sizeof *c->next);
+        c->is_short = n_col <= 65536;
+        c->order_bytes = n_col * (c->is_short ? sizeof(uint16_t) : sizeof(uint32_t));
+        c->order = malloc(c->order_bytes);
+        c->next = malloc(c->order_bytes);
         c->run_n = malloc(n_col * sizeof *c->run_n);
         c->run_class = malloc(n_col * sizeof *c->run_class);
         c->class_of = malloc(((size_t)p->info.n_hap + 1) * sizeof *c->class_of);
@@ -66,6 +68,14 @@ void sq_panel_cursor_free(struct sq_panel_cursor *c)
     free(c);
 }
 
+static void put_order(struct sq_panel_cursor *c, uint32_t at, uint32_t hap)
+{
+    if (c->is_short)
+        ((uint16_t *)c->order)[at] = (uint16_t)hap;
+    else
+        ((uint32_t *)c->order)[at] = hap;
+}
+
 /* The columns in the order of a segment's start. Of a sample that is haploid throughout the second one is haplotype n_hap: nobody's. */
 static void reset_order(struct sq_panel_cursor *c)
 {
@@ -75,8 +85,8 @@ static void reset_order(struct sq_panel_cursor *c)
     for (uint32_t i = 0; i < p->info.n_sample; i++) {
         uint32_t first = p->first_hap ? p->first_hap[i] : 2 * i;
         bool is_haploid = p->first_hap && p->first_hap[i + 1] - first == 1;
-        c->order[2 * i] = first;
-        c->order[2 * i + 1] = is_haploid ? p->info.n_hap : first + 1;
+        put_order(c, 2 * i, first);
+        put_order(c, 2 * i + 1, is_haploid ? p->info.n_hap : first + 1);
     }
 }
 
@@ -223,24 +233,32 @@ static bool take_runs(struct sq_panel_cursor *c)
 }
 
 /* The next order, and on the way each haplotype's class. Runs have been checked: they make up the columns. */
+#define CARRY_ON(name, number) \
+    static void name(struct sq_panel_cursor *c, bool want_classes) \
+    { \
+        const number *from = c->order; \
+        number *next = c->next; \
+        for (uint32_t i = 0; i < c->n_run; i++) { \
+            uint32_t n = c->run_n[i]; \
+            uint16_t k = c->run_class[i]; \
+            memcpy(next + c->start[k], from, n * sizeof *from); \
+            for (uint32_t j = 0; want_classes && j < n; j++) \
+                c->class_of[from[j]] = k; \
+            c->start[k] += n; \
+            from += n; \
+        } \
+    }
+
+CARRY_ON(carry_on_short, uint16_t)
+CARRY_ON(carry_on_long, uint32_t)
+
 static void carry_order_on(struct sq_panel_cursor *c, bool want_classes)
 {
-    const uint32_t *from = c->order;
-    for (uint32_t i = 0; i < c->n_run; i++) {
-        uint32_t n = c->run_n[i], *to = c->next + c->start[c->run_class[i]];
-        if (want_classes) {
-            uint16_t k = c->run_class[i];
-            for (uint32_t j = 0; j < n; j++) {
-                to[j] = from[j];
-                c->class_of[from[j]] = k;
-            }
-        } else {
-            memcpy(to, from, (size_t)n * sizeof *to);
-        }
-        c->start[c->run_class[i]] += n;
-        from += n;
-    }
-    uint32_t *was = c->order;
+    if (c->is_short)
+        carry_on_short(c, want_classes);
+    else
+        carry_on_long(c, want_classes);
+    void *was = c->order;
     c->order = c->next;
     c->next = was;
 }
@@ -317,18 +335,17 @@ uint32_t sq_panel_cursor_n_run(const struct sq_panel_cursor *c)
 struct sq_panel_mark {
     const struct sq_panel *p;
     uint32_t pack, block, site;
-    uint32_t order[];
+    uint8_t order[]; /* as the cursor has it */
 };
 
 sq_err sq_panel_cursor_mark(const struct sq_panel_cursor *c, struct sq_panel_mark **out)
 {
     sq_assert(c->what & SQ_PANEL_HAPS);
-    size_t n = (size_t)c->p->n_col * sizeof(uint32_t);
-    struct sq_panel_mark *m = malloc(sizeof *m + n);
+    struct sq_panel_mark *m = malloc(sizeof *m + c->order_bytes);
     if (!m)
         return sq_fail(SQ_ENOMEM);
     *m = (struct sq_panel_mark){.p = c->p, .pack = c->pack, .block = c->block, .site = c->site};
-    memcpy(m->order, c->order, n);
+    memcpy(m->order, c->order, c->order_bytes);
     *out = m;
     return SQ_OK;
 }
@@ -341,7 +358,7 @@ void sq_panel_cursor_seek_mark(struct sq_panel_cursor *c, const struct sq_panel_
     c->site = mark->site;
     c->is_loaded = false;
     if (c->what & SQ_PANEL_HAPS)
-        memcpy(c->order, mark->order, (size_t)c->p->n_col * sizeof *c->order);
+        memcpy(c->order, mark->order, c->order_bytes);
 }
 
 void sq_panel_mark_free(struct sq_panel_mark *mark)

@@ -34,7 +34,9 @@ struct sq_panel_cursor {
     uint32_t n_pattern, n_run;
     uint64_t *pattern;           /* [65535] */
     uint32_t *start;             /* [65536] */
-    uint32_t *order, *next;      /* [n_col] haplotypes in the order at the block's start */
+    void *order, *next;          /* [n_col] haplotypes in the order at the block's start: uint16_t where that is enough, else uint32_t */
+    size_t order_bytes;          /* of such an array */
+    bool is_short;
     uint32_t *run_n;             /* [n_col] */
     uint16_t *run_class;         /* [n_col] */
     uint16_t *class_of;          /* [n_hap + 1] */
