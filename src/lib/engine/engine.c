@@ -1,7 +1,7 @@
 /*
  * One window, from its typed sites to its dosages. Targets go through the model in batches, so that memory doesn't grow with the cohort, and
  * the window's pieces are done in spans for which the posteriors of all targets fit. A piece is what a segment of the panel has in the
- * window. Neither batches nor spans show in the result.
+ * window, or some rows of it when there are many targets. Neither batches nor spans show in the result.
  */
 #include "lib/engine/engine_internal.h"
 
@@ -15,6 +15,8 @@
 #define DEFAULT_MEMORY ((size_t)1 << 30)
 #define STEP_CM 0.1 /* between places */
 #define BATCH_TARGETS 1024U
+#define PIECE_DOSAGES ((uint64_t)8 << 20) /* a piece has about so many, packed some .4 bytes each; what waits to be written is whole pieces */
+#define PIECE_MIN_ROWS 16U
 #define GUESSED_KEPT 40U /* posteriors a cluster and target: for cutting spans alone */
 
 struct piece {
@@ -108,40 +110,58 @@ static sq_err model_batch(struct run *r, uint32_t first, uint32_t n)
 
 /* ---- dosages, a span of pieces ---------------------------------------------------------------------------------------- */
 
-static sq_err put_block(struct run *r, struct dosage *d, uint32_t piece, void *cursor, const struct sq_engine_block *b, uint32_t *cluster,
-                        uint32_t *marker, unsigned thread)
+/* What a thread has in hand while it walks a segment. */
+struct walk {
+    struct dosage d;
+    uint32_t piece, cluster, marker; /* marker, cluster: the first that may lie at the next row or behind it */
+    unsigned thread;
+};
+
+/* Rows of the present piece in @b. */
+static sq_err put_rows(struct run *r, struct walk *k, void *cursor, const struct sq_engine_block *b)
 {
-    const struct piece *p = &r->piece[piece];
+    const struct piece *p = &r->piece[k->piece];
+    struct dosage *d = &k->d;
     uint32_t from = p->from_site > b->first_site ? p->from_site - b->first_site : 0;
     uint32_t to = p->to_site - b->first_site < b->n_site ? p->to_site - b->first_site : b->n_site;
     struct sq_engine_row row[64];
     if (r->y.n_marker)
-        dosage_block(d, &r->y, r->target, b, from, to, cluster);
+        dosage_block(d, &r->y, r->target, b, from, to, &k->cluster);
     else
         dosage_frequency(d, r->w->panel->n_hap, b, from, to);
     for (uint32_t s = from; s < to; s++) {
         const uint16_t *milli = d->milli + (size_t)(s - from) * d->n_target;
-        while (*marker < r->y.n_marker && r->w->typed[*marker].site < b->first_site + s)
-            ++*marker;
-        bool is_typed = *marker < r->y.n_marker && r->w->typed[*marker].site == b->first_site + s;
+        while (k->marker < r->y.n_marker && r->w->typed[k->marker].site < b->first_site + s)
+            k->marker++;
+        bool is_typed = k->marker < r->y.n_marker && r->w->typed[k->marker].site == b->first_site + s;
         row[s - from] = (struct sq_engine_row){
             .r2 = quality_r2(&r->quality, milli, d->n_target, b->n_alt[s], r->w->panel->n_hap, d->work),
-            .left_out = is_typed && r->left_out ? r->left_out + (size_t)*marker * d->n_target : NULL};
+            .left_out = is_typed && r->left_out ? r->left_out + (size_t)k->marker * d->n_target : NULL};
     }
     double before = crew_cpu_now();
-    sq_err e = r->sink->put(r->sink->ctx, piece, cursor, b, from, to, d->milli, row);
-    r->cpu_sink[thread] += crew_cpu_now() - before;
+    sq_err e = r->sink->put(r->sink->ctx, k->piece, cursor, b, from, to, d->milli, row);
+    r->cpu_sink[k->thread] += crew_cpu_now() - before;
     return e;
 }
 
-static sq_err one_piece(struct run *r, struct dosage *d, uint32_t piece, unsigned thread)
+static sq_err end_piece(struct run *r, struct walk *k)
 {
-    const struct piece *p = &r->piece[piece];
+    const struct piece *p = &r->piece[k->piece];
+    sq_err e = r->sink->piece_end(r->sink->ctx, k->piece++);
+    uint32_t n_done = atomic_fetch_add(&r->n_done, p->to_site - p->from_site) + p->to_site - p->from_site;
+    return !e && !k->thread ? tell(r, n_done) : e;
+}
+
+/* The pieces from k->piece to @end, all of one segment. */
+static sq_err walk_segment(struct run *r, struct walk *k, uint32_t end)
+{
     const struct sq_engine_panel *panel = r->w->panel;
     void *cursor = NULL;
-    uint32_t site = panel->segment[p->segment].first_site, cluster = 0, marker = 0;
-    sq_err e = panel->open(panel->ctx, p->segment, &cursor);
-    while (!e && site < p->to_site && !crew_is_stopped(&r->crew)) {
+    uint32_t segment = r->piece[k->piece].segment, site = panel->segment[segment].first_site;
+    sq_err e = panel->open(panel->ctx, segment, &cursor);
+    k->cluster = k->marker = 0;
+    while (!e && k->piece < end && !crew_is_stopped(&r->crew)) {
+        const struct piece *p = &r->piece[k->piece];
         struct sq_engine_block b;
         bool has = false;
         e = panel->next(cursor, p->from_site - site < 64 || site >= p->from_site, &b, &has);
@@ -150,11 +170,15 @@ static sq_err one_piece(struct run *r, struct dosage *d, uint32_t piece, unsigne
         if (e)
             break;
         site = b.first_site + b.n_site;
-        if (site > p->from_site)
-            e = put_block(r, d, piece, cursor, &b, &cluster, &marker, thread);
+        while (!e && k->piece < end && site > r->piece[k->piece].from_site) {
+            bool is_whole = site >= r->piece[k->piece].to_site;
+            e = put_rows(r, k, cursor, &b);
+            if (!is_whole)
+                break;
+            if (!e)
+                e = end_piece(r, k);
+        }
     }
-    if (!e && !crew_is_stopped(&r->crew))
-        e = r->sink->piece_end(r->sink->ctx, piece);
     if (cursor)
         panel->close(cursor);
     return e;
@@ -163,15 +187,18 @@ static sq_err one_piece(struct run *r, struct dosage *d, uint32_t piece, unsigne
 static sq_err write_pieces(void *ctx, unsigned thread)
 {
     struct run *r = ctx;
-    struct dosage d = {0};
-    sq_err e = dosage_init(&d, r->w->n_target);
+    struct walk k = {.thread = thread};
+    sq_err e = dosage_init(&k.d, r->w->n_target);
     for (uint32_t i; !e && !crew_is_stopped(&r->crew) && (i = r->from_piece + atomic_fetch_add(&r->next, 1)) < r->to_piece;) {
-        e = one_piece(r, &d, i, thread);
-        uint32_t n_done = atomic_fetch_add(&r->n_done, r->piece[i].to_site - r->piece[i].from_site) + r->piece[i].to_site - r->piece[i].from_site;
-        if (!e && !thread)
-            e = tell(r, n_done);
+        uint32_t end = i + 1, segment = r->piece[i].segment;
+        if (i > r->from_piece && r->piece[i - 1].segment == segment)
+            continue; /* goes with the one before it */
+        while (end < r->to_piece && r->piece[end].segment == segment)
+            end++;
+        k.piece = i;
+        e = walk_segment(r, &k, end);
     }
-    dosage_free(&d);
+    dosage_free(&k.d);
     return e;
 }
 
@@ -191,19 +218,34 @@ static sq_err window_check(const struct sq_engine_window *w, const struct sq_eng
     return SQ_OK;
 }
 
+/* What of [from_site, to_site) lies in segment @i. */
+static bool cut_segment(const struct run *r, uint32_t i, uint32_t *out_from, uint32_t *out_to)
+{
+    const struct sq_engine_segment *s = &r->w->panel->segment[i];
+    *out_from = s->first_site > r->w->from_site ? s->first_site : r->w->from_site;
+    *out_to = s->first_site + s->n_site < r->w->to_site ? s->first_site + s->n_site : r->w->to_site;
+    return *out_from < *out_to;
+}
+
 static sq_err find_pieces(struct run *r)
 {
-    const struct sq_engine_panel *panel = r->w->panel;
-    r->piece = malloc((panel->n_segment + 1) * sizeof *r->piece);
+    uint64_t most = PIECE_DOSAGES / r->w->n_target > PIECE_MIN_ROWS ? PIECE_DOSAGES / r->w->n_target : PIECE_MIN_ROWS;
+    if (r->p.piece_rows)
+        most = r->p.piece_rows;
+    uint32_t n_segment = r->w->panel->n_segment, from, to;
+    size_t n = 0;
+    for (uint32_t i = 0; i < n_segment; i++)
+        if (cut_segment(r, i, &from, &to))
+            n += (size_t)((to - from - 1) / most + 1);
+    r->piece = malloc((n + 1) * sizeof *r->piece);
     if (!r->piece)
         return sq_fail(SQ_ENOMEM);
-    for (uint32_t i = 0; i < panel->n_segment; i++) {
-        uint32_t from = panel->segment[i].first_site, to = from + panel->segment[i].n_site;
-        from = from > r->w->from_site ? from : r->w->from_site;
-        to = to < r->w->to_site ? to : r->w->to_site;
-        if (from < to)
-            r->piece[r->n_piece++] = (struct piece){i, from, to};
-    }
+    for (uint32_t i = 0; i < n_segment; i++)
+        for (bool has = cut_segment(r, i, &from, &to); has && from < to;) {
+            uint32_t end = to - from > most ? from + (uint32_t)most : to;
+            r->piece[r->n_piece++] = (struct piece){i, from, end};
+            from = end;
+        }
     return SQ_OK;
 }
 

@@ -83,6 +83,7 @@ struct sq_engine_params {
     double mismatch;      /* P(target allele differs from the copied haplotype's); 0: fitted */
     double cut;           /* part of a posterior that isn't kept; 0: the default */
     size_t memory;        /* bytes that posteriors may take; 0: the default. Changes the time, never the result */
+    uint32_t piece_rows;  /* most rows of a piece; 0: by the number of targets */
     bool no_leave_one_out;
 };
 
@@ -96,7 +97,7 @@ struct sq_engine_row {
 struct sq_engine_sink {
     void *ctx;
     /* Rows [from, to) of the block that @cursor stands at. A piece is handled by one thread, its rows in order; several pieces at once.
-     * Pieces are numbered from 0 in the order of the panel; their cuts depend on the panel and the window alone.
+     * Pieces are numbered from 0 in the order of the panel; their cuts depend on the panel, the window and the number of targets alone.
      * @milli [to - from][n_target] ALT dosages in thousandths; @row [to - from]. */
     sq_err (*put)(void *ctx, uint32_t piece, void *cursor, const struct sq_engine_block *block, uint32_t from, uint32_t to,
                   const uint16_t *milli, const struct sq_engine_row *row);

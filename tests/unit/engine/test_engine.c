@@ -120,7 +120,7 @@ struct result {
     uint16_t milli[N_SITE][N_TARGET], left_out[N_SITE][N_TARGET];
     float r2[N_SITE];
     uint8_t n_put[N_SITE], is_typed[N_SITE];
-    uint32_t last_of_piece[N_SEGMENT];
+    uint32_t last_of_piece[N_SITE];
     atomic_uint n_ended;
     bool is_in_order;
 };
@@ -129,7 +129,7 @@ static sq_err take(void *ctx, uint32_t piece, void *cursor, const struct sq_engi
                    const uint16_t *milli, const struct sq_engine_row *row)
 {
     struct result *r = ctx;
-    assert_true(piece < N_SEGMENT && cursor);
+    assert_true(piece < N_SITE && cursor);
     for (uint32_t s = from; s < to; s++) {
         uint32_t site = b->first_site + s;
         r->n_put[site]++;
@@ -195,6 +195,16 @@ static void the_same_for_any_threads_and_memory(void **state)
     }
     struct result *small = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 2, .memory = 1}, NULL); /* a span a piece */
     assert_true(is_same(one, small));
+    static const struct {
+        uint32_t rows, n_piece; /* segments of 266, 128 and the rest */
+    } cut[] = {{1, N_SITE}, {37, 8 + 4 + (N_SITE - 394 + 36) / 37}, {64, 5 + 2 + (N_SITE - 394 + 63) / 64}};
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++)
+        for (unsigned n = 1; n <= 3; n++) {
+            struct result *cuts = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = n, .piece_rows = cut[i].rows, .memory = n == 3}, NULL);
+            assert_true(is_same(one, cuts));
+            assert_int_equal(cuts->n_ended, cut[i].n_piece);
+            free(cuts);
+        }
     struct result *part = impute(w, 100, 421, (struct sq_engine_params){.n_thread = 2, .memory = 1}, NULL);
     for (uint32_t s = 100; s < 421; s++)
         assert_memory_equal(one->milli[s], part->milli[s], sizeof one->milli[s]);
