@@ -150,6 +150,8 @@ def number_of(entry):
         at += 20 + n
         if no <= before or not 1 <= n <= 1024 or at > len(entry):
             return None
+        if no == 100 and (n != 32 or any(entry[at - n - 16:at - n])):
+            return None
         before = no
     return number if at == len(entry) else None
 

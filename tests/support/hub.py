@@ -37,6 +37,7 @@ PASSWORD = "correct-Horse-battery-42-%s"
 ROLES = ["gateway", "registrar", "keeper", "storer", "runner", "jailer", "courier"]
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
 import contract  # noqa: E402
+import rows  # noqa: E402
 import sanitizer  # noqa: E402
 import sqp  # noqa: E402
 import wire  # noqa: E402
@@ -121,6 +122,7 @@ class Hub:
             self.user_is = {"user": uid, "group": uid, "extra_groups": []}
         self.key_backend, self.keep, self.parent, self.n_hold = key_backend, keep, None, 0
         self.sessions = set()  # one of each start
+        self.rows_may_differ = False  # a test that edits the database, or puts an old one back, says so
         self.programs = BUILD  # tests/support/captured.py puts another directory here
         self.port = free_port()
         subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
@@ -171,11 +173,13 @@ class Hub:
         with contextlib.suppress(Exception):
             self.stop()
         found = self.sanitizer_reports()
+        differs = "" if kind or self.rows_may_differ or self.parent else rows.difference(self.state)
         if kind:
             sys.stderr.write("---- the hub's log, last lines ----\n%s\n" % self.log()[-6000:])
         if not self.keep:
             shutil.rmtree(self.dir, ignore_errors=True)
         assert not found or kind, "a sanitizer found: " + found
+        assert not differs, "rows of the database that stand in no entry: " + differs
 
     def sanitizer_reports(self):
         """What ASan, UBSan or TSan (tools/check asan, tsan) wrote into the log, or ""."""

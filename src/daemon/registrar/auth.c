@@ -67,6 +67,7 @@ static bool is_live(const struct sq_db_token *row, const struct sq_db_user *user
 
 sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via, const char *address, const uint8_t request[8], struct caller *out)
 {
+    rows_ask();
     struct sq_jwt_claims claims;
     sq_err e = verify(r, token, &claims);
     if (e)
@@ -158,6 +159,7 @@ static sq_err week_owner(struct registrar *r, uint8_t out[ID])
 
 sq_err caller_nobody(struct registrar *r, const char *address, const uint8_t request[8], struct caller *out)
 {
+    rows_ask();
     *out = (struct caller){.address = address, .as = SQ_AUDIT_ROLE_NOBODY};
     memcpy(out->request, request, sizeof out->request);
     sq_err e = week_owner(r, out->seal_owner);
@@ -167,6 +169,7 @@ sq_err caller_nobody(struct registrar *r, const char *address, const uint8_t req
 /* the operator at the local socket: his uid is his pseudonym */
 sq_err caller_operator(struct registrar *r, unsigned uid, struct caller *out)
 {
+    rows_ask();
     (void)r;
     *out = (struct caller){.role = SQ_DB_role_operator, .as = SQ_AUDIT_ROLE_OPERATOR};
     memcpy(out->user, "local-uid\0\0\0", 12);

@@ -17,6 +17,7 @@
 struct pending {
     tx_fn fn;
     void *ctx;
+    const struct sq_db_count *read; /* for it, before */
     sq_err e;
     bool is_done;
     struct pending *next;
@@ -37,11 +38,13 @@ sq_err id_new(uint8_t out[ID])
 struct sq_db *db_lock(struct registrar *r)
 {
     pthread_mutex_lock(&r->lock);
+    sq_db_count_into(r->db, rows_asked());
     return r->db;
 }
 
 void db_unlock(struct registrar *r)
 {
+    sq_db_count_into(r->db, NULL);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -75,18 +78,13 @@ sq_err tx_event(struct tx *tx, const struct event *ev)
     if (ev->object)
         memcpy(entry.object, ev->object, ID);
 
-    struct sq_buf bytes;
-    sq_buf_init(&bytes, SQ_AUDIT_ENTRY_MAX_BYTES);
-    sq_err e = sq_audit_entry_encode(&entry, &bytes);
-    if (!e)
-        e = sq_db_outbox_put(tx->db, entry.number, sq_span_of(bytes.p, bytes.n));
+    sq_err e = rows_entry(tx, &entry);
     if (!e && !is_zero(entry.subject))
         e = sq_db_audit_ref_put(tx->db, entry.number, entry.subject, entry.object);
     /* who was refused another one's object doesn't read in his own history that it exists, or whose it is */
     bool is_stranger = ev->no == SQ_AUDIT_denied;
     if (!e && !is_stranger && !is_zero(entry.actor) && memcmp(entry.actor, entry.subject, ID) && entry.role == SQ_AUDIT_ROLE_USER)
         e = sq_db_audit_ref_put(tx->db, entry.number, entry.actor, entry.object);
-    sq_buf_done(&bytes);
     if (!e)
         r->next_entry++;
     tx->n_routine += sq_audit_event_class((unsigned)ev->no) != SQ_AUDIT_ERASURE;
@@ -193,7 +191,12 @@ static sq_err run_one(struct registrar *r, struct pending *p)
     if (e)
         return e;
     struct tx tx = {.r = r, .db = r->db};
+    struct sq_db_count n = {0};
+    sq_db_count_into(r->db, &n);
     e = p->fn(&tx, p->ctx);
+    if (!e)
+        e = rows_tell(&tx, &n, p->read);
+    sq_db_count_into(r->db, NULL);
     if (!e && r->is_tight && tx.n_routine)
         e = sq_fail(SQ_EFULL);
     sq_err end = e ? sq_db_save_undo(r->db) : sq_db_save_keep(r->db);
@@ -250,7 +253,8 @@ static void run_group(struct registrar *r, struct pending *const *group, size_t 
 
 sq_err commit(struct registrar *r, tx_fn fn, void *ctx)
 {
-    struct pending me = {.fn = fn, .ctx = ctx};
+    const struct sq_db_count read = *rows_asked();
+    struct pending me = {.fn = fn, .ctx = ctx, .read = &read};
     pthread_mutex_lock(&r->queue_lock);
     if (r->last)
         r->last->next = &me;
@@ -280,6 +284,7 @@ sq_err commit(struct registrar *r, tx_fn fn, void *ctx)
         pthread_cond_broadcast(&r->queue_wake);
     }
     pthread_mutex_unlock(&r->queue_lock);
+    rows_ask();
     return me.e;
 }
 

@@ -95,6 +95,9 @@ struct tx {
     struct registrar *r;
     struct sq_db *db;
     unsigned n_routine; /* events that may not use the reserve (events.def) */
+    struct sq_audit_entry last; /* rows_told.c: not in the outbox yet; number 0: none */
+    uint8_t address[SQ_AUDIT_FIELD_MAX_BYTES];
+    struct sq_audit_rows rows;
 };
 typedef sq_err (*tx_fn)(struct tx *tx, void *ctx);
 
@@ -133,6 +136,14 @@ struct event {
 sq_err tx_event(struct tx *tx, const struct event *ev) SQ_MUST_CHECK;
 /** An event with nothing else to change. */
 sq_err record(struct registrar *r, const struct event *ev) SQ_MUST_CHECK;
+/* rows_told.c: what was done in the database, told with the event */
+/** This thread begins with a request: what it reads from now on, until its entry, is read for that. */
+void rows_ask(void);
+struct sq_db_count *rows_asked(void); /* of this thread */
+/** An entry of the transaction (at most one field, copied). */
+sq_err rows_entry(struct tx *tx, const struct sq_audit_entry *entry) SQ_MUST_CHECK;
+/** The transaction has done @n; who asked for it had read @read_before. Its last entry says so, or the service's own sum grows. */
+sq_err rows_tell(struct tx *tx, const struct sq_db_count *n, const struct sq_db_count *read_before) SQ_MUST_CHECK;
 /** Append what is committed but not yet in the log. */
 sq_err outbox_flush(struct registrar *r) SQ_MUST_CHECK;
 /** Have keeper sign the log's present size; called every second and before stop. */

@@ -65,6 +65,13 @@ struct sq_audit_field {
     struct sq_span sealed;                 /* 1..SQ_AUDIT_FIELD_MAX_BYTES; borrowed */
 };
 
+#define SQ_AUDIT_ROWS_BYTES 32
+/** Field rows: of the database, by the class of statement, in the transaction that this entry is of. Not personal: its owner is zero. */
+struct sq_audit_rows {
+    uint64_t n_read, n_inserted, n_changed, n_deleted;
+};
+void sq_audit_rows_put(const struct sq_audit_rows *rows, uint8_t out[SQ_AUDIT_ROWS_BYTES]);
+
 struct sq_audit_entry {
     uint64_t number;                       /* 1-based */
     int64_t time_ms;                       /* Unix, >= 0 */
@@ -85,6 +92,8 @@ sq_err sq_audit_entry_encode(const struct sq_audit_entry *entry, struct sq_buf *
 /** Strict: exactly the bytes that encode would make, else SQ_EAUDIT. Fields borrow from @bytes.
  *  Unknown event, result or field numbers are accepted: an old reader must verify a newer log. */
 sq_err sq_audit_entry_decode(struct sq_span bytes, struct sq_audit_entry *out) SQ_MUST_CHECK;
+/** What field rows of @entry says; false: it has none. */
+bool sq_audit_rows_get(const struct sq_audit_entry *entry, struct sq_audit_rows *out);
 /** One line without line feed, text or JSON, appended to @out. Sealed fields are named, never shown. */
 sq_err sq_audit_entry_print(const struct sq_audit_entry *entry, bool is_json, struct sq_buf *out) SQ_MUST_CHECK;
 

@@ -69,6 +69,34 @@ const char *sq_audit_field_name(unsigned no)
 
 /* ---- bytes: docs/formats/audit-log.md, "Entry" ---- */
 
+static bool is_zero(const uint8_t *p, size_t n)
+{
+    uint8_t any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= p[i];
+    return any == 0;
+}
+
+void sq_audit_rows_put(const struct sq_audit_rows *rows, uint8_t out[SQ_AUDIT_ROWS_BYTES])
+{
+    sq_put_le64(out, rows->n_read);
+    sq_put_le64(out + 8, rows->n_inserted);
+    sq_put_le64(out + 16, rows->n_changed);
+    sq_put_le64(out + 24, rows->n_deleted);
+}
+
+bool sq_audit_rows_get(const struct sq_audit_entry *entry, struct sq_audit_rows *out)
+{
+    for (unsigned i = 0; i < entry->n_field; i++) {
+        const struct sq_span *b = &entry->field[i].sealed;
+        if (entry->field[i].no != SQ_AUDIT_FIELD_rows || b->n != SQ_AUDIT_ROWS_BYTES)
+            continue;
+        *out = (struct sq_audit_rows){sq_get_le64(b->p), sq_get_le64(b->p + 8), sq_get_le64(b->p + 16), sq_get_le64(b->p + 24)};
+        return true;
+    }
+    return false;
+}
+
 static bool is_sayable(const struct sq_audit_entry *x)
 {
     if (x->number == 0 || x->time_ms < 0 || x->role > SQ_AUDIT_ROLE_SUPPORT || x->n_field > SQ_AUDIT_MAX_FIELDS)
@@ -77,6 +105,8 @@ static bool is_sayable(const struct sq_audit_entry *x)
     for (unsigned i = 0; i < x->n_field; i++) {
         const struct sq_audit_field *f = &x->field[i];
         if (f->no <= before || f->sealed.n == 0 || f->sealed.n > SQ_AUDIT_FIELD_MAX_BYTES)
+            return false;
+        if (f->no == SQ_AUDIT_FIELD_rows && (f->sealed.n != SQ_AUDIT_ROWS_BYTES || !is_zero(f->owner, SQ_AUDIT_ID_BYTES)))
             return false;
         before = f->no;
     }
@@ -160,14 +190,6 @@ sq_err sq_audit_entry_decode(struct sq_span bytes, struct sq_audit_entry *out)
 
 static const char *const role_names[] = {"nobody", "user", "operator", "service", "security", "auditor", "support"};
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-    uint8_t any = 0;
-    for (size_t i = 0; i < n; i++)
-        any |= p[i];
-    return any == 0;
-}
-
 static sq_err add_id(struct sq_buf *out, bool is_json, const char *key, const uint8_t *id, size_t n)
 {
     char hex[2 * SQ_AUDIT_ID_BYTES + 1];
@@ -179,16 +201,31 @@ static sq_err add_id(struct sq_buf *out, bool is_json, const char *key, const ui
 
 static sq_err add_fields(struct sq_buf *out, bool is_json, const struct sq_audit_entry *x)
 {
-    if (!x->n_field)
-        return SQ_OK;
-    sq_err e = sq_buf_addf(out, "%s", is_json ? ",\"sealed\":[" : " sealed=");
+    sq_err e = SQ_OK;
+    unsigned n = 0;
     for (unsigned i = 0; !e && i < x->n_field; i++) {
         const char *name = sq_audit_field_name(x->field[i].no);
         char number[24];
+        if (x->field[i].no == SQ_AUDIT_FIELD_rows)
+            continue;
         snprintf(number, sizeof number, "field_%u", x->field[i].no);
-        e = sq_buf_addf(out, is_json ? "%s\"%s\"" : "%s%s", i ? "," : "", name ? name : number);
+        e = sq_buf_addf(out, "%s", n ? "," : is_json ? ",\"sealed\":[" : " sealed=");
+        if (!e)
+            e = sq_buf_addf(out, is_json ? "\"%s\"" : "%s", name ? name : number);
+        n++;
     }
-    return !e && is_json ? sq_buf_addf(out, "]") : e;
+    return !e && n && is_json ? sq_buf_addf(out, "]") : e;
+}
+
+static sq_err add_rows(struct sq_buf *out, bool is_json, const struct sq_audit_entry *x)
+{
+    struct sq_audit_rows rows;
+    if (!sq_audit_rows_get(x, &rows))
+        return SQ_OK;
+    return sq_buf_addf(out, is_json ? ",\"rows\":{\"read\":%llu,\"inserted\":%llu,\"changed\":%llu,\"deleted\":%llu}"
+                                    : " rows=read:%llu,inserted:%llu,changed:%llu,deleted:%llu",
+                       (unsigned long long)rows.n_read, (unsigned long long)rows.n_inserted, (unsigned long long)rows.n_changed,
+                       (unsigned long long)rows.n_deleted);
 }
 
 sq_err sq_audit_entry_print(const struct sq_audit_entry *entry, bool is_json, struct sq_buf *out)
@@ -219,6 +256,8 @@ sq_err sq_audit_entry_print(const struct sq_audit_entry *entry, bool is_json, st
     if (!e)
         e = sq_buf_addf(out, is_json ? ",\"a\":%llu,\"b\":%llu" : " a=%llu b=%llu",
                         (unsigned long long)entry->count_a, (unsigned long long)entry->count_b);
+    if (!e)
+        e = add_rows(out, is_json, entry);
     if (!e)
         e = add_fields(out, is_json, entry);
     return !e && is_json ? sq_buf_addf(out, "}") : e;

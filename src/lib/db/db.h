@@ -70,6 +70,17 @@ sq_err sq_db_save(struct sq_db *db) SQ_MUST_CHECK;
 sq_err sq_db_save_keep(struct sq_db *db) SQ_MUST_CHECK;
 sq_err sq_db_save_undo(struct sq_db *db) SQ_MUST_CHECK;
 
+/** Rows, by the class of statement that touched them; cascades and rows that another one replaced too. */
+struct sq_db_count {
+    uint64_t n_read, n_inserted, n_changed, n_deleted;
+};
+/**
+ * sq_db_count_into - every row that is touched from now on is added to @count (borrowed; NULL: nobody counts).
+ * Not counted: what a statement that failed had changed, what was undone to a savepoint or rolled back, and the tables outbox
+ * and audit_ref, which are the log's own.
+ */
+void sq_db_count_into(struct sq_db *db, struct sq_db_count *count);
+
 /** Fold the write-ahead log into the database and cut it to nothing: what was deleted is then in no file. */
 sq_err sq_db_fold(struct sq_db *db) SQ_MUST_CHECK;
 /** SQLite's quick check and the foreign keys; SQ_EIO when either finds something. */

@@ -19,8 +19,13 @@ struct sq_db_stmt { /* keyed by the addresses of its table and of its literal te
     sqlite3_stmt *stmt;
 };
 
+#define SQ_DB_MAX_SAVES 6
+
 struct sq_db {
     sqlite3 *sql;
+    struct sq_db_count *count; /* or NULL */
+    struct sq_db_count saved[SQ_DB_MAX_SAVES]; /* at the beginning of the transaction and at each savepoint */
+    unsigned n_saved;
     struct sq_db_stmt stmts[SQ_DB_MAX_STMTS];
 };
 
@@ -114,6 +119,11 @@ static inline int sq_db_limit(int limit)
 }
 
 sq_err sq_db_error(struct sq_db *db, int rc) SQ_MUST_CHECK;
+/* db_count.c */
+void sq_db_count_start(struct sq_db *db);
+void sq_db_count_read(struct sq_db *db, size_t n_row);
+struct sq_db_count sq_db_count_now(const struct sq_db *db);
+void sq_db_count_undo(struct sq_db *db, const struct sq_db_count *before);
 /** Several statements as one: save, then keep or undo by @e; returns @e, or what keeping failed with. */
 sq_err sq_db_settle(struct sq_db *db, sq_err e) SQ_MUST_CHECK;
 /** SQ_OK, or SQ_ECONFLICT when states.def has no such move. */

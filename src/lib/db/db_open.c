@@ -120,6 +120,8 @@ sq_err sq_db_open(const char *path, struct sq_db **out_db)
         e = configure(db);
     if (!e)
         e = migrate(db);
+    if (!e)
+        sq_db_count_start(db);
     if (e) {
         sq_db_close(db);
         return e;
@@ -143,11 +145,20 @@ void sq_db_close(struct sq_db *db)
 
 /* ---- transactions ---- */
 
+static void save_count(struct sq_db *db)
+{
+    sq_assert(db->n_saved < SQ_DB_MAX_SAVES);
+    db->saved[db->n_saved++] = sq_db_count_now(db);
+}
+
 sq_err sq_db_begin(struct sq_db *db)
 {
     if (!sqlite3_get_autocommit(db->sql))
         return sq_fail(SQ_ECONFLICT);
-    return sq_db_run(db, "BEGIN IMMEDIATE", NO_ARGS, NULL);
+    sq_err e = sq_db_run(db, "BEGIN IMMEDIATE", NO_ARGS, NULL);
+    if (!e)
+        save_count(db);
+    return e;
 }
 
 sq_err sq_db_commit(struct sq_db *db)
@@ -157,11 +168,16 @@ sq_err sq_db_commit(struct sq_db *db)
         e = sq_db_run(db, "COMMIT", NO_ARGS, NULL);
     if (e)
         sq_db_rollback(db);
+    else
+        db->n_saved = 0;
     return e;
 }
 
 void sq_db_rollback(struct sq_db *db)
 {
+    if (db->n_saved)
+        sq_db_count_undo(db, &db->saved[0]);
+    db->n_saved = 0;
     /* after some failures SQLite has rolled back by itself */
     if (!sqlite3_get_autocommit(db->sql) && sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
         sq_assert(sqlite3_get_autocommit(db->sql));
@@ -170,18 +186,25 @@ void sq_db_rollback(struct sq_db *db)
 /* Savepoints of one name nest: each of these means the innermost. */
 sq_err sq_db_save(struct sq_db *db)
 {
-    return sq_db_run(db, "SAVEPOINT s", NO_ARGS, NULL);
+    sq_err e = sq_db_run(db, "SAVEPOINT s", NO_ARGS, NULL);
+    if (!e)
+        save_count(db);
+    return e;
 }
 
 sq_err sq_db_save_keep(struct sq_db *db)
 {
-    return sq_db_run(db, "RELEASE s", NO_ARGS, NULL);
+    sq_err e = sq_db_run(db, "RELEASE s", NO_ARGS, NULL);
+    db->n_saved -= !e && db->n_saved;
+    return e;
 }
 
 sq_err sq_db_save_undo(struct sq_db *db)
 {
     sq_err e = sq_db_run(db, "ROLLBACK TO s", NO_ARGS, NULL);
-    return e ? e : sq_db_run(db, "RELEASE s", NO_ARGS, NULL);
+    if (!e && db->n_saved)
+        sq_db_count_undo(db, &db->saved[db->n_saved - 1]);
+    return e ? e : sq_db_save_keep(db);
 }
 
 sq_err sq_db_settle(struct sq_db *db, sq_err e)

@@ -128,9 +128,12 @@ static sq_err begin_stmt(struct sq_db *db, const struct sq_db_rows_of *t, const 
 sq_err sq_db_run(struct sq_db *db, const char *sql, const struct sq_arg *args, int64_t *out_changes)
 {
     sqlite3_stmt *stmt = NULL;
+    struct sq_db_count before = sq_db_count_now(db);
     sq_err e = begin_stmt(db, NULL, sql, args, &stmt);
     if (!e)
         e = finish(db, stmt, sqlite3_step(stmt));
+    if (e)
+        sq_db_count_undo(db, &before);
     if (!e && out_changes)
         *out_changes = sqlite3_changes64(db->sql);
     return e;
@@ -154,8 +157,10 @@ sq_err sq_db_no(struct sq_db *db, const char *sql, const struct sq_arg *args, in
     e = finish(db, stmt, rc);
     if (!e && rc != SQLITE_ROW)
         e = SQ_ENOTFOUND;
-    if (!e)
+    if (!e) {
+        sq_db_count_read(db, 1);
         *out = no;
+    }
     return e;
 }
 
@@ -171,6 +176,7 @@ sq_err sq_db_bytes(struct sq_db *db, const char *sql, const struct sq_arg *args,
     else if (rc == SQLITE_ROW || rc == SQLITE_DONE)
         e = SQ_ENOTFOUND;
     sq_err end = finish(db, stmt, rc);
+    sq_db_count_read(db, rc == SQLITE_ROW);
     return e ? e : end;
 }
 
@@ -323,6 +329,7 @@ sq_err sq_db_insert(struct sq_db *db, const struct sq_db_rows_of *t, bool is_rep
 {
     sqlite3_stmt *stmt = NULL;
     static const char insert[] = "INSERT", replace[] = "INSERT OR REPLACE";
+    struct sq_db_count before = sq_db_count_now(db);
     sq_err e = prepare(db, t, is_replace ? replace : insert, &stmt);
     int at = 1;
     for (size_t i = 0; !e && i < t->n_column; i++) {
@@ -332,7 +339,11 @@ sq_err sq_db_insert(struct sq_db *db, const struct sq_db_rows_of *t, bool is_rep
         if (e)
             (void)finish(db, stmt, SQLITE_OK);
     }
-    return e ? e : finish(db, stmt, sqlite3_step(stmt));
+    if (!e)
+        e = finish(db, stmt, sqlite3_step(stmt));
+    if (e)
+        sq_db_count_undo(db, &before);
+    return e;
 }
 
 sq_err sq_db_get(struct sq_db *db, const struct sq_db_rows_of *t, const char *tail, const struct sq_arg *args, void *out)
@@ -351,8 +362,10 @@ sq_err sq_db_get(struct sq_db *db, const struct sq_db_rows_of *t, const char *ta
         sq_err end = finish(db, stmt, rc);
         e = e ? e : end;
     }
-    if (!e)
+    if (!e) {
+        sq_db_count_read(db, 1);
         memcpy(out, row, t->row_bytes);
+    }
     free(row);
     return e;
 }
@@ -382,6 +395,7 @@ sq_err sq_db_rows(struct sq_db *db, const struct sq_db_rows_of *t, const char *t
     }
     sq_err end = finish(db, stmt, rc);
     e = e ? e : end;
+    sq_db_count_read(db, rows.n);
     if (e)
         sq_db_rows_done(&rows);
     else

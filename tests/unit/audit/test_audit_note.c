@@ -238,6 +238,42 @@ static void entries_round_trip(void **state)
     sq_buf_done(&b);
 }
 
+static void entries_tell_rows(void **state)
+{
+    (void)state;
+    struct sq_audit_entry x = some_entry(), y;
+    struct sq_audit_rows rows = {1, 2, UINT64_MAX, 4}, got = {0};
+    uint8_t bytes[SQ_AUDIT_ROWS_BYTES];
+    struct sq_buf a, line;
+    sq_buf_init(&a, 0);
+    sq_buf_init(&line, 0);
+    assert_false(sq_audit_rows_get(&x, &got));
+    sq_audit_rows_put(&rows, bytes);
+    x.field[2] = (struct sq_audit_field){.no = SQ_AUDIT_FIELD_rows, .sealed = sq_span_of(bytes, sizeof bytes)};
+    x.n_field = 3;
+    assert_int_equal(sq_audit_entry_encode(&x, &a), SQ_OK);
+    assert_int_equal(sq_audit_entry_decode(sq_span_of(a.p, a.n), &y), SQ_OK);
+    assert_true(sq_audit_rows_get(&y, &got));
+    assert_memory_equal(&got, &rows, sizeof got);
+    assert_int_equal(sq_audit_entry_print(&y, false, &line), SQ_OK);
+    assert_int_equal(sq_buf_add(&line, "", 1), SQ_OK);
+    assert_non_null(strstr((const char *)line.p, " rows=read:1,inserted:2,changed:18446744073709551615,deleted:4 sealed=address,user_agent"));
+    line.n = 0;
+    y.field[0] = y.field[2];
+    y.n_field = 1;
+    assert_int_equal(sq_audit_entry_print(&y, true, &line), SQ_OK);
+    assert_int_equal(sq_buf_add(&line, "", 1), SQ_OK);
+    assert_non_null(strstr((const char *)line.p, "\"rows\":{\"read\":1,\"inserted\":2,\"changed\":18446744073709551615,\"deleted\":4}}"));
+    assert_null(strstr((const char *)line.p, "sealed"));
+    x.field[2].owner[15] = 1; /* it isn't anybody's */
+    assert_int_equal(sq_audit_entry_encode(&x, &a), SQ_ERANGE);
+    x.field[2].owner[15] = 0;
+    x.field[2].sealed.n = 31;
+    assert_int_equal(sq_audit_entry_encode(&x, &a), SQ_ERANGE);
+    sq_buf_done(&a);
+    sq_buf_done(&line);
+}
+
 static void entries_refused(void **state)
 {
     (void)state;
@@ -315,7 +351,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_notes), cmocka_unit_test(several_signatures), cmocka_unit_test(nothing_else_opens),
         cmocka_unit_test(vkeys), cmocka_unit_test(checkpoints), cmocka_unit_test(entries_round_trip),
-        cmocka_unit_test(entries_refused), cmocka_unit_test(entries_printed), cmocka_unit_test(events_are_one_to_one),
+        cmocka_unit_test(entries_tell_rows), cmocka_unit_test(entries_refused), cmocka_unit_test(entries_printed), cmocka_unit_test(events_are_one_to_one),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -1,6 +1,8 @@
 /* Every table: what goes in comes out, lists are in order and page, errors are the promised ones. */
 #include "db_fixture.h"
 
+#include <sqlite3.h>
+
 static void assert_same_why(const struct sq_db_why *a, const struct sq_db_why *b)
 {
     assert_true(a->err == b->err && a->line == b->line && a->column == b->column);
@@ -593,9 +595,120 @@ static void callbacks_may_write(void **state)
     assert_int_equal(n, 50);
 }
 
+/* ---- rows are counted as they are: after each test above what was inserted and not deleted is what is there ---- */
+
+static struct sq_db_count counted;
+
+static int fresh_counted(void **state)
+{
+    counted = (struct sq_db_count){0};
+    if (db_fresh(state))
+        return -1;
+    sq_db_count_into(db, &counted);
+    return 0;
+}
+
+/* Of another connection, as SQLite counts. */
+static int64_t rows_there(const char *but)
+{
+    sqlite3 *raw = NULL;
+    sqlite3_stmt *tables = NULL;
+    int64_t n = 0;
+    assert_int_equal(sqlite3_open("t.db", &raw), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(raw, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'", -1, &tables, NULL), SQLITE_OK);
+    while (sqlite3_step(tables) == SQLITE_ROW) {
+        const char *name = (const char *)sqlite3_column_text(tables, 0);
+        sqlite3_stmt *count = NULL;
+        char text[128];
+        if (strstr(but, name))
+            continue;
+        snprintf(text, sizeof text, "SELECT count(*) FROM %s", name);
+        assert_int_equal(sqlite3_prepare_v2(raw, text, -1, &count, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_step(count), SQLITE_ROW);
+        n += sqlite3_column_int64(count, 0);
+        sqlite3_finalize(count);
+    }
+    sqlite3_finalize(tables);
+    assert_int_equal(sqlite3_close(raw), SQLITE_OK);
+    return n;
+}
+
+static int done_counted(void **state)
+{
+    int64_t n = rows_there("outbox audit_ref");
+    bool is_right = (int64_t)(counted.n_inserted - counted.n_deleted) == n && counted.n_read > 0;
+    if (!is_right)
+        print_error("%lld rows, counted %llu - %llu\n", (long long)n, (unsigned long long)counted.n_inserted, (unsigned long long)counted.n_deleted);
+    return db_done(state) || !is_right;
+}
+
+#define IS(read, inserted, changed, deleted)                                                                                     \
+    do {                                                                                                                         \
+        assert_true(counted.n_read == (read) && counted.n_inserted == (inserted) && counted.n_changed == (changed) &&            \
+                    counted.n_deleted == (deleted));                                                                             \
+        counted = (struct sq_db_count){0};                                                                                       \
+    } while (0)
+
+static void counts_by_class(void **state)
+{
+    (void)state;
+    struct sq_db_user u = some_user(1), v;
+    struct sq_db_token t = {.issued_s = 1, .expires_s = 9};
+    struct seen s = {0};
+    int64_t n;
+    OK(sq_db_user_insert(db, &u));
+    IS(0, 1, 0, 0);
+    assert_int_equal(sq_db_user_insert(db, &u), SQ_EEXISTS);
+    memcpy(u.id, id(2), 16);
+    assert_int_equal(sq_db_user_insert(db, &u), SQ_EEXISTS); /* of its name */
+    assert_int_equal(sq_db_user_get(db, id(7), &v), SQ_ENOTFOUND);
+    assert_int_equal(sq_db_user_set_disabled(db, id(7), true), SQ_ENOTFOUND);
+    IS(0, 0, 0, 0);
+    OK(sq_db_user_set_disabled(db, id(1), true));
+    OK(sq_db_user_get(db, id(1), &v));
+    IS(1, 0, 1, 0);
+    memcpy(t.user_id, id(1), 16);
+    for (unsigned i = 10; i < 15; i++) {
+        memcpy(t.jti, id(i), 16);
+        OK(sq_db_token_insert(db, &t));
+    }
+    IS(0, 5, 0, 0);
+    OK(sq_db_token_list(db, id(1), 3, on_token, &s));
+    IS(3, 0, 0, 0);
+    OK(sq_db_outbox_put(db, 1, sq_span_str("an entry")));
+    OK(sq_db_audit_ref_put(db, 1, id(1), id(2)));
+    IS(0, 0, 0, 0); /* the log's own */
+
+    OK(sq_db_begin(db));
+    OK(sq_db_user_set_disabled(db, id(1), false));
+    OK(sq_db_save(db));
+    OK(sq_db_user_set_disabled(db, id(1), true));
+    OK(sq_db_user_get(db, id(1), &v));
+    OK(sq_db_save_undo(db));
+    OK(sq_db_save(db));
+    OK(sq_db_meta_set_no(db, "a", 1));
+    OK(sq_db_meta_set_no(db, "a", 2));
+    OK(sq_db_save_keep(db));
+    OK(sq_db_commit(db));
+    IS(1, 1, 2, 0);
+    OK(sq_db_begin(db));
+    OK(sq_db_user_delete(db, id(1)));
+    sq_db_rollback(db);
+    IS(1, 0, 0, 0); /* that it was looked at stays true */
+    OK(sq_db_user_delete(db, id(1))); /* with its five tokens */
+    IS(1, 0, 0, 6);
+    OK(sq_db_user_count(db, 0, &n));
+    sq_db_count_into(db, NULL);
+    OK(sq_db_meta_delete(db, "a"));
+    IS(1, 0, 0, 0);
+}
+
 int main(void)
 {
+#undef DB_TEST
+#define DB_TEST(f) cmocka_unit_test_setup_teardown(f, fresh_counted, done_counted)
     const struct CMUnitTest tests[] = {DB_TEST(users), DB_TEST(tokens), DB_TEST(objects), DB_TEST(uploads), DB_TEST(panels),
-                                       DB_TEST(jobs), DB_TEST(tasks), DB_TEST(outbox_refs_meta), DB_TEST(callbacks_may_write)};
+                                       DB_TEST(jobs), DB_TEST(tasks), DB_TEST(outbox_refs_meta), DB_TEST(callbacks_may_write),
+                                       cmocka_unit_test_setup_teardown(counts_by_class, fresh_counted, db_done)};
     return cmocka_run_group_tests(tests, db_group_start, db_group_stop);
 }
