@@ -11,6 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import disk  # noqa: E402
 import hub  # noqa: E402
+import rows  # noqa: E402
 
 DAY = 86400
 N_PANEL = 1  # the panel stays
@@ -248,6 +249,34 @@ def test_delete_and_cancel_while_running():
         assert ada.run_job(ada.upload()["id"])["state"] == "done"
 
 
+def test_inputs_last_as_long_as_their_job():
+    """An upload is kept for a day, a job for seven: one that works for longer, and one that waits behind it, still have what they read."""
+    with hub.Hub(settings={"jobs_per_user": 1}) as h:
+        h.panel()
+        ada = h.user("ada")
+        unused, *ups = [ada.upload()["id"] for _ in range(3)]
+        held = h.hold("runner.mid_task:qc")
+        works, waits = [ada.submit(up) for up in ups]
+        hub.wait_for("the first to work", lambda: h.is_held(held), 30)
+
+        def extended():  # event 68: object_extended
+            return sum(e[2] == 68 for e in rows.log_entries(os.path.join(h.log_dir(), "log")).values())
+        hub.wait_for("its inputs, and those of the one that waits, to get longer", lambda: extended() >= 4, 20)
+        pid = h.pids("runner")[-1]
+        os.kill(pid, signal.SIGSTOP)  # as long as a day
+        h.move_clock(DAY + 60)
+        h.admin("clock-confirm")
+        ada.login()
+        hub.wait_for("the unused upload to go", lambda: ada.get("/api/v1/uploads/" + unused)["state"] == "erased", 30)
+        assert [ada.get("/api/v1/jobs/" + j)["state"] for j in (works, waits)] == ["checking", "queued"]
+        os.kill(pid, signal.SIGCONT)
+        h.release(held)
+        for job in (works, waits):
+            j = ada.wait_job(job, ("done",))
+            assert j["lifecycle"][0]["limit_s"] == 7 * DAY, j["lifecycle"]
+        assert extended() == 4  # ids and genotypes of each, once; the raw uploads had gone
+
+
 if __name__ == "__main__":
-    tests = [test_retention, test_every_state, test_unused_upload, test_token_expiry, test_keeper_alone, test_delete_and_cancel_while_running]
+    tests = [test_inputs_last_as_long_as_their_job, test_retention, test_every_state, test_unused_upload, test_token_expiry, test_keeper_alone, test_delete_and_cancel_while_running]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

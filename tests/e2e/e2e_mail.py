@@ -200,7 +200,7 @@ def test_a_late_job_is_told():
         finally:
             w.h.release(held)
         w.ada.login()  # a token doesn't live that long
-        w.ada.wait_job(job)  # done, or failed: its grants ended while nothing went on
+        w.ada.wait_job(job)
         hub.wait_for("two webhook events", lambda: len(w.hook.events) >= 2, 30)
         assert [e["type"] for _, e in w.hook.events].count("job.late") == 1 and w.hook.events[0][1]["type"] == "job.late", w.hook.events
         assert [m.subject for m in w.mails(2)].count("Your job takes longer than it should") == 1

@@ -69,6 +69,48 @@ static sq_err tx_object_due(struct tx *tx, void *ctx)
     return tx_object_erase(tx, o->id, NULL);
 }
 
+/*
+ * An upload is kept for hours, a job for days: what a job waits to read, or reads, is kept until the job's own end. It goes earlier, when the job needs it no
+ * more; keeper alone would end it at the upload's deadline, whatever waits for it.
+ */
+struct inputs {
+    struct sq_db_short row[64];
+    size_t n;
+};
+
+static sq_err take_short(void *ctx, const struct sq_db_short *row)
+{
+    struct inputs *x = ctx;
+    x->row[x->n++] = *row;
+    return SQ_OK;
+}
+
+static sq_err tx_extended(struct tx *tx, void *ctx)
+{
+    const struct sq_db_short *x = ctx;
+    sq_err e = sq_db_object_set_not_after(tx->db, x->id, x->needed_s);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_object_extended, .subject = x->owner_id, .object = x->id, .a = (uint64_t)x->not_after_s,
+                                                .b = (uint64_t)x->needed_s});
+}
+
+static void keep_inputs(struct registrar *r)
+{
+    struct inputs x = {.n = 0};
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_inputs_short(db, 64, take_short, &x);
+    db_unlock(r);
+    for (size_t i = 0; i < x.n; i++) {
+        struct sq_msg m = sq_msg_of(slot_extend, .not_after_s = (uint64_t)x.row[i].needed_s);
+        memcpy(m.u.slot_extend.object_id, x.row[i].id, ID);
+        sq_err one = keeper_do(r, &m); /* a crash behind this: the shorter one of both counts until the next turn */
+        if (!one)
+            one = commit(r, tx_extended, &x.row[i]);
+        e = e ? e : one;
+    }
+    if (e && e != SQ_ESEALED && e != SQ_EDOWN && e != SQ_EKEYGONE) /* gone: the deadline was there first */
+        sq_log(SQ_LOG_failed, SQ_LW("what", "keep_inputs"), SQ_LW("code", sq_err_name(e)));
+}
+
 static sq_err first_of(sq_err a, sq_err b)
 {
     return a ? a : b;
@@ -134,6 +176,7 @@ void *deadlines_main(void *arg)
         if (!has_recovered(r))
             continue;
         tell_losses(r, &told);
+        keep_inputs(r);
         turn(r, d);
         watch_turn(r);
         erase_wake(r); /* also what failed before */

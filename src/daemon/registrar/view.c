@@ -78,7 +78,7 @@ static sq_err add_time(void *ctx, const struct sq_db_job_time *row)
     struct passed *p = ctx;
     bool is_work = row->state == SQ_DB_job_state_checking || row->state == SQ_DB_job_state_running || row->state == SQ_DB_job_state_sealing;
     bool is_kept = row->state == SQ_DB_job_state_done || row->state == SQ_DB_job_state_failed;
-    int64_t limit_s = row->state == SQ_DB_job_state_queued ? p->r->upload_life_s : is_work ? WATCH_LATE_S : is_kept ? p->r->retention_s : 0;
+    int64_t limit_s = row->state == SQ_DB_job_state_queued ? p->r->retention_s : is_work ? WATCH_LATE_S : is_kept ? p->r->retention_s : 0;
     return json_array_append_new(p->out, json_pack("{s:s, s:I, s:o, s:o}", "state", sq_db_name(SQ_DB_job_state, row->state), "at_ms", (json_int_t)row->at_ms,
                                                    "at", view_time(row->at_ms / 1000), "limit_s", limit_s ? json_integer(limit_s) : json_null()))
                ? sq_fail(SQ_ENOMEM)

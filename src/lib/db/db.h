@@ -306,6 +306,13 @@ sq_err sq_db_object_job(struct sq_db *db, const uint8_t id[16], char out_job_id[
 sq_err sq_db_object_set_not_after(struct sq_db *db, const uint8_t id[16], int64_t not_after_s) SQ_MUST_CHECK;
 /** Live, opening or damaged objects past not_after, and opening ones past opening_expires: what must be erased. */
 sq_err sq_db_objects_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_on_object on, void *ctx) SQ_MUST_CHECK;
+/** Live inputs of jobs that wait or work, whose deadline is before that of the job. */
+struct sq_db_short {
+    uint8_t id[16], owner_id[16];
+    int64_t not_after_s, needed_s;
+};
+typedef sq_err (*sq_db_on_short)(void *ctx, const struct sq_db_short *row);
+sq_err sq_db_inputs_short(struct sq_db *db, int limit, sq_db_on_short on, void *ctx) SQ_MUST_CHECK;
 /** Rows erased before @before_s go; those that an upload, job or task still names stay. */
 sq_err sq_db_object_delete_erased(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;
 

@@ -200,6 +200,20 @@ sq_err sq_db_objects_expired(struct sq_db *db, int64_t now_s, int limit, sq_db_o
                        ARGS(A_NO(now_s), A_NO(sq_db_limit(limit))), on, ctx);
 }
 
+static const struct sq_column short_columns[] = {
+    SQ_COLUMN_AS(sq_db_short, id, "o.id", ID), SQ_COLUMN_AS(sq_db_short, owner_id, "o.owner_id", ID),
+    SQ_COLUMN_AS(sq_db_short, not_after_s, "o.not_after_s", I64), SQ_COLUMN_AS(sq_db_short, needed_s, "j.expires_s", I64)};
+static const struct sq_db_rows_of shorts = SQ_ROWS_OF("job AS j CROSS JOIN upload AS u CROSS JOIN object AS o", short_columns, sq_db_short); /* in this order: few jobs work */
+SQ_DB_DEFINE_EACH(short, &shorts, sq_db_short, sq_db_on_short)
+
+sq_err sq_db_inputs_short(struct sq_db *db, int limit, sq_db_on_short on, void *ctx)
+{
+    _Static_assert(SQ_DB_job_state_queued == 1 && SQ_DB_job_state_sealing == 4 && SQ_DB_object_state_live == 2, "in SQL");
+    return each_short(db, "WHERE j.state IN (1, 2, 3, 4) AND u.id = j.upload_id AND o.id IN (u.object_id, u.ids_object_id, u.genotypes_object_id)"
+                          " AND o.state = 2 AND o.not_after_s < j.expires_s ORDER BY j.expires_s DESC LIMIT ?1",
+                      ARGS(A_NO(sq_db_limit(limit))), on, ctx);
+}
+
 sq_err sq_db_object_delete_erased(struct sq_db *db, int64_t before_s, int64_t *out_n)
 {
     return sq_db_run(db,

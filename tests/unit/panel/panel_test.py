@@ -28,7 +28,7 @@ def path(name):
 
 
 def run(*args, input=None):
-    return subprocess.run([WORKER, "--local", "panel"] + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, input=input, timeout=300)
+    return subprocess.run([WORKER, "--local", "panel"] + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, input=input, timeout=1500)
 
 
 def must(*args):
