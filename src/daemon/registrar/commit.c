@@ -18,6 +18,7 @@ struct pending {
     tx_fn fn;
     void *ctx;
     const struct sq_db_count *read; /* for it, before */
+    bool is_read_told;
     sq_err e;
     bool is_done;
     struct pending *next;
@@ -195,7 +196,7 @@ static sq_err run_one(struct registrar *r, struct pending *p)
     sq_db_count_into(r->db, &n);
     e = p->fn(&tx, p->ctx);
     if (!e)
-        e = rows_tell(&tx, &n, p->read);
+        e = rows_tell(&tx, &n, p->read, &p->is_read_told);
     sq_db_count_into(r->db, NULL);
     if (!e && r->is_tight && tx.n_routine)
         e = sq_fail(SQ_EFULL);
@@ -284,7 +285,8 @@ sq_err commit(struct registrar *r, tx_fn fn, void *ctx)
         pthread_cond_broadcast(&r->queue_wake);
     }
     pthread_mutex_unlock(&r->queue_lock);
-    rows_ask();
+    if (me.is_read_told)
+        rows_ask();
     return me.e;
 }
 

@@ -143,7 +143,7 @@ struct sq_db_count *rows_asked(void); /* of this thread */
 /** An entry of the transaction (at most one field, copied). */
 sq_err rows_entry(struct tx *tx, const struct sq_audit_entry *entry) SQ_MUST_CHECK;
 /** The transaction has done @n; who asked for it had read @read_before. Its last entry says so, or the service's own sum grows. */
-sq_err rows_tell(struct tx *tx, const struct sq_db_count *n, const struct sq_db_count *read_before) SQ_MUST_CHECK;
+sq_err rows_tell(struct tx *tx, const struct sq_db_count *n, const struct sq_db_count *read_before, bool *out_is_read_told) SQ_MUST_CHECK;
 /** Append what is committed but not yet in the log. */
 sq_err outbox_flush(struct registrar *r) SQ_MUST_CHECK;
 /** Have keeper sign the log's present size; called every second and before stop. */

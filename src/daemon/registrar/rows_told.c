@@ -98,19 +98,23 @@ static sq_err add_untold(struct tx *tx, const struct sq_db_count *n)
     return e ? e : write_untold(tx->db, &u);
 }
 
-sq_err rows_tell(struct tx *tx, const struct sq_db_count *n, const struct sq_db_count *read_before)
+sq_err rows_tell(struct tx *tx, const struct sq_db_count *n, const struct sq_db_count *read_before, bool *out_is_read_told)
 {
     sq_err e = SQ_OK;
+    bool is_persons = tx->last.number && tx->last.role != SQ_AUDIT_ROLE_SERVICE;
     sq_db_count_into(tx->db, NULL); /* what follows is written for the log's sake */
     if (tx->last.number)
-        tx->rows = (struct sq_audit_rows){n->n_read + (tx->last.role == SQ_AUDIT_ROLE_SERVICE ? 0 : read_before->n_read), n->n_inserted, n->n_changed, n->n_deleted};
+        tx->rows = (struct sq_audit_rows){n->n_read + (is_persons ? read_before->n_read : 0), n->n_inserted, n->n_changed, n->n_deleted};
     else if (n->n_inserted || n->n_changed || n->n_deleted)
         e = add_untold(tx, n);
     if (!e && tx->last.number && (tx->rows.n_read || tx->rows.n_inserted || tx->rows.n_changed || tx->rows.n_deleted)) {
         uint8_t bytes[SQ_AUDIT_ROWS_BYTES];
         sq_audit_rows_put(&tx->rows, bytes);
         tx->last.field[tx->last.n_field++] = (struct sq_audit_field){.no = SQ_AUDIT_FIELD_rows, .sealed = sq_span_of(bytes, sizeof bytes)};
-        return put_last(tx);
+        e = put_last(tx);
+    } else if (!e) {
+        e = put_last(tx);
     }
-    return e ? e : put_last(tx);
+    *out_is_read_told = is_persons && !e;
+    return e;
 }

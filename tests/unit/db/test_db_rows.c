@@ -653,7 +653,7 @@ static void counts_by_class(void **state)
 {
     (void)state;
     struct sq_db_user u = some_user(1), v;
-    struct sq_db_token t = {.issued_s = 1, .expires_s = 9};
+    struct sq_db_token t = {.kind = SQ_DB_token_kind_session, .issued_s = 1, .expires_s = 9};
     struct seen s = {0};
     int64_t n;
     OK(sq_db_user_insert(db, &u));
@@ -673,7 +673,7 @@ static void counts_by_class(void **state)
         OK(sq_db_token_insert(db, &t));
     }
     IS(0, 5, 0, 0);
-    OK(sq_db_token_list(db, id(1), 3, on_token, &s));
+    OK(sq_db_token_list(db, id(1), SQ_DB_token_kind_session, 0, 3, on_token, &s));
     IS(3, 0, 0, 0);
     OK(sq_db_outbox_put(db, 1, sq_span_str("an entry")));
     OK(sq_db_audit_ref_put(db, 1, id(1), id(2)));
