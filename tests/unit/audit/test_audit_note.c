@@ -295,7 +295,7 @@ static void entries_refused(void **state)
     x.time_ms = -1;
     assert_int_equal(sq_audit_entry_encode(&x, &b), SQ_ERANGE);
     x = some_entry();
-    x.role = 4;
+    x.role = SQ_AUDIT_ROLE_SUPPORT + 1;
     assert_int_equal(sq_audit_entry_encode(&x, &b), SQ_ERANGE);
     assert_int_equal(b.n, 0);
     sq_buf_done(&b);
