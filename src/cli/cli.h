@@ -126,6 +126,10 @@ struct secret {
 };
 /** From --password-stdin, --password-file, or a terminal without echo (@is_new: asked twice). 0 or an exit code after a message. */
 int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secret *out);
+/** The new password. From --new-password-file, else with --password-stdin the next line of standard input, else a terminal without echo, twice. */
+int secret_ask_new(const struct cli *c, const char *prompt, struct secret *out);
+/** Secrets that were made for the user, lines of @text: to a new file of mode 0600 at @path; what stands in it is said by @what in messages. */
+int secret_write(const struct cli *c, const char *path, const char *what, const char *text);
 /** A secret that we got in another way; copies. */
 int secret_set(const struct cli *c, const char *text, struct secret *out);
 void secret_done(struct secret *s);
@@ -156,6 +160,8 @@ struct http {
     long retry_after_s;
     char etag[128];
     uint64_t total_bytes; /* of Content-Range, else of Content-Length */
+    const char *expects;  /* codes of refusals that the caller deals with, words: no message is printed for them; NULL for none */
+    json_t *refusal;      /* the last of those; NULL when there was none */
 };
 /** Opens the session and a handle. @is_token_wanted: EXIT_SIGNED_OUT with a message when there is no token. */
 int http_open(const struct cli *c, bool is_token_wanted, struct http *out);
@@ -163,10 +169,18 @@ void http_close(struct http *h);
 /** One request of routes.def. @id, @query, @body may be NULL. On 2xx: 0 and *out_answer (the caller's). Else an exit code,
  *  after a message. GETs wait and ask again when the server is busy or restarting. */
 int http_call(struct http *h, unsigned route, const char *id, const char *query, const json_t *body, json_t **out_answer);
+/** The code of a refusal that was expected ("ESTEPUP", "authorization_pending"), or "". */
+const char *http_refusal(const struct http *h);
 /** POST one file as multipart/form-data, streamed, with a progress bar. */
 int http_upload(struct http *h, unsigned route, const char *path, json_t **out_answer);
 /** GET into @path by way of PATH.part, which an interrupted download leaves and the next one goes on with. */
 int http_download(struct http *h, unsigned route, const char *id, const char *path, uint64_t *out_bytes);
+
+/* ---- cmd_login.c ---- */
+/** A token of an answer into the session file; @name: the account's. 0 or an exit code after a message. */
+int login_remember(const struct cli *c, struct http *h, const char *name, const json_t *answer);
+/** The password: a member of @body, which the caller frees. */
+int login_prove(const struct cli *c, struct http *h, json_t *body);
 
 /* ---- cli_tls.c ---- */
 /** The chain that the server at @url shows, as PEM ended by NUL; not verified, and nothing but a handshake is sent. False: @why. */

@@ -52,6 +52,8 @@ void http_close(struct http *h)
     if (h->curl)
         curl_easy_cleanup(h->curl);
     h->curl = NULL;
+    json_decref(h->refusal);
+    h->refusal = NULL;
     session_done(&h->session);
     sq_buf_done(&h->body);
 }
@@ -187,10 +189,29 @@ static int url_of(const struct http *h, unsigned route, const char *id, const ch
     return len > 0 && (size_t)len < size ? 0 : cli_misused(h->c, "the server's address is too long");
 }
 
+/* of an error of ours, or of OAuth 2 */
+static const char *code_of(const json_t *j)
+{
+    return *out_text(j, "code") ? out_text(j, "code") : out_text(j, "error");
+}
+
+static bool is_word_of(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = words; n && p && (p = strstr(p, word)); p += n)
+        if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
+            return true;
+    return false;
+}
+
 /* the server said no */
 static int refused(struct http *h)
 {
     json_t *j = json_loadb((const char *)h->body.p, h->body.n, 0, NULL);
+    if (is_word_of(h->expects, code_of(j))) {
+        h->refusal = j;
+        return EXIT_REFUSED;
+    }
     char code[32];
     snprintf(code, sizeof code, "%s", out_text(j, "code"));
     if (*code) {
@@ -202,6 +223,11 @@ static int refused(struct http *h)
     }
     json_decref(j);
     return !strcmp(code, "EAUTH") ? EXIT_SIGNED_OUT : EXIT_REFUSED;
+}
+
+const char *http_refusal(const struct http *h)
+{
+    return code_of(h->refusal);
 }
 
 static int answered(struct http *h, json_t **out_answer)
@@ -246,6 +272,8 @@ int http_call(struct http *h, unsigned route, const char *id, const char *query,
     const char *method = sq_route_row_of(route)->method;
     int rc = url_of(h, route, id, query, url, sizeof url);
     struct sq_buf text;
+    json_decref(h->refusal);
+    h->refusal = NULL;
     sq_buf_init(&text, 65536);
     if (!rc && body && secret_json_text(body, &text))
         rc = out_error(h->c, SQ_ENOMEM, "out of memory", NULL);

@@ -157,14 +157,12 @@ static int from_terminal(const struct cli *c, const char *prompt, struct secret 
     return rc;
 }
 
-int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secret *out)
+static int ask(const struct cli *c, const char *file, const char *prompt, bool is_new, struct secret *out)
 {
-    if (c->opt[OPT_password_stdin] && c->opt[OPT_password_file])
-        return cli_misused(c, "give --password-stdin or --password-file, not both");
+    if (file)
+        return from_file(c, file, out);
     if (c->opt[OPT_password_stdin])
         return from_fd(c, STDIN_FILENO, out);
-    if (c->opt[OPT_password_file])
-        return from_file(c, c->opt[OPT_password_file], out);
     int rc = from_terminal(c, prompt, out);
     if (rc || !is_new)
         return rc;
@@ -174,4 +172,28 @@ int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secr
         rc = out_error(c, SQ_EFIELD, "the two differ", NULL);
     secret_done(&again);
     return rc;
+}
+
+int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secret *out)
+{
+    if (c->opt[OPT_password_stdin] && c->opt[OPT_password_file])
+        return cli_misused(c, "give --password-stdin or --password-file, not both");
+    return ask(c, c->opt[OPT_password_file], prompt, is_new, out);
+}
+
+int secret_ask_new(const struct cli *c, const char *prompt, struct secret *out)
+{
+    return ask(c, c->opt[OPT_new_password_file], prompt, true, out);
+}
+
+int secret_write(const struct cli *c, const char *path, const char *what, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return out_path_error(c, what, path);
+    sq_err e = sq_write_all(fd, text, strlen(text));
+    if (!e)
+        e = sq_fsync(fd);
+    sq_close(&fd);
+    return e ? out_error(c, e, what, path) : 0;
 }

@@ -1,4 +1,4 @@
-/* Sign in and out, who am I, panels. */
+/* Who am I, where am I signed in, password, mail address, panels. */
 #include "cli/cli.h"
 
 #include "lib/http/routes.h"
@@ -6,87 +6,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-static int remember(const struct cli *c, struct http *h, const char *name, const json_t *answer)
-{
-    char cacert[PATH_MAX] = "";
-    if (*h->cacert && !realpath(h->cacert, cacert))
-        return out_error(c, SQ_EIO, "the CA file can't be found", h->cacert);
-    json_t *j =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "server", h->server, "cacert", cacert, "name", name, "role",
-                  out_text(answer, "role"), "token", out_text(answer, "token"), "expires", out_text(answer, "expires"));
-    if (!j)
-        return out_error(c, SQ_EPROTO, "the server's answer isn't one of sequester", NULL);
-    json_decref(h->session.j);
-    h->session.j = j; /* h->server may have pointed into the old one: it isn't used any more */
-    return session_save(c, &h->session);
-}
-
-static int sign_in(struct cli *c, struct http *h)
-{
-    char name[257], prompt[400];
-    snprintf(name, sizeof name, "%s", c->opt[OPT_name] ? c->opt[OPT_name] : out_text(h->session.j, "name"));
-    if (!*name)
-        return cli_misused(c, "which account? --name NAME");
-    if (*h->cacert && access(h->cacert, R_OK))
-        return out_error(c, SQ_EIO, "the CA file can't be read", h->cacert);
-    struct secret password = {NULL};
-    snprintf(prompt, sizeof prompt, "Password of %s", name);
-    json_t *answer = NULL;
-    int rc = secret_ask(c, prompt, false, &password);
-    json_t *body = rc ? NULL : json_pack("{s:s, s:s}", "name", name, "password", password.text);
-    secret_done(&password);
-    if (!rc && !body)
-        rc = out_error(c, SQ_EFIELD, "name and password must be UTF-8", NULL);
-    if (!rc)
-        rc = http_call(h, SQ_ROUTE_login, NULL, NULL, body, &answer);
-    json_decref(body);
-    char expires[32] = "", role[16] = "";
-    if (!rc) {
-        out_clean(out_text(answer, "expires"), expires, sizeof expires);
-        out_clean(out_text(answer, "role"), role, sizeof role);
-        rc = remember(c, h, name, answer);
-    }
-    json_decref(answer);
-    if (!rc && c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "name", name, "role", role, "expires", expires);
-        out_json(j);
-        json_decref(j);
-    } else if (!rc) {
-        printf("signed in as %s (%s) until %s\n", name, role, expires);
-    }
-    return rc;
-}
-
-int cmd_login(struct cli *c)
-{
-    struct http h;
-    int rc = http_open(c, false, &h);
-    if (!rc)
-        rc = sign_in(c, &h);
-    http_close(&h);
-    return rc;
-}
-
-int cmd_logout(struct cli *c)
-{
-    struct http h;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_logout, NULL, NULL, NULL, NULL);
-    if (!rc || rc == EXIT_SIGNED_OUT) { /* a token that the server doesn't know is of no use here either */
-        json_object_del(h.session.j, "token");
-        json_object_del(h.session.j, "expires");
-        int saved = h.session.j ? session_save(c, &h.session) : 0;
-        rc = rc ? rc : saved;
-    }
-    if (!rc && c->opt[OPT_json])
-        puts("{\"success\": true}");
-    else if (!rc)
-        puts("signed out");
-    http_close(&h);
-    return rc;
-}
 
 int cmd_me(struct cli *c)
 {
@@ -198,4 +117,75 @@ int cmd_account_mail(struct cli *c)
     json_decref(j);
     http_close(&h);
     return rc;
+}
+
+/* ---- password, sessions ---- */
+
+static int done_with(struct cli *c, struct http *h, int rc, json_t *j, const char *done)
+{
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc && json_object_get(j, "revoked"))
+        printf("%s: %llu other sessions and tokens ended\n", done, (unsigned long long)out_number(j, "revoked"));
+    else if (!rc)
+        puts(done);
+    json_decref(j);
+    http_close(h);
+    return rc;
+}
+
+int cmd_account_password(struct cli *c)
+{
+    struct http h;
+    struct secret old = {NULL}, new = {NULL};
+    json_t *j = NULL, *body = NULL;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = secret_ask(c, "Your password so far", false, &old);
+    if (!rc)
+        rc = secret_ask_new(c, "The new password", &new);
+    if (!rc && !(body = json_pack("{s:s, s:s}", "old", old.text, "password", new.text)))
+        rc = out_error(c, SQ_EFIELD, "passwords must be UTF-8", NULL);
+    secret_done(&old);
+    secret_done(&new);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_me_password, NULL, NULL, body, &j);
+    json_decref(body);
+    return done_with(c, &h, rc, j, "changed");
+}
+
+int cmd_account_sessions(struct cli *c)
+{
+    struct http h;
+    json_t *j = NULL, *row;
+    size_t i;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_me_sessions, NULL, NULL, NULL, &j);
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        printf("%-32s  %-20s  %-20s  %-20s  %-6s  %s\n", "ID", "SINCE", "LAST USED", "AT MOST UNTIL", "FACTOR", "FROM");
+        json_array_foreach(json_object_get(j, "data"), i, row)
+        {
+            char address[80];
+            out_clean(out_text(row, "address"), address, sizeof address);
+            printf("%-32s  %-20s  %-20s  %-20s  %-6s  %s%s\n", out_text(row, "id"), out_text(row, "created"), out_text(row, "last_used"), out_text(row, "expires"),
+                   json_is_true(json_object_get(row, "factor")) ? "yes" : "no", address, json_is_true(json_object_get(row, "current")) ? " (this one)" : "");
+        }
+    }
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}
+
+int cmd_account_session_revoke(struct cli *c)
+{
+    struct http h;
+    json_t *j = NULL, *body = json_object();
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = c->n_arg ? http_call(&h, SQ_ROUTE_session_revoke, c->arg[0], NULL, NULL, &j) : http_call(&h, SQ_ROUTE_sessions_revoke, NULL, NULL, body, &j);
+    json_decref(body);
+    return done_with(c, &h, rc, j, c->n_arg ? "ended" : "done");
 }

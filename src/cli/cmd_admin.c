@@ -344,28 +344,6 @@ int cmd_admin_user_add(struct cli *c)
     return rc;
 }
 
-static int end_sessions(struct cli *c, const char *verb)
-{
-    json_t *j;
-    int rc = admin_ask(c, verb, json_pack("{s:s}", "name", c->arg[0]), NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        printf("%llu sessions ended\n", (unsigned long long)out_number(j, "tokens_revoked"));
-    json_decref(j);
-    return rc;
-}
-
-int cmd_admin_user_revoke(struct cli *c)
-{
-    return end_sessions(c, "user-revoke");
-}
-
-int cmd_admin_user_disable(struct cli *c)
-{
-    return end_sessions(c, "user-disable");
-}
-
 /* A VCF is the commonest mistake: it is said before a gigabyte is read. */
 static bool is_panel_file(int fd)
 {

@@ -1,0 +1,138 @@
+/* API tokens for scripts. */
+#include "cli/cli.h"
+
+#include "lib/http/routes.h"
+
+#include <stdlib.h>
+
+/* "a,b c" as a JSON list of words; NULL: out of memory or not UTF-8 */
+static json_t *words(const char *text)
+{
+    json_t *list = json_array();
+    for (const char *p = text; list && *p;) {
+        size_t n = strcspn(p, ", ");
+        if (n && json_array_append_new(list, json_stringn(p, n))) {
+            json_decref(list);
+            list = NULL;
+            break;
+        }
+        p += n + (p[n] != 0);
+    }
+    return list;
+}
+
+static void put_words(const json_t *list, char *out, size_t size, const char *none)
+{
+    size_t i, n = 0;
+    const json_t *one;
+    snprintf(out, size, "%s", none);
+    json_array_foreach(list, i, one)
+    {
+        char word[64];
+        out_clean(json_string_value(one) ? json_string_value(one) : "", word, sizeof word);
+        if (n < size)
+            n += (size_t)snprintf(out + n, size - n, "%s%s", i ? "," : "", word);
+    }
+}
+
+/* ---- sequester token ---- */
+
+static int show_made(const struct cli *c, json_t *j)
+{
+    int rc = 0;
+    if (c->opt[OPT_out]) {
+        char line[2100];
+        snprintf(line, sizeof line, "%s\n", out_text(j, "token"));
+        rc = secret_write(c, c->opt[OPT_out], "the token can't be written, and is lost: revoke it, and make another", line);
+        sq_wipe(line, sizeof line);
+        json_object_del(j, "token");
+        json_object_set_new(j, "token_file", json_string(c->opt[OPT_out]));
+    }
+    if (rc)
+        return rc;
+    if (c->opt[OPT_json]) {
+        out_json(j);
+        return 0;
+    }
+    if (!c->opt[OPT_out])
+        printf("%s\n", out_text(j, "token"));
+    fprintf(stderr, "token %s, until %s. %s\n", out_text(j, "id"), out_text(j, "expires"),
+            c->opt[OPT_out] ? "It is in the file, and nowhere else." : "It is shown this once.");
+    return 0;
+}
+
+int cmd_token_create(struct cli *c)
+{
+    struct http h;
+    long days;
+    json_t *j = NULL, *scopes = words(c->opt[OPT_scopes] ? c->opt[OPT_scopes] : "read"), *networks = words(c->opt[OPT_networks] ? c->opt[OPT_networks] : "");
+    int rc = cli_number(c, OPT_days, 90, 1, 365, &days);
+    json_t *body = !rc && scopes && networks ? json_pack("{s:s, s:O, s:I, s:O}", "name", c->arg[0], "scopes", scopes, "days", (json_int_t)days, "networks", networks) : NULL;
+    json_decref(scopes);
+    json_decref(networks);
+    if (!rc && !body)
+        rc = out_error(c, SQ_EFIELD, "name, scopes and networks must be UTF-8", NULL);
+    if (rc) {
+        json_decref(body);
+        return rc;
+    }
+    rc = http_open(c, true, &h);
+    if (!rc)
+        rc = login_prove(c, &h, body);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_token_new, NULL, NULL, body, &j);
+    if (!rc)
+        rc = show_made(c, j);
+    json_decref(body);
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}
+
+int cmd_token_list(struct cli *c)
+{
+    struct http h;
+    json_t *j = NULL, *row;
+    size_t i;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_me_tokens, NULL, NULL, NULL, &j);
+    if (!rc && c->opt[OPT_json]) {
+        out_json(j);
+    } else if (!rc) {
+        printf("%-32s  %-18s %-20s  %-20s  %-20s %s\n", "ID", "SCOPES", "LAST USED", "UNTIL", "NETWORKS", "NAME");
+        json_array_foreach(json_object_get(j, "data"), i, row)
+        {
+            char name[120], scopes[64], networks[300];
+            out_clean(out_text(row, "name"), name, sizeof name);
+            put_words(json_object_get(row, "scopes"), scopes, sizeof scopes, "");
+            put_words(json_object_get(row, "networks"), networks, sizeof networks, "any");
+            printf("%-32s  %-18s %-20s  %-20s  %-20s %s\n", out_text(row, "id"), scopes, *out_text(row, "last_used") ? out_text(row, "last_used") : "never",
+                   out_text(row, "expires"), networks, name);
+        }
+    }
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}
+
+static int one_call(struct cli *c, unsigned route, const char *id, const json_t *body, const char *done)
+{
+    struct http h;
+    json_t *j = NULL;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = http_call(&h, route, id, NULL, body, &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        puts(done);
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}
+
+int cmd_token_revoke(struct cli *c)
+{
+    return one_call(c, SQ_ROUTE_token_revoke, c->arg[0], NULL, "revoked");
+}
