@@ -70,7 +70,7 @@ with tap.case("every cryptographic library stands on the page with the rooms tha
 
 with tap.case("every label of a derived key stands on the page, and no other") as bad:
     there = set(re.findall(r'"(sequester [a-z ]+ v\d+)"', ALL))
-    listed = set(re.findall(r"`"(sequester [a-z ]+ v\d+)"`", PAGE))
+    listed = set(re.findall(r'`"(sequester [a-z ]+ v\d+)"`', PAGE))
     bad += ["not on the page: " + x for x in sorted(there - listed)] + ["not in the sources: " + x for x in sorted(listed - there)]
 
 with tap.case("what TLS offers is what the page says") as bad:
