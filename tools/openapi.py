@@ -19,8 +19,9 @@ REASONS = {200: "OK", 400: "Bad request", 401: "Not signed in", 403: "Not allowe
            410: "Erased", 413: "Too large", 415: "Wrong content type", 416: "Range outside the file", 421: "Not this host", 422: "The data can't be used",
            412: "Not the file that was asked for", 414: "Address too long", 417: "Unknown expectation",
            429: "Too many requests", 431: "Headers too large", 505: "Not HTTP/1.1", 500: "Something is wrong on our side", 503: "Try again later", 507: "No space"}
-RATES = dict(re.findall(r"^\| (login|write|read|bulk) \| (\d+) \|$", api_tables.read("docs/api.md"), re.M))
+RATES = dict(re.findall(r'^SQ_KEY\(rate_(\w+),\s*RATES,\s*"([^"]*)"', api_tables.read("src/lib/core/config.def"), re.M))
 HEADERS = {
+    "RateLimit-Policy": "The limits that this request was counted against: q requests in w seconds.", "RateLimit": "What is left of them (r), and the seconds until all of it is back (t).",
     "X-Request-Id": "Id of this request; the operator finds it in the log.", "Location": "Where to look at what was made.",
     "Retry-After": "Seconds to wait.", "WWW-Authenticate": "Bearer", "ETag": "SHA-256 of the whole file, strong.",
     "Accept-Ranges": "bytes", "Content-Range": "Which bytes these are, and of how many.", "Content-Disposition": "The file's name."}
@@ -173,7 +174,7 @@ class Maker:
 
     def operation(self, r):
         op = {"operationId": r.name, "summary": r.text.split("; ")[0].split(". ")[0].rstrip("."), "description": r.text,
-              "tags": [self.tag(r)], "x-role": r.who.lower(), "x-rate": {"bucket": r.rate.lower(), "per-minute": int(RATES[r.rate.lower()])}}
+              "tags": [self.tag(r)], "x-role": r.who.lower(), "x-rate": {"class": r.rate.lower(), "default": RATES[r.rate.lower()]}}
         if r.event != "-":
             op["x-audit-event"] = r.event
         params = self.parameters(r)

@@ -2,8 +2,10 @@
 #include "cli/cli.h"
 
 #include "lib/core/config.h"
+#include "lib/core/networks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -69,6 +71,25 @@ static void check_file(struct checking *k, const char *key, bool is_private)
         find(k, 0, key, "may be read by others: chmod 600");
 }
 
+static void check_networks(struct checking *k)
+{
+    struct sq_networks *nets = NULL;
+    struct sq_why why = {.line = 0};
+    char what[256];
+    const char *path = value_of(k, "networks");
+    int fd = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (*path && fd < 0)
+        find(k, 0, "networks", "names no file that can be read");
+    if (fd < 0)
+        return;
+    if (sq_networks_read_fd(fd, &nets, &why)) {
+        snprintf(what, sizeof what, "line %llu of that file: %s", (unsigned long long)why.line, why.detail);
+        find(k, 0, "networks", what);
+    }
+    sq_networks_free(nets);
+    close(fd);
+}
+
 static void check_outbound(struct checking *k)
 {
     bool has_mail = *value_of(k, "smtp_url"), has_hook = *value_of(k, "webhook_url");
@@ -106,6 +127,7 @@ static void check_whole(struct checking *k)
     if (strcmp(runtime, "auto") && strcmp(runtime, "crun") && strcmp(runtime, "runc"))
         find(k, 0, "runtime", "must be auto, crun or runc");
     check_outbound(k);
+    check_networks(k);
     if (strlen(value_of(k, "run_dir")) > 95)
         find(k, 0, "run_dir", "is too long for a socket (95 bytes)");
 }

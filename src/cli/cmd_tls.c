@@ -143,6 +143,26 @@ int cmd_tls_check(struct cli *c)
     return rc ? rc : l.n_finding ? EXIT_REFUSED : EXIT_DONE;
 }
 
+int cmd_network_reload(struct cli *c)
+{
+    json_t *j = NULL;
+    int rc = admin_ask(c, "network-reload", json_object(), NULL, &j);
+    bool is_taken = json_is_true(json_object_get(j, "taken"));
+    unsigned long long line = out_number(j, "line");
+    if (!rc && c->opt[OPT_json]) {
+        json_object_set_new(j, "success", json_boolean(is_taken));
+        out_json(j);
+    } else if (!rc && is_taken) {
+        printf("taken: %llu rules\n", (unsigned long long)out_number(j, "rules"));
+    } else if (!rc && line) {
+        printf("refused, the server keeps the rules that it has: line %llu %s\n", line, out_text(j, "why"));
+    } else if (!rc) {
+        printf("refused, the server keeps the rules that it has: %s\n", out_text(j, "why"));
+    }
+    json_decref(j);
+    return rc ? rc : is_taken ? EXIT_DONE : EXIT_REFUSED;
+}
+
 int cmd_tls_reload(struct cli *c)
 {
     json_t *j = NULL, *one;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #define JSON "application/json"
-#define MAX_FIELDS 12
+#define MAX_FIELDS 16
 
 struct fields {
     struct sq_http_field f[MAX_FIELDS];
@@ -25,6 +25,10 @@ static struct fields fields_of(const struct request *r, unsigned status)
     add(&fields, "X-Request-Id", r->id_hex);
     if (status == 401)
         add(&fields, "WWW-Authenticate", "Bearer");
+    if (*r->said.policy) { /* draft-ietf-httpapi-ratelimit-headers-11 */
+        add(&fields, "RateLimit-Policy", r->said.policy);
+        add(&fields, "RateLimit", r->said.left);
+    }
     return fields;
 }
 

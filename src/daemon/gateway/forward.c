@@ -41,6 +41,8 @@ void forward_end(struct request *r)
         answer_error(r, e, NULL);
     else
         answer_api(r, &is.u.api_is);
+    if (!e && r->token.n && r->row->who != SQ_WHO_ANYONE && is.u.api_is.status < 300)
+        limits_known(r->gw->limits, r->http->source, r->token);
     sq_packet_free(pkt);
     sq_buf_done(&body);
 }

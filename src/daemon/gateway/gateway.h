@@ -19,16 +19,27 @@
 #else
 #define GATEWAY_SLICE_S 60u /* each 64 KiB of a body must come, or be taken, within this time */
 #endif
+#define GATEWAY_STRANGERS_LOGINS 4u  /* passwords of strangers that are checked at once: keeper works on two, and a few wait */
 #define GATEWAY_FORM_FILES 16u       /* files of one form */
 
 struct limits;
 struct upload;
+
+/** What an answer says of the limits that its request was counted against: the values of two headers, "" when of none. */
+struct limits_said {
+    char policy[256], left[192];
+    bool has_standing; /* a known caller: see limits.c */
+};
 
 struct gateway {
     struct sq_node *node;
     const char *hosts;
     uint64_t upload_max_bytes;
     struct limits *limits;
+    unsigned max_connections, max_connections_per_ip;
+    pthread_rwlock_t networks_lock;
+    struct sq_networks *networks; /* NULL: no rules */
+    unsigned n_waiting, n_logins; /* atomic: strangers' requests that wait for registrar; those of them that check a password */
     pthread_mutex_t tls_lock;
     uint64_t tls_not_after_s; /* of the certificate that is served */
     uint8_t tls_fingerprint[32];
@@ -49,6 +60,8 @@ struct request {
     uint8_t ticket[16];    /* DOWNLOAD: what download_end will name */
     bool has_ticket;
     uint64_t n_promised;   /* DOWNLOAD: bytes that belong to that ticket */
+    struct limits_said said;
+    bool is_waiting; /* counted in n_waiting */
     bool is_refused; /* an error was answered: nothing of this request goes any further */
     bool is_counted; /* among the refusals that the audit log has as numbers */
 };
@@ -91,9 +104,21 @@ void builtin_end(struct request *r);
 /* limits.c */
 sq_err limits_new(struct sq_node *node, struct limits **out) SQ_MUST_CHECK;
 sq_err limits_start(struct limits *l) SQ_MUST_CHECK; /* the thread that reports refusals: after confining */
-/** Take one request of @rate from @who's bucket: 0, or the seconds until there is one again. */
-unsigned limits_take(struct limits *l, enum sq_rate rate, const void *who, size_t n);
+/** Take one request of @rate from the buckets of @source, @token (may be empty) and all: 0, or the seconds until there is one again. @said is added to. */
+unsigned limits_take(struct limits *l, enum sq_rate rate, const char *source, struct sq_span token, struct limits_said *said);
+/** One more limit for the headers: `"read-user";q=1200;w=60` and what is left of it. */
+void limits_say(struct limits_said *said, const char *rate, const char *scope, unsigned quota, unsigned window_s, unsigned left, unsigned full_s);
+/** Registrar has accepted this token from there: both are known callers from now on. */
+void limits_known(struct limits *l, const char *source, struct sq_span token);
 void limits_refused(struct limits *l, const char *address); /* counted, told to registrar once a minute */
+
+/* admission.c */
+sq_err admission_open(struct gateway *gw) SQ_MUST_CHECK; /* SQ_ECONFIG: the file of rules, which parent has looked at, makes no sense */
+void admission_on_parent(struct gateway *gw, struct sq_packet *pkt, const struct sq_msg *m); /* new rules */
+/** How many connections may this one hold? 0: none at all. */
+unsigned admission_connect(struct gateway *gw, const struct sq_ip *peer, const char *source);
+/** Finds out who the client is and puts it into @http. SQ_ENETWORK: it may not come; SQ_EREQUEST: its proxy wrote nonsense. */
+sq_err admission_client(struct gateway *gw, struct sq_http_request *http, bool *out_may_operate) SQ_MUST_CHECK;
 
 /* tls.c */
 struct tls_files {

@@ -5,7 +5,8 @@
  * that is being sealed: one part at a time, given to me once, wiped when the part closes.
  * I do: TLS 1.3, HTTP, limits of size, rate and time, seal uploads as they arrive, pass streams on.
  * I can't: say who anybody is (a token goes on as it came, registrar decides each time), open a sealed object (no code for
- * it is linked into me, no message gives me the key of a part that exists), open any file or make any socket, run SQL,
+ * it is linked into me, no message gives me the key of a part that exists), open any file or make any socket (one file of
+ * counters, limits.c, is mapped before I give that up), run SQL,
  * or read a genotype (bytes of a file are sealed, never looked at).
  * Whoever captures me sees what passes while I am captured, and nothing from before or after.
  *
@@ -35,6 +36,14 @@ static void on_peer_up(void *ctx, enum sq_role peer)
 {
     if (peer == SQ_ROLE_REGISTRAR)
         tls_tell(ctx);
+}
+
+static void on_parent(void *ctx, struct sq_packet *pkt, const struct sq_msg *m)
+{
+    if (m->no == SQ_MSG_tls_files)
+        tls_on_parent(ctx, pkt, m);
+    else if (m->no == SQ_MSG_net_files)
+        admission_on_parent(ctx, pkt, m);
 }
 
 static sq_err serve(struct gateway *gw, const struct sq_http_config *config, struct tls_files *tls)
@@ -72,21 +81,24 @@ static sq_err run(void)
     struct sq_http_config config = {
         .listen_fd = sq_node_take(gw.node, "listen"),
         .max_connections = (unsigned)sq_node_setting_u64(gw.node, "max_connections"),
-        .max_connections_per_ip = (unsigned)sq_node_setting_u64(gw.node, "max_connections_per_ip"),
         .head_s = 10,
         .slice_s = GATEWAY_SLICE_S,
         .idle_s = 60,
         .events = gateway_events,
         .ctx = &gw,
     };
+    gw.max_connections = config.max_connections;
+    gw.max_connections_per_ip = (unsigned)sq_node_setting_u64(gw.node, "max_connections_per_ip");
     sq_assert(config.listen_fd >= 0);
     allow_descriptors();
     sq_node_on_peer_up(gw.node, on_peer_up);
-    sq_node_on_parent(gw.node, tls_on_parent);
+    sq_node_on_parent(gw.node, on_parent);
     if (!e)
         e = sq_crypt_start();
     if (!e)
         e = limits_new(gw.node, &gw.limits);
+    if (!e)
+        e = admission_open(&gw);
     if (!e)
         e = tls_read(&gw, &tls);
     config.certificate_pem = (const char *)tls.certificate;

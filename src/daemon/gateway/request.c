@@ -29,72 +29,110 @@ static void refuse(struct request *r, sq_err code, const char *detail)
     answer_error(r, code, detail);
 }
 
-/* Who pays for this request: the address always, the token too. True when both buckets had one left. */
-static bool is_within_limits(struct request *r, enum sq_rate rate)
+/* What a head asks for, and what is wrong with it: looked at whole, then paid for, then answered. */
+struct asked {
+    sq_err e;
+    const char *detail;
+    char allow[64];
+    const struct sq_route_row *row; /* NULL when e */
+};
+
+static bool is_for_operators(enum sq_who who)
 {
-    unsigned wait_s = limits_take(r->gw->limits, rate, r->http->source, strlen(r->http->source));
-    if (!wait_s && r->token.n)
-        wait_s = limits_take(r->gw->limits, rate, r->token.p, r->token.n);
+    return who != SQ_WHO_ANYONE && who != SQ_WHO_USER && who != SQ_WHO_SIGNED_IN;
+}
+
+/* In order: does the head make sense, may its client come, is it for us, does the address exist, does a token come along? */
+static void look(struct request *r, struct asked *a)
+{
+    struct sq_http_request *http = r->http;
+    bool may_operate = false;
+    sq_err from = admission_client(r->gw, http, &may_operate);
+    a->e = http->head_error ? http->head_error : from;
+    if (a->e) {
+        a->detail = a->e == SQ_EREQUEST ? "the head of the request is malformed or ambiguous" : NULL;
+        return;
+    }
+    if (!sq_http_host_is_ours(http->host, r->gw->hosts)) {
+        a->e = SQ_EMISDIRECTED;
+        return;
+    }
+    a->e = sq_http_token(http->authorization, http->x_auth_token, &r->token);
+    if (a->e) {
+        a->detail = "send one token, as Authorization: Bearer TOKEN or as X-Auth-Token: TOKEN";
+        return;
+    }
+    r->via = r->token.n ? 1 : 0;
+    a->e = sq_route_match(http->method, http->path, &a->row, &r->params, a->allow);
+    if (a->e) {
+        a->row = NULL;
+    } else if (is_for_operators(a->row->who) && !may_operate) {
+        a->e = SQ_ENETWORK;
+    } else if (a->row->who != SQ_WHO_ANYONE && !r->token.n) {
+        a->e = SQ_EAUTH;
+    } else if (!strcmp(a->row->method, "GET") && http->content_length) {
+        a->e = SQ_EREQUEST;
+        a->detail = "a GET or HEAD request has no body here";
+    }
+}
+
+/* Strangers who wait for registrar take at most half of all places, and few at a time check passwords: known callers find the way free. */
+static bool is_shed(struct request *r, enum sq_rate rate)
+{
+    struct gateway *gw = r->gw;
+    if (r->said.has_standing || r->row->kind != SQ_KIND_JSON)
+        return false;
+    r->is_waiting = true;
+    bool is_login = rate == SQ_RATE_LOGIN;
+    unsigned n = __atomic_add_fetch(&gw->n_waiting, 1, __ATOMIC_SEQ_CST), n_login = __atomic_add_fetch(&gw->n_logins, is_login, __ATOMIC_SEQ_CST);
+    return n > gw->max_connections / 2 || (is_login && n_login > GATEWAY_STRANGERS_LOGINS);
+}
+
+static void let_go(struct request *r)
+{
+    if (!r->is_waiting)
+        return;
+    __atomic_sub_fetch(&r->gw->n_waiting, 1, __ATOMIC_SEQ_CST);
+    __atomic_sub_fetch(&r->gw->n_logins, r->row->rate == SQ_RATE_LOGIN, __ATOMIC_SEQ_CST);
+    r->is_waiting = false;
+}
+
+static bool is_admitted(struct request *r)
+{
+    struct asked a = {.e = SQ_OK};
+    if (r->http->head_error == SQ_ECROWDED) { /* let in to be told so */
+        refuse(r, SQ_ECROWDED, NULL);
+        return false;
+    }
+    look(r, &a);
+    r->row = a.row;
+    enum sq_rate rate = a.row ? a.row->rate : SQ_RATE_READ;
+    unsigned wait_s = limits_take(r->gw->limits, rate, r->http->source, r->token, &r->said);
     if (wait_s) {
         limits_refused(r->gw->limits, r->http->source);
         answer_limited(r, wait_s);
-    }
-    return !wait_s;
-}
-
-/* In order: does the head make sense, is it for us, does the address exist, is there time for it, does a token come along? */
-static bool is_admitted(struct request *r)
-{
-    struct sq_http_request *http = r->http;
-    char allow[64] = "";
-    sq_err e = http->head_error;
-    if (e) {
-        refuse(r, e, e == SQ_EREQUEST ? "the head of the request is malformed or ambiguous" : NULL);
         return false;
     }
-    if (!sq_http_host_is_ours(http->host, r->gw->hosts)) {
-        refuse(r, SQ_EMISDIRECTED, NULL);
+    if (a.e == SQ_EMETHOD) {
+        limits_refused(r->gw->limits, r->http->source);
+        answer_method(r, a.allow);
         return false;
     }
-    const struct sq_route_row *row = NULL;
-    e = sq_http_token(http->authorization, http->x_auth_token, &r->token);
-    if (e) {
-        refuse(r, e, "send one token, as Authorization: Bearer TOKEN or as X-Auth-Token: TOKEN");
+    if (a.e) {
+        refuse(r, a.e, a.detail);
         return false;
     }
-    r->via = r->token.n ? 1 : 0;
-    e = sq_route_match(http->method, http->path, &row, &r->params, allow);
-    if (!is_within_limits(r, e ? SQ_RATE_READ : row->rate))
-        return false;
-    if (e == SQ_EMETHOD) {
-        limits_refused(r->gw->limits, http->source);
-        answer_method(r, allow);
-        return false;
-    }
-    if (e) {
-        refuse(r, e, NULL);
-        return false;
-    }
-    r->row = row;
-    if (row->who != SQ_WHO_ANYONE && !r->token.n) {
-        refuse(r, SQ_EAUTH, NULL);
-        return false;
-    }
-    if (!strcmp(row->method, "GET") && http->content_length) {
-        refuse(r, SQ_EREQUEST, "a GET or HEAD request has no body here");
+    if (is_shed(r, rate)) {
+        limits_refused(r->gw->limits, r->http->source);
+        answer_limited(r, 2);
         return false;
     }
     return true;
 }
 
-/* Before TLS costs us anything. */
-static bool on_connect(void *ctx, const char *source)
+static unsigned on_connect(void *ctx, const struct sq_ip *peer, const char *source)
 {
-    struct gateway *gw = ctx;
-    if (!limits_take(gw->limits, SQ_RATE_CONNECT, source, strlen(source)))
-        return true;
-    limits_refused(gw->limits, source);
-    return false;
+    return admission_connect(ctx, peer, source);
 }
 
 static void on_head(void *ctx, struct sq_http_request *http)
@@ -157,6 +195,7 @@ static void on_done(void *ctx, struct sq_http_request *http, bool is_complete)
     struct request *r = http->user;
     if (!r)
         return;
+    let_go(r);
     upload_drop(r);
     download_drop(r);
     if (http->status == 401 && !r->is_counted) /* registrar said so: a token or a password that isn't good */

@@ -76,8 +76,6 @@ void tls_on_parent(void *ctx, struct sq_packet *pkt, const struct sq_msg *m)
     struct gateway *gw = ctx;
     struct tls_files tls = {0};
     struct sq_x509_seen seen = {.found = 0};
-    if (m->no != SQ_MSG_tls_files)
-        return;
     sq_packet_keep_fd(pkt, m->u.tls_files.certificate);
     sq_packet_keep_fd(pkt, m->u.tls_files.key);
     sq_err e = read_pem(m->u.tls_files.certificate, &tls.certificate);

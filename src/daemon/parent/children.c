@@ -9,6 +9,7 @@
 #include "lib/core/fault.h"
 #include "lib/core/file.h"
 #include "lib/core/log.h"
+#include "lib/core/networks.h"
 #include "lib/proc/node.h"
 
 #include <arpa/inet.h>
@@ -88,7 +89,7 @@ static sq_err check_reachable(const char *path)
 static sq_err open_children(struct parent *p)
 {
     const char *by = config_get(&p->config, "start_by");
-    p->tls_new[0] = p->tls_new[1] = -1;
+    p->tls_new[0] = p->tls_new[1] = p->net_new = -1;
     p->is_by_sockets = !strcmp(by, "sockets");
     if (!p->is_by_sockets && strcmp(by, "parent")) {
         fprintf(stderr, "sequester: start_by %s: expected parent or sockets\n", by);
@@ -216,6 +217,28 @@ static sq_err open_secret(const char *key, const char *path, bool is_private, in
     return SQ_OK;
 }
 
+/* The file of rules, when there is one: read here too, so that nobody starts a service whose rules make no sense. */
+static sq_err open_networks(struct parent *p)
+{
+    const char *path = config_get(&p->config, "networks");
+    struct sq_networks *nets = NULL;
+    struct sq_why why = {.line = 0};
+    if (!*path)
+        return SQ_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return complain("networks", path, "It is the file of rules who may come from where; say `networks =` to have none.");
+    sq_err e = sq_networks_read_fd(fd, &nets, &why);
+    sq_networks_free(nets);
+    if (e) {
+        close(fd);
+        fprintf(stderr, "sequester: %s:%llu: %s\n", path, (unsigned long long)why.line, why.detail);
+        return e;
+    }
+    hand(child_of(p, SQ_ROLE_GATEWAY), "networks", fd);
+    return SQ_OK;
+}
+
 static sq_err open_programs(struct parent *p, const char *bin_dir)
 {
     char path[PATH_MAX];
@@ -301,6 +324,8 @@ sq_err children_prepare(struct parent *p, const char *bin_dir)
         e = open_secret("tls_key", config_get(&p->config, "tls_key"), true, &key);
     if (!e)
         e = open_outbound(p);
+    if (!e)
+        e = open_networks(p);
     const char *backend = config_get(&p->config, "key_backend"), *key_file = config_get(&p->config, "key_file"),
                *pin_file = config_get(&p->config, "pkcs11_pin_file");
     if (!e && (*key_file || !strcmp(backend, "file"))) /* also to change from it */
@@ -456,6 +481,43 @@ void tls_taken(struct parent *p, sq_err code, uint32_t found)
         sq_close(&old);
     }
     tls_tell(p, code, found);
+}
+
+static void net_tell(struct parent *p, sq_err code, uint32_t n_rule, uint32_t line, struct sq_span why)
+{
+    struct child *registrar = child_of(p, SQ_ROLE_REGISTRAR);
+    struct sq_msg m = sq_msg_of(net_reloaded, .code = (uint16_t)code, .n_rule = n_rule, .line = line, .why = why);
+    sq_err e = registrar->control >= 0 ? sq_wire_send(registrar->control, SQ_ROLE_PARENT, SQ_ROLE_REGISTRAR, &m) : SQ_EDOWN;
+    (void)e; /* who asked is gone */
+}
+
+void net_reload(struct parent *p)
+{
+    struct child *gateway = child_of(p, SQ_ROLE_GATEWAY);
+    const char *path = config_get(&p->config, "networks");
+    sq_close(&p->net_new);
+    p->net_new = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (!*path || p->net_new < 0) {
+        net_tell(p, SQ_ECONFIG, 0, 0, sq_span_str(*path ? "the file that `networks` names can't be opened" : "sequester.ini names no file of rules: networks = PATH, then start the service anew"));
+        return;
+    }
+    struct sq_msg m = sq_msg_of(net_files, .file = {.n = 1, .fd = {p->net_new}});
+    sq_err e = gateway->control >= 0 && gateway->is_serving ? sq_wire_send(gateway->control, SQ_ROLE_PARENT, SQ_ROLE_GATEWAY, &m) : SQ_EDOWN;
+    if (e)
+        net_tell(p, e, 0, 0, sq_span_str(""));
+}
+
+void net_taken(struct parent *p, const struct sq_msg *m)
+{
+    int *fd = handed_fd(child_of(p, SQ_ROLE_GATEWAY), "networks");
+    sq_err code = sq_err_from_no(m->u.net_taken.code);
+    if (!code && fd && p->net_new >= 0) { /* also what the next gateway starts with */
+        int old = *fd;
+        *fd = p->net_new;
+        p->net_new = old;
+    }
+    sq_close(&p->net_new);
+    net_tell(p, code, m->u.net_taken.n_rule, m->u.net_taken.line, m->u.net_taken.why);
 }
 
 void children_tell_losses(struct parent *p)

@@ -164,6 +164,10 @@ static void from_child(struct parent *p, struct child *c)
         tls_reload(p);
     } else if (!e && m.no == SQ_MSG_tls_taken) {
         tls_taken(p, sq_err_from_no(m.u.tls_taken.code), m.u.tls_taken.found);
+    } else if (!e && m.no == SQ_MSG_net_reload) {
+        net_reload(p);
+    } else if (!e && m.no == SQ_MSG_net_taken) {
+        net_taken(p, &m);
     } else if (!e && m.no == SQ_MSG_bad_peer) {
         accused(p, c, (enum sq_role)m.u.bad_peer.role);
     } else if (c->pid > 0) {

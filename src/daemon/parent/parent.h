@@ -52,6 +52,7 @@ struct parent {
     bool is_stopping;
     char address[160];
     int tls_new[2];            /* certificate and key that gateway is looking at, or -1 */
+    int net_new;               /* rules of networks that gateway is looking at, or -1 */
     uint64_t losses;           /* what parent itself found */
     char delegated_cgroup[256]; /* below which an ordinary user may make others, or "" */
 };
@@ -65,6 +66,9 @@ void children_tell_losses(struct parent *p);
 /** tls_reload - open certificate and key anew and have gateway look at them; tls_taken - it has: keep them, or what there was. */
 void tls_reload(struct parent *p);
 void tls_taken(struct parent *p, sq_err code, uint32_t found);
+/** net_reload, net_taken - the same with the file of rules that `networks` names; @m: net_taken. */
+void net_reload(struct parent *p);
+void net_taken(struct parent *p, const struct sq_msg *m);
 /** Whether it was started and not seen to end. */
 bool child_is_running(const struct child *c);
 /** child_kill - end it now: by a signal where it is ours, else by hanging up on it, which ends it too. */

@@ -402,6 +402,7 @@ static const struct {
     {"rollback-accept", do_rollback_accept, true},
     {"mail-test", do_mail_test, true},
     {"tls-reload", admin_tls_reload, true},
+    {"network-reload", admin_network_reload, true},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)

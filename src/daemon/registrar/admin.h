@@ -25,5 +25,7 @@ sq_err admin_key_split(struct admin *a);
 
 /* certificate.c */
 sq_err admin_tls_reload(struct admin *a);
+sq_err admin_network_reload(struct admin *a); /* network_rules.c */
+void network_on_parent(const struct sq_msg *m);
 
 #endif

@@ -38,6 +38,8 @@ void on_tls_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 void certificate_on_parent(void *ctx, struct sq_packet *pkt, const struct sq_msg *m)
 {
     (void)ctx, (void)pkt;
+    if (m->no == SQ_MSG_net_reloaded)
+        network_on_parent(m);
     if (m->no != SQ_MSG_tls_reloaded)
         return;
     pthread_mutex_lock(&served.lock);

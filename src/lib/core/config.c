@@ -1,6 +1,7 @@
 #include "lib/core/config.h"
 
 #include "lib/core/address.h"
+#include "lib/core/rates.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -34,6 +35,8 @@ const char *sq_key_type_name(enum sq_key_type type)
         return "URL";
     case SQ_KEY_MAIL:
         return "mail address";
+    case SQ_KEY_RATES:
+        return "rates";
     }
     return "?";
 }
@@ -99,6 +102,13 @@ static sq_err check_mail(const struct sq_key_row *row, const char *value, struct
     return *value && sq_mail_check(value, &bad) ? sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "%s", bad.detail) : SQ_OK;
 }
 
+static sq_err check_rates(const struct sq_key_row *row, const char *value, struct sq_why *why)
+{
+    struct sq_why bad = {.line = 0};
+    struct sq_rates rates;
+    return sq_rates_read(value, &rates, &bad) ? sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "%s", bad.detail) : SQ_OK;
+}
+
 sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why)
 {
     if (strlen(value) >= SQ_CONFIG_MAX_VALUE)
@@ -120,6 +130,8 @@ sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_w
         return check_url(row, value, why);
     case SQ_KEY_MAIL:
         return check_mail(row, value, why);
+    case SQ_KEY_RATES:
+        return check_rates(row, value, why);
     }
     return SQ_OK;
 }

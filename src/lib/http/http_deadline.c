@@ -94,10 +94,10 @@ void conn_phase(struct conn *c, enum phase phase)
     pthread_mutex_unlock(&c->owner->lock);
 }
 
-bool conn_may(struct deadlines *d, const char *source)
+bool conn_may(struct deadlines *d, const char *source, unsigned max_source)
 {
     pthread_mutex_lock(&d->lock);
-    bool may = place_may_connect(d, source);
+    bool may = place_may_connect(d, source, max_source);
     pthread_mutex_unlock(&d->lock);
     return may;
 }

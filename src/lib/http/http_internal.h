@@ -13,7 +13,7 @@
 /* Who connects, as long as one of its connections is there. */
 struct source {
     struct source *next;
-    char name[64];
+    char name[SQ_NETWORKS_ADDRESS_MAX];
     unsigned n_conn, n_placed, n_shed; /* all; those that have a place; those that are told that there is none */
 };
 
@@ -41,7 +41,7 @@ struct deadlines {
     pthread_t thread;
     struct conn *first;
     struct source *sources;
-    unsigned max_conn, max_source, n_placed, n_shed, n_leaving;
+    unsigned max_conn, n_placed, n_shed, n_leaving;
     bool is_stopping, is_next_shed;
 };
 
@@ -51,19 +51,19 @@ struct conn *conn_new(struct deadlines *d, int fd, const char *source, unsigned 
 void conn_free(struct conn *c);
 void conn_due(struct conn *c, unsigned seconds);
 void conn_phase(struct conn *c, enum phase phase);
-/** Before a connection is made: is there room for one of @source? */
-bool conn_may(struct deadlines *d, const char *source);
+/** Before a connection is made: is there room for one of @source, which may have @max_source? */
+bool conn_may(struct deadlines *d, const char *source, unsigned max_source);
 
 /* http_places.c, under the lock */
-bool place_may_connect(struct deadlines *d, const char *name);
+bool place_may_connect(struct deadlines *d, const char *name, unsigned max_source);
 bool place_take(struct conn *c, const char *name);
 void place_give_back(struct conn *c);
 void place_push_out(struct conn *c);
 /* http_certificate.c: what GnuTLS asks at each handshake */
 int http_certificate(gnutls_session_t session, const struct gnutls_cert_retr_st *info, gnutls_pcert_st **certs, unsigned *n_cert,
                      gnutls_ocsp_data_st **ocsp, unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags);
-/* who is counted: the address, of IPv6 its network */
+/* the address of the other end; all zeros when it is of no family of ours */
 struct sockaddr;
-void http_source(const struct sockaddr *from, char address[64], char source[64]);
+struct sq_ip http_peer(const struct sockaddr *from);
 
 #endif

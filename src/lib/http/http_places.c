@@ -7,34 +7,26 @@
 
 #include "lib/core/clock.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #define SHED_MAX_SOURCE 2 /* of SHED_MAX, of one source */
 
-void http_source(const struct sockaddr *from, char address[64], char source[64])
+struct sq_ip http_peer(const struct sockaddr *from)
 {
-    union {
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } a;
-    memset(&a, 0, sizeof a);
-    if (from)
-        memcpy(&a, from, from->sa_family == AF_INET6 ? sizeof a.v6 : sizeof a.v4);
-    bool is_v6 = from && from->sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr);
-    const void *ip = &a.v4.sin_addr;
-    if (from && from->sa_family == AF_INET6)
-        ip = is_v6 ? a.v6.sin6_addr.s6_addr : a.v6.sin6_addr.s6_addr + 12;
-    if (!inet_ntop(is_v6 ? AF_INET6 : AF_INET, ip, address, 64))
-        address[0] = 0;
-    memcpy(source, address, 64);
-    if (!is_v6)
-        return;
-    memset(a.v6.sin6_addr.s6_addr + 8, 0, 8);
-    if (inet_ntop(AF_INET6, &a.v6.sin6_addr, source, 50))
-        memcpy(source + strlen(source), "/64", 4);
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sq_ip ip = {{0}};
+    if (from && from->sa_family == AF_INET6) {
+        memcpy(&v6, from, sizeof v6);
+        memcpy(ip.b, v6.sin6_addr.s6_addr, sizeof ip.b);
+    } else if (from && from->sa_family == AF_INET) {
+        memcpy(&v4, from, sizeof v4);
+        ip.b[10] = ip.b[11] = 0xff;
+        memcpy(ip.b + 12, &v4.sin_addr, 4);
+    }
+    return ip;
 }
 
 /* ---- all below under the lock ---- */
@@ -105,12 +97,12 @@ static bool make_room(struct deadlines *d, const struct source *source)
     return victim != NULL;
 }
 
-bool place_may_connect(struct deadlines *d, const char *name)
+bool place_may_connect(struct deadlines *d, const char *name, unsigned max_source)
 {
     struct source *s = source_find(d, name);
     if (!s)
         return false;
-    bool has_place = s->n_placed < d->max_source;
+    bool has_place = s->n_placed < max_source;
     if (has_place && d->n_placed >= d->max_conn)
         has_place = d->n_leaving < LEAVING_MAX && make_room(d, s);
     bool may = has_place || (d->n_shed < SHED_MAX && s->n_shed < SHED_MAX_SOURCE);

@@ -57,10 +57,14 @@ struct stream {
 
 static const struct sq_http_field security[] = {
     {"Strict-Transport-Security", "max-age=63072000; includeSubDomains"},
-    {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+    {"Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"},
     {"X-Content-Type-Options", "nosniff"},
+    {"X-Frame-Options", "DENY"}, /* for browsers that don't know frame-ancestors */
     {"Referrer-Policy", "no-referrer"},
+    {"Permissions-Policy", "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), microphone=(), payment=(), usb=()"},
     {"Cache-Control", "no-store"},
+    {"Cross-Origin-Opener-Policy", "same-origin"},
+    {"Cross-Origin-Embedder-Policy", "require-corp"},
     {"Cross-Origin-Resource-Policy", "same-origin"},
 };
 
@@ -123,6 +127,13 @@ static void content_length(struct request *q, const char *value)
     q->has_length = true;
 }
 
+static void add_line(struct sq_http_lines *lines, const char *value)
+{
+    if (lines->n < SQ_HTTP_FORWARDED_LINES)
+        lines->line[lines->n] = value;
+    lines->n++;
+}
+
 static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char *key, size_t n_key, const char *value,
                                   size_t n_value)
 {
@@ -142,10 +153,15 @@ static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char
         const char *name, **slot;
     } known[] = {{"Host", &r->host},           {"Authorization", &r->authorization}, {"X-Auth-Token", &r->x_auth_token},
                  {"Content-Type", &r->content_type}, {"Range", &r->range},           {"If-Range", &r->if_range},
-                 {"If-Match", &r->if_match},   {"If-None-Match", &r->if_none_match}, {"Expect", &r->expect}};
+                 {"If-Match", &r->if_match},   {"If-None-Match", &r->if_none_match}, {"Expect", &r->expect},
+                 {"Cookie", &r->cookie},       {"Origin", &r->origin},               {"Sec-Fetch-Site", &r->sec_fetch_site}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (!strcasecmp(key, known[i].name))
             only_one(q, known[i].slot, value);
+    if (!strcasecmp(key, "Forwarded"))
+        add_line(&r->forwarded, value);
+    if (!strcasecmp(key, "X-Forwarded-For"))
+        add_line(&r->x_forwarded_for, value);
     if (!strcasecmp(key, "Content-Length"))
         content_length(q, value);
     if (!strcasecmp(key, "Transfer-Encoding")) {
@@ -196,7 +212,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *c)
     q->conn = info ? info->socket_context : NULL;
     if (q->conn)
         conn_due(q->conn, q->http->config.head_s);
-    http_source(client(c), q->r.address, q->r.source);
+    q->r.peer = http_peer(client(c));
+    sq_http_is_from(&q->r, &q->r.peer);
     size_t n_path = strcspn(uri, "?");
     q->n_target = strlen(uri);
     const char *query = uri[n_path] ? uri + n_path + 1 : "";
@@ -303,6 +320,12 @@ bool sq_http_is_answered(const struct sq_http_request *r)
     return ((const struct request *)r)->response != NULL;
 }
 
+void sq_http_is_from(struct sq_http_request *r, const struct sq_ip *ip)
+{
+    sq_ip_text(ip, r->address);
+    sq_ip_source(ip, r->source);
+}
+
 void sq_http_deadline(struct sq_http_request *r, unsigned seconds)
 {
     struct request *q = (struct request *)r;
@@ -395,9 +418,10 @@ static void on_connection(void *cls, struct MHD_Connection *c, void **context, e
         return;
     }
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-    char address[64], source[64];
+    char source[SQ_NETWORKS_ADDRESS_MAX];
     static const int unsent = UNSENT_MAX;
-    http_source(client(c), address, source);
+    struct sq_ip peer = http_peer(client(c));
+    sq_ip_source(&peer, source);
     *context = info ? conn_new(&http->deadlines, info->connect_fd, source, http->config.head_s, SHED_HEAD_S) : NULL;
     if (info)
         setsockopt(info->connect_fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
@@ -410,9 +434,11 @@ static enum MHD_Result on_accept(void *cls, const struct sockaddr *from, socklen
 {
     (void)n;
     struct sq_http *http = cls;
-    char address[64], source[64];
-    http_source(from, address, source);
-    return http->config.events.on_connect(http->config.ctx, source) && conn_may(&http->deadlines, source) ? MHD_YES : MHD_NO;
+    char source[SQ_NETWORKS_ADDRESS_MAX];
+    struct sq_ip peer = http_peer(from);
+    sq_ip_source(&peer, source);
+    unsigned max_source = http->config.events.on_connect(http->config.ctx, &peer, source);
+    return max_source && conn_may(&http->deadlines, source, max_source) ? MHD_YES : MHD_NO;
 }
 
 /* Paths are matched as sent: an address of ours has nothing to decode. */
@@ -444,7 +470,6 @@ sq_err sq_http_start(const struct sq_http_config *config, struct sq_http **out)
         return sq_fail(SQ_ENOMEM);
     http->config = *config;
     http->deadlines.max_conn = config->max_connections;
-    http->deadlines.max_source = config->max_connections_per_ip;
     sq_err e = deadlines_start(&http->deadlines);
     if (e) {
         free(http);

@@ -38,6 +38,14 @@ bool sq_who_has(enum sq_who who, int role)
     return role >= 1 && role <= 5 && (roles_of[who] >> (role - 1) & 1);
 }
 
+const char *sq_rate_name(enum sq_rate rate)
+{
+    static const char *const names[SQ_RATE_N_CLASS] = {
+        [SQ_RATE_READ] = "read", [SQ_RATE_WRITE] = "write", [SQ_RATE_LOGIN] = "login", [SQ_RATE_MAIL] = "mail", [SQ_RATE_BULK] = "bulk", [SQ_RATE_CONNECT] = "connect",
+    };
+    return names[rate];
+}
+
 static bool is_id_byte(char c)
 {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-';

@@ -55,8 +55,9 @@ def certificate(folder):
 
 
 class World:
-    def __init__(self, program, **settings):
-        self.folder = tempfile.mkdtemp(prefix="gateway-")
+    def __init__(self, program, folder=None, networks=None, **settings):
+        self.settings = settings
+        self.folder = folder or tempfile.mkdtemp(prefix="gateway-")
         self.table = wire.Table(os.path.join(ROOT, "src", "lib", "wire", "messages.def"))
         self.cert, key = certificate(self.folder)
         self.listener = socket.socket()
@@ -65,15 +66,19 @@ class World:
         self.port = self.listener.getsockname()[1]
         self.log_path = os.path.join(self.folder, "log")
         self.log = open(self.log_path, "wb")
-        self.program = program
-        self.child = wire.Child(self.table, program, "gateway", stderr=self.log)
+        self.program = program = os.path.abspath(program)
+        self.child = wire.Child(self.table, program, "gateway", stderr=self.log, cwd=self.folder)
         self.child.take("listen", self.listener.fileno())
         self.listener.close()
         for name, path in (("tls_cert", self.cert), ("tls_key", key)):
             with open(path, "rb") as f:
                 self.child.take(name, f.fileno())
+        if networks is not None:
+            with self.file_of(networks) as f:
+                self.child.take("networks", f.fileno())
         for k, v in dict({"hosts": "localhost,127.0.0.1,imputationserver.com,api.imputationserver.com", "upload_max_mib": 1024,
-                          "max_connections": 64, "max_connections_per_ip": 48}, **settings).items():
+                          "max_connections": 64, "max_connections_per_ip": 48, "rate_connect": "address=12000", "rate_read": "address=6000 token=6000",
+                          "rate_write": "address=1200 token=1200", "rate_bulk": "address=600 token=600", "rate_login": "address=100 token=100"}, **settings).items():
             self.child.setting(k, v)
         self.links = {r: self.child.peer(r) for r in ("registrar", "keeper", "runner")}
         self.child.go()
@@ -96,6 +101,21 @@ class World:
         wire.serve(self.links["keeper"], {"part_key": self.on})
         wire.serve(self.links["runner"], {"stream": self.on})
         self.child.serving()
+
+    @staticmethod
+    def file_of(text):
+        f = tempfile.TemporaryFile()
+        f.write(text.encode())
+        f.seek(0)
+        return f
+
+    def networks(self, text):
+        """Other rules of networks; what gateway says of them."""
+        with self.file_of(text) as f:
+            self.child.link.send("net_files", file=[f.fileno()])
+            m = self.child.link.recv()
+        assert m.name == "net_taken", m
+        return m
 
     # ---- the fakes ----
     def on(self, link, m):
