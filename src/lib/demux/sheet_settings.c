@@ -37,6 +37,31 @@ static const char *const ignored[] = {
 #undef SQ_SHEET_IGNORED
 };
 
+static const struct refused {
+    const char *name, *harmless, *fix; /* harmless: values with a stroke between them */
+} refused[] = {
+#define SQ_SHEET_REFUSED(name, harmless, fix) {#name, harmless, fix},
+#include "lib/demux/sheet_refused.def"
+#undef SQ_SHEET_REFUSED
+};
+
+static const struct refused *refused_named(const char *name)
+{
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        if (!strcasecmp(name, refused[i].name))
+            return &refused[i];
+    return NULL;
+}
+
+static void refuse(struct sq_sheet *s, const struct refused *r, const char *value, uint32_t line)
+{
+    size_t n = strlen(value);
+    for (const char *at = r->harmless; *at; at += strcspn(at, "|"), at += *at == '|')
+        if (!strncasecmp(at, value, n) && (at[n] == '|' || !at[n]))
+            return;
+    sq_sheet_problem_add(s, true, line, r->fix, "%s isn't done here.", r->name);
+}
+
 static const struct setting *setting_named(const char *name)
 {
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
@@ -48,7 +73,7 @@ static const struct setting *setting_named(const char *name)
 bool sheet_setting_is_column(const char *name)
 {
     const struct setting *t = setting_named(name);
-    return t && t->scope == ANY;
+    return (t && t->scope == ANY) || refused_named(name);
 }
 
 bool sheet_setting_is_ignored(const char *name)
@@ -102,6 +127,11 @@ static void wrong_value(struct sq_sheet *s, const struct setting *t, uint32_t li
 bool sheet_setting(struct sq_sheet *s, struct sq_sheet_settings *set, const char *name, char *value, uint32_t line, bool is_column)
 {
     const struct setting *t = setting_named(name);
+    const struct refused *r = refused_named(name);
+    if (r && *value && strcasecmp(value, "na"))
+        refuse(s, r, value, line);
+    if (r)
+        return true;
     if (!t || (is_column && t->scope != ANY))
         return false;
     uint8_t *field = (uint8_t *)set + t->at;

@@ -118,6 +118,11 @@ static void problems_name_line_and_remedy(void **state)
         {"[BCLConvert_Settings]\nMaskShortReads,-1\n[BCLConvert_Data]\nSample_ID\nA\n", "MaskShortReads", 2, true},
         {"[BCLConvert_Settings]\nOverrideCycles,Y1;X2\n[BCLConvert_Data]\nSample_ID\nA\n", "OverrideCycles", 2, true},
         {"[BCLConvert_Settings]\nFastqCompressionFormat,dragen\n[BCLConvert_Data]\nSample_ID\nA\n", "FastqCompressionFormat", 2, true},
+        {"[BCLConvert_Settings]\nOverrideReads,Y1:1-151\n[BCLConvert_Data]\nSample_ID\nA\n", "OverrideReads isn't done", 2, true},
+        {"[BCLConvert_Settings]\nFindAdaptersWithIndels,true\n[BCLConvert_Data]\nSample_ID\nA\n", "FindAdaptersWithIndels isn't done", 2, true},
+        {"[Settings]\nRead1UMILength,8\n[Data]\nSample_ID\nA\n", "Read1UMILength isn't done", 2, true},
+        {"[Settings]\nReverseComplement,1\n[Data]\nSample_ID\nA\n", "ReverseComplement isn't done", 2, true},
+        {"[BCLConvert_Data]\nSample_ID,OverrideReads\nA,Y151\n", "OverrideReads isn't done", 3, true},
         {"[Header]\nFileFormatVersion,3\n[BCLConvert_Data]\nSample_ID\nA\n", "version", 2, true},
         {"[Data]\nSample_ID,index\nA,\"ACGT\n", "double quote", 3, true},
         {"[Data]\nSample_ID\nA\n[BCLConvert_Data]\nSample_ID\nA\n", "second section", 4, true},
@@ -134,6 +139,17 @@ static void problems_name_line_and_remedy(void **state)
         assert_int_equal(s->n_error > 0, row[i].is_error);
         sq_sheet_free(s);
     }
+}
+
+static void settings_that_ask_for_nothing_are_fine(void **state)
+{
+    struct sq_sheet *s = sheet_of("[BCLConvert_Settings]\nFindAdaptersWithIndels,false\nOverrideReads,\nReverseComplement,0\nRead1StartFromCycle,1\n"
+                                  "[BCLConvert_Data]\nSample_ID,OverrideReads\nA,\nB,na\n");
+    assert_int_equal(s->n_problem, 0);
+    sq_sheet_free(s);
+    s = sheet_of("[Settings]\nFindAdaptersWithIndels,fal\n[Data]\nSample_ID\nA\n");
+    assert_int_equal(s->n_error, 1);
+    sq_sheet_free(s);
 }
 
 static void cut_and_changed_sheets_do_no_harm(void **state)
@@ -454,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_sheet_of_version_2_is_read),
         cmocka_unit_test(a_sheet_of_version_1_is_read),
         cmocka_unit_test(problems_name_line_and_remedy),
+        cmocka_unit_test(settings_that_ask_for_nothing_are_fine),
         cmocka_unit_test(cut_and_changed_sheets_do_no_harm),
         cmocka_unit_test(cycles_are_shared_out),
         cmocka_unit_test(cycles_have_a_default),
