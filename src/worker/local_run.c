@@ -463,7 +463,9 @@ static int summary(struct work *w)
 
 static _Noreturn void child(struct work *w, int (*run)(struct work *))
 {
+    static char room[1 << 16];
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setvbuf(stdout, room, _IOFBF, sizeof room); /* else libc asks a device whether it is a terminal, by a call that is ended within the walls */
     sq_err e = worker_confine_folders(w->dir, -1);
     int code = e ? local_say_error(w->path, e, NULL) : run(w);
     sq_run_close(w->run);

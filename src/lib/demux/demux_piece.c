@@ -150,7 +150,8 @@ static sq_err turn_over(struct piece_work *w, const struct demux_tile *t, uint32
         for (uint64_t bits = t->filter.pass[i]; bits; bits &= bits - 1)
             w->cluster[at++] = i * 64 + (uint32_t)__builtin_ctzll(bits);
     sq_assert(at == n_before + n);
-    for (uint32_t c = 0; c < w->plan->n_cycle; c++) {
+    *out_n = n;
+    for (uint32_t c = 0; n && c < w->plan->n_cycle; c++) {
         struct sq_call_sums sums = {0};
         sq_err e = column_get(w, t, c, from, to, n, w->column + (size_t)c * SUB_STRIDE);
         if (e)
@@ -162,7 +163,6 @@ static sq_err turn_over(struct piece_work *w, const struct demux_tile *t, uint32
         v[COUNT_CYCLE_CALLED] += sums.n_called;
     }
     w->kernel->transpose(w->column, SUB_STRIDE, w->plan->n_cycle, n, w->read + n_before * w->stride, w->stride);
-    *out_n = n;
     return SQ_OK;
 }
 

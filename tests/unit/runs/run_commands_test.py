@@ -176,6 +176,21 @@ with tap.case("names from files can't steer a terminal, links lead nowhere, pipe
             bad.append("a link at %s: %d %s %s" % (name, code, out[-300:], err))
         os.unlink(at)
 
+with tap.case("what is printed may go to a device or a terminal") as bad:
+    path = made("whole_device", "bcl")
+    for words in (("check", path), ("check", path, "--json"), ("summary", path)):
+        want = run(*words)[0]
+        with open("/dev/null", "wb") as null:
+            code = subprocess.run([SEQUESTER, "run", *words], stdout=null, stderr=subprocess.PIPE, timeout=60)
+        if code.returncode != want:
+            bad.append("%s > /dev/null: exit %d, %d is right: %s" % (words[0], code.returncode, want, code.stderr.decode()))
+        ours, theirs = os.openpty()
+        code = subprocess.run([SEQUESTER, "run", *words], stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+        os.close(theirs)
+        os.close(ours)
+        if code.returncode != want:
+            bad.append("%s on a terminal: exit %d, %d is right: %s" % (words[0], code.returncode, want, code.stderr.decode()))
+
 with tap.case("the walls around what reads a folder") as bad:
     inside, outside = os.path.join(TMP.name, "inside"), os.path.join(TMP.name, "outside")
     for d in (inside, outside):
