@@ -251,6 +251,27 @@ def test_disabling_ends_an_account():
     assert "user_disabled" in events, events
 
 
+def test_guessing_waits_whoever_guesses():
+    """After a few wrong passwords the right one is refused for a while; signed in to an account of one's own, another's password is no easier to guess."""
+    s = site()
+    for name in (None, "mallory"):
+        mallory = s.h.user(name) if name else None
+        victim = s.h.user("victim-of-%s" % ("a-stranger" if mallory is None else "a-user"))
+        for i in range(8):
+            a = s.h.request("POST", "/api/v1/login", {"name": victim.name, "password": "wrong-Horse-battery-%d" % i}, token=mallory and mallory.token)
+            assert a.status == 401 and a.json["code"] == "EPASSWORD", a
+        a = s.h.request("POST", "/api/v1/login", {"name": victim.name, "password": victim.password}, token=mallory and mallory.token)
+        assert a.status == 401 and a.json["code"] == "EPASSWORD", (mallory and mallory.name, a)
+        assert status_of(s, victim.token) == 200  # its owner works on, and may do what wants his password
+        assert victim.call("PUT", "/api/v1/me/password", {"old": victim.password, "password": "four-Random-otters-41"}).status == 200
+        s.h.move_clock(31 * 60)
+        s.h.admin_ok("clock-confirm")
+        victim.password = "four-Random-otters-41"
+        assert victim.login()
+        for u in (s.owner, s.other, s.operator):
+            u.login()
+
+
 def b64(raw):
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
@@ -314,7 +335,7 @@ def test_a_token_ends_with_its_time():
 if __name__ == "__main__":
     try:
         hub.main([test_every_route_for_everyone, test_each_refusal_is_in_the_log_once, test_a_strangers_object_looks_like_none, test_lists_show_only_ones_own,
-                  test_logout_ends_one_token_at_once, test_revoking_ends_all_tokens_at_once, test_disabling_ends_an_account, test_forged_tokens,
+                  test_logout_ends_one_token_at_once, test_revoking_ends_all_tokens_at_once, test_disabling_ends_an_account, test_guessing_waits_whoever_guesses, test_forged_tokens,
                   test_a_token_ends_with_its_time])
     finally:
         if hasattr(site, "it"):
