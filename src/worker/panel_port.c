@@ -13,6 +13,7 @@ struct panel_port_cursor {
     struct sq_panel_cursor *c;
     struct sq_panel_block block;
     uint32_t stretch, n_left; /* rows of the stretch that are still to come */
+    bool is_some;             /* its order isn't whole */
     double cm[SQ_PANEL_BLOCK_ROWS];
     uint32_t n_alt[SQ_PANEL_BLOCK_ROWS];
 };
@@ -192,7 +193,7 @@ static sq_err step(struct panel_port_cursor *c, bool want_classes, bool *out_has
         return e;
     }
     c->n_left -= c->block.n_site;
-    return c->n_left ? SQ_OK : keep_mark(c, c->stretch + 1);
+    return c->n_left || c->is_some ? SQ_OK : keep_mark(c, c->stretch + 1);
 }
 
 /* To the start of @stretch: by its mark, or on foot from the nearest place before it. */
@@ -204,6 +205,7 @@ static sq_err go_to(struct panel_port_cursor *c, uint32_t stretch)
     while (!p->mark[from] && from && p->segment_of[from] == p->segment_of[from - 1])
         from--;
     const struct sq_panel_mark *mark = p->mark[from]; /* once there, it stays */
+    c->is_some = false;
     pthread_mutex_unlock(&p->lock);
     if (mark)
         sq_panel_cursor_seek_mark(c->c, mark);
@@ -251,11 +253,18 @@ static sq_err cursor_next(void *ctx, bool want_classes, struct sq_engine_block *
     return SQ_OK;
 }
 
+static sq_err cursor_want(void *ctx, const uint64_t *hap)
+{
+    struct panel_port_cursor *c = ctx;
+    c->is_some = true;
+    return sq_panel_cursor_want(c->c, hap);
+}
+
 struct sq_engine_panel panel_port_engine(struct panel_port *p)
 {
     const struct sq_panel_info *info = sq_panel_info(p->panel);
     return (struct sq_engine_panel){.ctx = p, .n_hap = info->n_hap, .n_site = info->n_site, .n_segment = p->n_stretch, .segment = p->segment,
-                                    .open = cursor_open, .next = cursor_next, .close = cursor_close};
+                                    .open = cursor_open, .next = cursor_next, .close = cursor_close, .want = cursor_want};
 }
 
 const struct sq_panel_block *panel_port_block(const void *cursor)

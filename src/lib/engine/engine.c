@@ -110,9 +110,23 @@ static sq_err model_batch(struct run *r, uint32_t first, uint32_t n)
 
 /* ---- dosages, a span of pieces ---------------------------------------------------------------------------------------- */
 
+/* Clusters whose posteriors the rows [from, to) may need: one of them beyond either end. By rows, since cM of rows aren't known here. */
+static void clusters_of(const struct run *r, uint32_t from, uint32_t to, uint32_t *out_from, uint32_t *out_to)
+{
+    const struct typed *y = &r->y;
+    uint32_t first = 0, last = y->n_cluster - 1;
+    while (first + 1 < y->n_cluster && r->w->typed[y->cluster_first[first + 1]].site < from)
+        first++;
+    while (last > 0 && r->w->typed[y->cluster_first[last] - 1].site >= to)
+        last--;
+    *out_from = first ? first - 1 : 0;
+    *out_to = last + 1 < y->n_cluster ? last + 1 : last;
+}
+
 /* What a thread has in hand while it walks a segment. */
 struct walk {
     struct dosage d;
+    uint64_t *want;                  /* [words of n_hap] haplotypes that have a posterior in the segment */
     uint32_t piece, cluster, marker; /* marker, cluster: the first that may lie at the next row or behind it */
     unsigned thread;
 };
@@ -152,6 +166,19 @@ static sq_err end_piece(struct run *r, struct walk *k)
     return !e && !k->thread ? tell(r, n_done) : e;
 }
 
+/* Haplotypes that a target may have at rows [from, to). */
+static void collect(const struct run *r, struct walk *k, uint32_t from, uint32_t to)
+{
+    uint32_t first, last;
+    clusters_of(r, from, to, &first, &last);
+    memset(k->want, 0, r->y.hap_words * sizeof *k->want);
+    for (uint32_t t = 0; t < r->w->n_target; t++) {
+        const struct posterior *p = &r->target[t];
+        for (uint32_t i = p->start[first]; i < p->start[last + 1]; i++)
+            k->want[p->hap[i] / 64] |= UINT64_C(1) << (p->hap[i] % 64);
+    }
+}
+
 /* The pieces from k->piece to @end, all of one segment. */
 static sq_err walk_segment(struct run *r, struct walk *k, uint32_t end)
 {
@@ -159,6 +186,10 @@ static sq_err walk_segment(struct run *r, struct walk *k, uint32_t end)
     void *cursor = NULL;
     uint32_t segment = r->piece[k->piece].segment, site = panel->segment[segment].first_site;
     sq_err e = panel->open(panel->ctx, segment, &cursor);
+    if (!e && panel->want && r->y.n_marker) {
+        collect(r, k, r->piece[k->piece].from_site, r->piece[end - 1].to_site);
+        e = panel->want(cursor, k->want);
+    }
     k->cluster = k->marker = 0;
     while (!e && k->piece < end && !crew_is_stopped(&r->crew)) {
         const struct piece *p = &r->piece[k->piece];
@@ -189,6 +220,9 @@ static sq_err write_pieces(void *ctx, unsigned thread)
     struct run *r = ctx;
     struct walk k = {.thread = thread};
     sq_err e = dosage_init(&k.d, r->w->n_target);
+    k.want = malloc((r->y.hap_words + 1) * sizeof *k.want);
+    if (!e && !k.want)
+        e = sq_fail(SQ_ENOMEM);
     for (uint32_t i; !e && !crew_is_stopped(&r->crew) && (i = r->from_piece + atomic_fetch_add(&r->next, 1)) < r->to_piece;) {
         uint32_t end = i + 1, segment = r->piece[i].segment;
         if (i > r->from_piece && r->piece[i - 1].segment == segment)
@@ -199,6 +233,7 @@ static sq_err write_pieces(void *ctx, unsigned thread)
         e = walk_segment(r, &k, end);
     }
     dosage_free(&k.d);
+    free(k.want);
     return e;
 }
 
@@ -247,19 +282,6 @@ static sq_err find_pieces(struct run *r)
             from = end;
         }
     return SQ_OK;
-}
-
-/* Clusters whose posteriors the rows [from, to) may need: one of them beyond either end. By rows, since cM of rows aren't known here. */
-static void clusters_of(const struct run *r, uint32_t from, uint32_t to, uint32_t *out_from, uint32_t *out_to)
-{
-    const struct typed *y = &r->y;
-    uint32_t first = 0, last = y->n_cluster - 1;
-    while (first + 1 < y->n_cluster && r->w->typed[y->cluster_first[first + 1]].site < from)
-        first++;
-    while (last > 0 && r->w->typed[y->cluster_first[last] - 1].site >= to)
-        last--;
-    *out_from = first ? first - 1 : 0;
-    *out_to = last + 1 < y->n_cluster ? last + 1 : last;
 }
 
 /* The pieces from @first on whose posteriors fit into the memory; at least one. */

@@ -57,6 +57,8 @@ struct sq_engine_panel {
     /* the next block of the same segment; *out_has false behind its last */
     sq_err (*next)(void *cursor, bool want_classes, struct sq_engine_block *out, bool *out_has);
     void (*close)(void *cursor);
+    /* from the place where it was opened on, a cursor's classes are asked for of these haplotypes alone: @hap [n_hap] bits. NULL: all are always given */
+    sq_err (*want)(void *cursor, const uint64_t *hap);
 };
 
 /** A typed site that the panel has. */

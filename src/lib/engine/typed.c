@@ -79,14 +79,21 @@ static sq_err take_segment(struct build *b, uint32_t segment, bool is_last, uint
     return e;
 }
 
-/* A segment and those that follow it, from the first with typed sites to the last: one thread's, so that none is walked twice. */
+/* Has it typed sites, or rows that dosages are asked of? */
+static bool is_needed(const struct sq_engine_window *w, const struct sq_engine_segment *s)
+{
+    uint32_t end = s->first_site + s->n_site;
+    return marker_at(w, s->first_site) < marker_at(w, end) || (w->n_typed && s->first_site < w->to_site && end > w->from_site);
+}
+
+/* A segment and those that follow it, from the first that is needed to the last: one thread's, so that none is walked twice. */
 static sq_err take_chain(struct build *b, uint32_t first, uint32_t end, uint64_t *of_class)
 {
     const struct sq_engine_segment *s = b->w->panel->segment;
     sq_err e = SQ_OK;
-    while (end > first && marker_at(b->w, s[end - 1].first_site) == marker_at(b->w, s[end - 1].first_site + s[end - 1].n_site))
+    while (end > first && !is_needed(b->w, &s[end - 1]))
         end--;
-    while (first < end && marker_at(b->w, s[first].first_site) == marker_at(b->w, s[first].first_site + s[first].n_site))
+    while (first < end && !is_needed(b->w, &s[first]))
         first++;
     for (; first < end && !e && !crew_is_stopped(b->crew); first++)
         e = take_segment(b, first, first + 1 == end, of_class);

@@ -176,6 +176,13 @@ sq_err sq_panel_verify(const struct sq_panel *p, sq_err (*progress)(void *ctx, u
 /** sq_panel_names - the samples' names, each with a NUL behind it, appended to @out; S000001 and so on when they weren't kept. SQ_EPANEL. */
 sq_err sq_panel_names(const struct sq_panel *p, struct sq_why *why, struct sq_buf *out) SQ_MUST_CHECK;
 
+/**
+ * sq_panel_cursor_want - from here to the end of the segment class_of is asked for these haplotypes alone: @hap [(n_hap + 63) / 64] bits, read
+ * at once. The rest of class_of is anything. Costs what is wanted and not what the panel has: a block then takes O(wanted + runs). Until the next seek
+ * no mark can be made. SQ_ENOMEM.
+ */
+sq_err sq_panel_cursor_want(struct sq_panel_cursor *c, const uint64_t *hap) SQ_MUST_CHECK;
+
 /** A place between two blocks of a panel and the order of haplotypes there, so that another cursor can start there. */
 struct sq_panel_mark;
 sq_err sq_panel_cursor_mark(const struct sq_panel_cursor *c, struct sq_panel_mark **out) SQ_MUST_CHECK;

@@ -63,6 +63,11 @@ void sq_panel_cursor_free(struct sq_panel_cursor *c)
     free(c->class_of);
     free(c->pattern);
     free(c->start);
+    free(c->some_at);
+    free(c->some_hap);
+    free(c->some_next);
+    free(c->some_class);
+    free(c->some_start);
     free(c->change);
     free(c->missing);
     free(c);
@@ -82,6 +87,7 @@ static void reset_order(struct sq_panel_cursor *c)
     const struct sq_panel *p = c->p;
     if (!(c->what & SQ_PANEL_HAPS))
         return;
+    c->is_some = false;
     for (uint32_t i = 0; i < p->info.n_sample; i++) {
         uint32_t first = p->first_hap ? p->first_hap[i] : 2 * i;
         bool is_haploid = p->first_hap && p->first_hap[i + 1] - first == 1;
@@ -252,8 +258,39 @@ static bool take_runs(struct sq_panel_cursor *c)
 CARRY_ON(carry_on_short, uint16_t)
 CARRY_ON(carry_on_long, uint32_t)
 
+/* The same for the haplotypes that are wanted alone. They stand in order, so do the runs; the new places are sorted by class, as all are. */
+static void carry_some_on(struct sq_panel_cursor *c)
+{
+    uint32_t j = 0, from = 0, *next_at = c->some_next, *next_hap = c->some_next + c->some_cap;
+    memset(c->some_start, 0, ((size_t)c->n_pattern + 1) * sizeof *c->some_start);
+    for (uint32_t i = 0; i < c->n_run && j < c->n_some; i++) {
+        uint16_t k = c->run_class[i];
+        uint32_t end = from + c->run_n[i], by = c->start[k] - from, first = j;
+        for (; j < c->n_some && c->some_at[j] < end; j++) {
+            c->class_of[c->some_hap[j]] = c->some_class[j] = k;
+            c->some_at[j] += by; /* without a sign: round about */
+        }
+        c->some_start[k + 1] += j - first;
+        c->start[k] += c->run_n[i];
+        from = end;
+    }
+    for (uint32_t k = 0; k < c->n_pattern; k++)
+        c->some_start[k + 1] += c->some_start[k];
+    for (j = 0; j < c->n_some; j++) {
+        uint32_t to = c->some_start[c->some_class[j]]++;
+        next_at[to] = c->some_at[j];
+        next_hap[to] = c->some_hap[j];
+    }
+    memcpy(c->some_at, next_at, c->n_some * sizeof *next_at);
+    memcpy(c->some_hap, next_hap, c->n_some * sizeof *next_hap);
+}
+
 static void carry_order_on(struct sq_panel_cursor *c, bool want_classes)
 {
+    if (c->is_some) {
+        carry_some_on(c);
+        return;
+    }
     if (c->is_short)
         carry_on_short(c, want_classes);
     else
@@ -330,6 +367,50 @@ uint32_t sq_panel_cursor_n_run(const struct sq_panel_cursor *c)
     return c->n_run;
 }
 
+/* ---- some haplotypes alone ---------------------------------------------------------------------------------------------------------- */
+
+static sq_err some_room(struct sq_panel_cursor *c, uint32_t n)
+{
+    if (!c->some_start && !(c->some_start = malloc((SQ_PANEL_MAX_PATTERNS + 1) * sizeof *c->some_start)))
+        return sq_fail(SQ_ENOMEM);
+    if (n <= c->some_cap)
+        return SQ_OK;
+    free(c->some_at);
+    free(c->some_hap);
+    free(c->some_next);
+    free(c->some_class);
+    c->some_cap = 0;
+    c->some_at = malloc(n * sizeof *c->some_at);
+    c->some_hap = malloc(n * sizeof *c->some_hap);
+    c->some_next = malloc((size_t)2 * n * sizeof *c->some_next);
+    c->some_class = malloc(n * sizeof *c->some_class);
+    if (!c->some_at || !c->some_hap || !c->some_next || !c->some_class)
+        return sq_fail(SQ_ENOMEM);
+    c->some_cap = n;
+    return SQ_OK;
+}
+
+sq_err sq_panel_cursor_want(struct sq_panel_cursor *c, const uint64_t *hap)
+{
+    uint32_t n = 0, n_hap = c->p->info.n_hap;
+    sq_assert(c->what & SQ_PANEL_HAPS && !c->is_some);
+    for (uint32_t w = 0; w < (n_hap + 63) / 64; w++)
+        n += (uint32_t)__builtin_popcountll(hap[w]);
+    sq_err e = some_room(c, n);
+    if (e)
+        return e;
+    c->n_some = 0;
+    for (uint32_t i = 0; i < c->p->n_col && c->n_some < n; i++) {
+        uint32_t h = c->is_short ? ((const uint16_t *)c->order)[i] : ((const uint32_t *)c->order)[i];
+        if (h < n_hap && hap[h / 64] >> (h % 64) & 1) {
+            c->some_at[c->n_some] = i;
+            c->some_hap[c->n_some++] = h;
+        }
+    }
+    c->is_some = true;
+    return SQ_OK;
+}
+
 /* ---- marks --------------------------------------------------------------------------------------------------------------------------- */
 
 struct sq_panel_mark {
@@ -340,7 +421,7 @@ struct sq_panel_mark {
 
 sq_err sq_panel_cursor_mark(const struct sq_panel_cursor *c, struct sq_panel_mark **out)
 {
-    sq_assert(c->what & SQ_PANEL_HAPS);
+    sq_assert(c->what & SQ_PANEL_HAPS && !c->is_some);
     struct sq_panel_mark *m = malloc(sizeof *m + c->order_bytes);
     if (!m)
         return sq_fail(SQ_ENOMEM);
@@ -356,7 +437,7 @@ void sq_panel_cursor_seek_mark(struct sq_panel_cursor *c, const struct sq_panel_
     c->pack = mark->pack;
     c->block = mark->block;
     c->site = mark->site;
-    c->is_loaded = false;
+    c->is_loaded = c->is_some = false;
     if (c->what & SQ_PANEL_HAPS)
         memcpy(c->order, mark->order, c->order_bytes);
 }

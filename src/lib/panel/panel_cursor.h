@@ -40,6 +40,12 @@ struct sq_panel_cursor {
     uint32_t *run_n;             /* [n_col] */
     uint16_t *run_class;         /* [n_col] */
     uint16_t *class_of;          /* [n_hap + 1] */
+    /* the haplotypes that are wanted alone, by their place in the order; then order is stale */
+    bool is_some;
+    uint32_t n_some, some_cap;
+    uint32_t *some_at, *some_hap, *some_next; /* [some_cap], [some_cap], [2][some_cap] */
+    uint16_t *some_class;                     /* [some_cap] */
+    uint32_t *some_start;                     /* [65536] */
     struct sq_panel_special special;
     struct sq_panel_change *change;
     struct sq_panel_missing *missing;

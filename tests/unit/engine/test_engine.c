@@ -40,6 +40,8 @@ struct cursor {
     uint32_t at, end;
     uint64_t pattern[N_HAP];
     uint16_t class_of[N_HAP];
+    bool is_some;
+    uint64_t want[(N_HAP + 63) / 64];
     uint32_t n_alt[64];
 };
 
@@ -71,10 +73,18 @@ static sq_err cursor_next(void *cursor, bool want_classes, struct sq_engine_bloc
             k++;
         if (k == n_pattern)
             c->pattern[n_pattern++] = bits;
-        c->class_of[h] = (uint16_t)k;
+        c->class_of[h] = !c->is_some || c->want[h / 64] >> (h % 64) & 1 ? (uint16_t)k : 0;
     }
     *out = (struct sq_engine_block){c->at, n, c->w->cm + c->at, c->n_alt, n_pattern, c->pattern, want_classes ? c->class_of : NULL};
     c->at += n;
+    return SQ_OK;
+}
+
+static sq_err cursor_want(void *cursor, const uint64_t *hap)
+{
+    struct cursor *c = cursor;
+    memcpy(c->want, hap, sizeof c->want);
+    c->is_some = true;
     return SQ_OK;
 }
 
@@ -110,7 +120,7 @@ static struct world *world_new(uint32_t typed_every)
     w->segment[0] = (struct sq_engine_segment){.first_site = 0, .n_site = 266};
     w->segment[1] = (struct sq_engine_segment){.first_site = 266, .n_site = 128};
     w->segment[2] = (struct sq_engine_segment){.first_site = 394, .n_site = N_SITE - 394, .follows = true};
-    w->panel = (struct sq_engine_panel){w, N_HAP, N_SITE, N_SEGMENT, w->segment, cursor_open, cursor_next, cursor_close};
+    w->panel = (struct sq_engine_panel){w, N_HAP, N_SITE, N_SEGMENT, w->segment, cursor_open, cursor_next, cursor_close, cursor_want};
     return w;
 }
 
@@ -122,7 +132,7 @@ struct result {
     uint8_t n_put[N_SITE], is_typed[N_SITE];
     uint32_t last_of_piece[N_SITE];
     atomic_uint n_ended;
-    bool is_in_order;
+    atomic_bool is_in_order;
 };
 
 static sq_err take(void *ctx, uint32_t piece, void *cursor, const struct sq_engine_block *b, uint32_t from, uint32_t to,
@@ -135,7 +145,8 @@ static sq_err take(void *ctx, uint32_t piece, void *cursor, const struct sq_engi
         r->n_put[site]++;
         r->r2[site] = row[s - from].r2;
         assert_true(row[s - from].r2 >= 0 && row[s - from].r2 <= 1);
-        r->is_in_order = r->is_in_order && (!site || !r->last_of_piece[piece] || site == r->last_of_piece[piece] + 1);
+        if (site && r->last_of_piece[piece] && site != r->last_of_piece[piece] + 1)
+            atomic_store(&r->is_in_order, false);
         r->last_of_piece[piece] = site;
         memcpy(r->milli[site], milli + (size_t)(s - from) * N_TARGET, sizeof r->milli[site]);
         if (row[s - from].left_out)
@@ -195,6 +206,11 @@ static void the_same_for_any_threads_and_memory(void **state)
     }
     struct result *small = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 2, .memory = 1}, NULL); /* a span a piece */
     assert_true(is_same(one, small));
+    w->panel.want = NULL;
+    struct result *all = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 2}, NULL);
+    assert_true(is_same(one, all));
+    free(all);
+    w->panel.want = cursor_want;
     static const struct {
         uint32_t rows, n_piece; /* segments of 266, 128 and the rest */
     } cut[] = {{1, N_SITE}, {37, 8 + 4 + (N_SITE - 394 + 36) / 37}, {64, 5 + 2 + (N_SITE - 394 + 63) / 64}};
