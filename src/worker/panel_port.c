@@ -260,11 +260,16 @@ static sq_err cursor_want(void *ctx, const uint64_t *hap)
     return sq_panel_cursor_want(c->c, hap);
 }
 
+static void cursor_bits(void *ctx, uint32_t row, uint64_t *out)
+{
+    sq_panel_cursor_bits(((const struct panel_port_cursor *)ctx)->c, row, out);
+}
+
 struct sq_engine_panel panel_port_engine(struct panel_port *p)
 {
     const struct sq_panel_info *info = sq_panel_info(p->panel);
     return (struct sq_engine_panel){.ctx = p, .n_hap = info->n_hap, .n_site = info->n_site, .n_segment = p->n_stretch, .segment = p->segment,
-                                    .open = cursor_open, .next = cursor_next, .close = cursor_close, .want = cursor_want};
+                                    .open = cursor_open, .next = cursor_next, .close = cursor_close, .want = cursor_want, .bits = cursor_bits};
 }
 
 const struct sq_panel_block *panel_port_block(const void *cursor)

@@ -59,6 +59,8 @@ struct sq_engine_panel {
     void (*close)(void *cursor);
     /* from the place where it was opened on, a cursor's classes are asked for of these haplotypes alone: @hap [n_hap] bits. NULL: all are always given */
     sq_err (*want)(void *cursor, const uint64_t *hap);
+    /* who carries the ALT of row @row of the cursor's block: bits [n_hap], the rest of the last word 0. NULL: made of classes */
+    void (*bits)(void *cursor, uint32_t row, uint64_t *out);
 };
 
 /** A typed site that the panel has. */

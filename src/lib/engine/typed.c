@@ -42,12 +42,16 @@ static uint32_t marker_at(const struct sq_engine_window *w, uint32_t site)
     return low;
 }
 
-static void take_block(struct build *b, const struct sq_engine_block *k, uint32_t *marker, uint64_t *of_class)
+static void take_block(struct build *b, void *cursor, const struct sq_engine_block *k, uint32_t *marker, uint64_t *of_class)
 {
     struct typed *y = b->y;
     for (; *marker < y->n_marker && b->w->typed[*marker].site - k->first_site < k->n_site; ++*marker) {
         uint32_t s = b->w->typed[*marker].site - k->first_site;
         y->cm[*marker] = k->cm[s];
+        if (b->w->panel->bits) {
+            b->w->panel->bits(cursor, s, y->by_marker + *marker * y->hap_words);
+            continue;
+        }
         memset(of_class, 0, sq_kernel_words(k->n_pattern) * sizeof *of_class);
         for (uint32_t c = 0; c < k->n_pattern; c++)
             of_class[c / 64] |= (k->pattern[c] >> s & 1) << (c % 64);
@@ -66,13 +70,13 @@ static sq_err take_segment(struct build *b, uint32_t segment, bool is_last, uint
     while (!e && site < end_site && (marker < end || !is_last) && !crew_is_stopped(b->crew)) {
         struct sq_engine_block k;
         bool has = false;
-        e = p->next(cursor, marker < end && b->w->typed[marker].site - site < 64, &k, &has);
+        e = p->next(cursor, !p->bits && marker < end && b->w->typed[marker].site - site < 64, &k, &has);
         if (!e && !has)
             e = sq_fail(SQ_EINTERNAL);
         if (e)
             break;
         site = k.first_site + k.n_site;
-        take_block(b, &k, &marker, of_class);
+        take_block(b, cursor, &k, &marker, of_class);
     }
     if (cursor)
         p->close(cursor);

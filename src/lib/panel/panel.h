@@ -177,6 +177,12 @@ sq_err sq_panel_verify(const struct sq_panel *p, sq_err (*progress)(void *ctx, u
 sq_err sq_panel_names(const struct sq_panel *p, struct sq_why *why, struct sq_buf *out) SQ_MUST_CHECK;
 
 /**
+ * sq_panel_cursor_bits - who carries the ALT of row @row (0..n_site - 1) of the block last read: bit h of @out [(n_hap + 63) / 64], the rest 0.
+ * Without a want and before the next block, whether classes were asked for or not. O(carriers of the rarer allele): cheaper than classes for few rows.
+ */
+void sq_panel_cursor_bits(const struct sq_panel_cursor *c, uint32_t row, uint64_t *out);
+
+/**
  * sq_panel_cursor_want - from here to the end of the segment class_of is asked for these haplotypes alone: @hap [(n_hap + 63) / 64] bits, read
  * at once. The rest of class_of is anything. Costs what is wanted and not what the panel has: a block then takes O(wanted + runs). Until the next seek
  * no mark can be made. SQ_ENOMEM.
@@ -185,7 +191,7 @@ sq_err sq_panel_cursor_want(struct sq_panel_cursor *c, const uint64_t *hap) SQ_M
 
 /** A place between two blocks of a panel and the order of haplotypes there, so that another cursor can start there. */
 struct sq_panel_mark;
-sq_err sq_panel_cursor_mark(const struct sq_panel_cursor *c, struct sq_panel_mark **out) SQ_MUST_CHECK;
+sq_err sq_panel_cursor_mark(struct sq_panel_cursor *c, struct sq_panel_mark **out) SQ_MUST_CHECK;
 /** sq_panel_cursor_seek_mark - go where @mark was made: by a cursor of the same panel with SQ_PANEL_HAPS. */
 void sq_panel_cursor_seek_mark(struct sq_panel_cursor *c, const struct sq_panel_mark *mark);
 void sq_panel_mark_free(struct sq_panel_mark *mark);

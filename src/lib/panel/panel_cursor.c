@@ -85,6 +85,7 @@ static void put_order(struct sq_panel_cursor *c, uint32_t at, uint32_t hap)
 static void reset_order(struct sq_panel_cursor *c)
 {
     const struct sq_panel *p = c->p;
+    c->starts_anew = false;
     if (!(c->what & SQ_PANEL_HAPS))
         return;
     c->is_some = false;
@@ -300,6 +301,43 @@ static void carry_order_on(struct sq_panel_cursor *c, bool want_classes)
     c->next = was;
 }
 
+/* The order has just been carried on, so the columns of a class stand together: class k ends at start[k]. */
+#define FLIP_BITS(name, number) \
+    static void name(const struct sq_panel_cursor *c, uint64_t row_bit, bool is_rest, uint64_t *out) \
+    { \
+        const number *order = c->order; \
+        uint32_t n_hap = c->p->info.n_hap; \
+        for (uint32_t k = 0, i = 0; k < c->n_pattern; k++) { \
+            if (!(c->pattern[k] & row_bit) != is_rest) { \
+                i = c->start[k]; \
+                continue; \
+            } \
+            for (; i < c->start[k]; i++) \
+                if (order[i] < n_hap) \
+                    out[order[i] / 64] ^= (uint64_t)1 << (order[i] % 64); \
+        } \
+    }
+
+FLIP_BITS(flip_short, uint16_t)
+FLIP_BITS(flip_long, uint32_t)
+
+void sq_panel_cursor_bits(const struct sq_panel_cursor *c, uint32_t row, uint64_t *out)
+{
+    uint64_t row_bit = (uint64_t)1 << row;
+    uint32_t n_hap = c->p->info.n_hap, n_alt = 0;
+    sq_assert(c->what & SQ_PANEL_HAPS && !c->is_some && row < SQ_PANEL_BLOCK_ROWS);
+    for (uint32_t k = 0; k < c->n_pattern; k++)
+        n_alt += c->pattern[k] & row_bit ? c->start[k] - (k ? c->start[k - 1] : 0) : 0;
+    bool is_rest = n_alt > c->p->n_col / 2; /* the others are fewer: all bits, and theirs taken away */
+    memset(out, is_rest ? 0xff : 0, ((size_t)n_hap + 63) / 64 * sizeof *out);
+    if (is_rest && n_hap % 64)
+        out[n_hap / 64] = ((uint64_t)1 << (n_hap % 64)) - 1;
+    if (c->is_short)
+        flip_short(c, row_bit, is_rest, out);
+    else
+        flip_long(c, row_bit, is_rest, out);
+}
+
 /* ---- the next block ------------------------------------------------------------------------------------------------------------------ */
 
 /* What the columns say of the next block; the order stays as it is. */
@@ -325,6 +363,8 @@ sq_err sq_panel_cursor_next(struct sq_panel_cursor *c, bool want_classes, struct
         return SQ_OK;
     }
     const struct pack *k = &p->pack[c->pack];
+    if (c->starts_anew)
+        reset_order(c);
     if (!c->is_loaded) {
         uint32_t to = c->block;
         c->block = k->first_block;
@@ -354,8 +394,7 @@ sq_err sq_panel_cursor_next(struct sq_panel_cursor *c, bool want_classes, struct
         if (e)
             return e;
         c->is_loaded = false;
-        if (++c->pack < p->n_pack && p->pack[c->pack].segment != k->segment)
-            reset_order(c);
+        c->starts_anew = ++c->pack < p->n_pack && p->pack[c->pack].segment != k->segment;
     }
     *out = b;
     *out_has = true;
@@ -393,6 +432,8 @@ static sq_err some_room(struct sq_panel_cursor *c, uint32_t n)
 sq_err sq_panel_cursor_want(struct sq_panel_cursor *c, const uint64_t *hap)
 {
     uint32_t n = 0, n_hap = c->p->info.n_hap;
+    if (c->starts_anew)
+        reset_order(c);
     sq_assert(c->what & SQ_PANEL_HAPS && !c->is_some);
     for (uint32_t w = 0; w < (n_hap + 63) / 64; w++)
         n += (uint32_t)__builtin_popcountll(hap[w]);
@@ -419,8 +460,10 @@ struct sq_panel_mark {
     uint8_t order[]; /* as the cursor has it */
 };
 
-sq_err sq_panel_cursor_mark(const struct sq_panel_cursor *c, struct sq_panel_mark **out)
+sq_err sq_panel_cursor_mark(struct sq_panel_cursor *c, struct sq_panel_mark **out)
 {
+    if (c->starts_anew)
+        reset_order(c);
     sq_assert(c->what & SQ_PANEL_HAPS && !c->is_some);
     struct sq_panel_mark *m = malloc(sizeof *m + c->order_bytes);
     if (!m)
@@ -437,7 +480,7 @@ void sq_panel_cursor_seek_mark(struct sq_panel_cursor *c, const struct sq_panel_
     c->pack = mark->pack;
     c->block = mark->block;
     c->site = mark->site;
-    c->is_loaded = c->is_some = false;
+    c->is_loaded = c->is_some = c->starts_anew = false;
     if (c->what & SQ_PANEL_HAPS)
         memcpy(c->order, mark->order, c->order_bytes);
 }

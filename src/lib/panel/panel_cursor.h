@@ -37,6 +37,7 @@ struct sq_panel_cursor {
     void *order, *next;          /* [n_col] haplotypes in the order at the block's start: uint16_t where that is enough, else uint32_t */
     size_t order_bytes;          /* of such an array */
     bool is_short;
+    bool starts_anew;            /* the next block begins a segment: order is still that of the one before, for its last block's bits */
     uint32_t *run_n;             /* [n_col] */
     uint16_t *run_class;         /* [n_col] */
     uint16_t *class_of;          /* [n_hap + 1] */

@@ -41,6 +41,7 @@ struct cursor {
     uint64_t pattern[N_HAP];
     uint16_t class_of[N_HAP];
     bool is_some;
+    uint32_t last; /* row of the block */
     uint64_t want[(N_HAP + 63) / 64];
     uint32_t n_alt[64];
 };
@@ -76,6 +77,7 @@ static sq_err cursor_next(void *cursor, bool want_classes, struct sq_engine_bloc
         c->class_of[h] = !c->is_some || c->want[h / 64] >> (h % 64) & 1 ? (uint16_t)k : 0;
     }
     *out = (struct sq_engine_block){c->at, n, c->w->cm + c->at, c->n_alt, n_pattern, c->pattern, want_classes ? c->class_of : NULL};
+    c->last = c->at;
     c->at += n;
     return SQ_OK;
 }
@@ -86,6 +88,14 @@ static sq_err cursor_want(void *cursor, const uint64_t *hap)
     memcpy(c->want, hap, sizeof c->want);
     c->is_some = true;
     return SQ_OK;
+}
+
+static void cursor_bits(void *cursor, uint32_t row, uint64_t *out)
+{
+    const struct cursor *c = cursor;
+    memset(out, 0, sizeof c->want);
+    for (uint32_t h = 0; h < N_HAP; h++)
+        out[h / 64] |= (uint64_t)c->w->hap[h][c->last + row] << (h % 64);
 }
 
 static void cursor_close(void *cursor)
@@ -120,7 +130,7 @@ static struct world *world_new(uint32_t typed_every)
     w->segment[0] = (struct sq_engine_segment){.first_site = 0, .n_site = 266};
     w->segment[1] = (struct sq_engine_segment){.first_site = 266, .n_site = 128};
     w->segment[2] = (struct sq_engine_segment){.first_site = 394, .n_site = N_SITE - 394, .follows = true};
-    w->panel = (struct sq_engine_panel){w, N_HAP, N_SITE, N_SEGMENT, w->segment, cursor_open, cursor_next, cursor_close, cursor_want};
+    w->panel = (struct sq_engine_panel){w, N_HAP, N_SITE, N_SEGMENT, w->segment, cursor_open, cursor_next, cursor_close, cursor_want, cursor_bits};
     return w;
 }
 
@@ -207,10 +217,12 @@ static void the_same_for_any_threads_and_memory(void **state)
     struct result *small = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 2, .memory = 1}, NULL); /* a span a piece */
     assert_true(is_same(one, small));
     w->panel.want = NULL;
+    w->panel.bits = NULL;
     struct result *all = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 2}, NULL);
     assert_true(is_same(one, all));
     free(all);
     w->panel.want = cursor_want;
+    w->panel.bits = cursor_bits;
     static const struct {
         uint32_t rows, n_piece; /* segments of 266, 128 and the rest */
     } cut[] = {{1, N_SITE}, {37, 8 + 4 + (N_SITE - 394 + 36) / 37}, {64, 5 + 2 + (N_SITE - 394 + 63) / 64}};

@@ -188,14 +188,18 @@ static void walk_gives_the_haplotypes(void **state)
         assert_true(!z.class_of || !memcmp(z.class_of, x.class_of, N_HAP * sizeof *x.class_of));
         assert_true((z.class_of != NULL) == (x.no % 3 == 0) && !y.pattern && !z.site);
         for (uint32_t s = 0; s < x.n_site; s++, n++) {
+            uint64_t bits[(N_HAP + 63) / 64];
+            sq_panel_cursor_bits(s % 2 ? all : haps, s, bits);
             assert_int_equal(x.site[s].pos_bp, 10 * n + 10);
             assert_int_equal(y.site[s].pos_bp, 10 * n + 10);
             assert_true(fabs(x.site[s].cm - ((10 * n + 10) * 1e-6)) <= 1e-12);
             uint32_t ac = 0;
             for (uint32_t h = 0; h < N_HAP; h++) {
                 assert_int_equal(x.pattern[x.class_of[h]] >> s & 1, truth[n][h]);
+                assert_int_equal(bits[h / 64] >> (h % 64) & 1, truth[n][h]);
                 ac += truth[n][h];
             }
+            assert_true(N_HAP % 64 == 0 || bits[N_HAP / 64] >> (N_HAP % 64) == 0);
             assert_int_equal(x.site[s].ac, ac);
             assert_int_equal(x.site[s].an, N_HAP);
         }
@@ -234,6 +238,51 @@ static void marks_start_where_they_were_made(void **state)
         assert_memory_equal(x.class_of, y.class_of, N_HAP * sizeof *x.class_of);
         assert_memory_equal(x.pattern, y.pattern, x.n_pattern * sizeof *x.pattern);
         assert_int_equal(x.site[0].pos_bp, y.site[0].pos_bp);
+    }
+    sq_panel_cursor_free(a);
+    sq_panel_cursor_free(c);
+    sq_panel_close(p);
+    free(b.p);
+}
+
+/* From any block to the end of its segment, the classes of some haplotypes are what they are among all. */
+static void some_haplotypes_alone(void **state)
+{
+    (void)state;
+    struct bytes b = build_long();
+    struct sq_panel *p;
+    struct sq_panel_cursor *a, *c;
+    struct sq_why why = {0};
+    uint64_t want[(N_HAP + 63) / 64] = {0};
+    assert_int_equal(sq_panel_open(b.p, b.n, NULL, &why, &p), SQ_OK);
+    assert_int_equal(sq_panel_cursor_new(p, SQ_PANEL_SITES | SQ_PANEL_HAPS, &a), SQ_OK);
+    assert_int_equal(sq_panel_cursor_new(p, SQ_PANEL_SITES | SQ_PANEL_HAPS, &c), SQ_OK);
+    for (uint32_t start = 0, n_block = 1; start < n_block; start += 1 + start / 4) {
+        struct sq_panel_block x, y;
+        bool has = true, also;
+        uint32_t n = 0, segment = 0;
+        sq_panel_cursor_seek(a, 0);
+        sq_panel_cursor_seek(c, 0);
+        for (; n < start && has; n++) {
+            assert_int_equal(sq_panel_cursor_next(a, true, &why, &x, &has), SQ_OK);
+            assert_int_equal(sq_panel_cursor_next(c, false, &why, &y, &has), SQ_OK);
+        }
+        for (uint32_t h = 0; h < N_HAP; h++)
+            want[h / 64] = (want[h / 64] & ~((uint64_t)1 << (h % 64))) | (uint64_t)((h * 7 + start) % 5 < start % 6) << (h % 64);
+        assert_int_equal(sq_panel_cursor_want(c, want), SQ_OK);
+        for (bool is_first = true;; is_first = false, n++) {
+            assert_int_equal(sq_panel_cursor_next(a, true, &why, &x, &has), SQ_OK);
+            assert_int_equal(sq_panel_cursor_next(c, true, &why, &y, &also), SQ_OK);
+            assert_int_equal(has, also);
+            if (!has)
+                break;
+            segment = is_first ? x.segment : segment;
+            assert_true(x.no == y.no && x.n_pattern == y.n_pattern);
+            for (uint32_t h = 0; h < N_HAP; h++)
+                if (x.segment != segment || want[h / 64] >> (h % 64) & 1) /* all, once the next one begins */
+                    assert_int_equal(x.class_of[h], y.class_of[h]);
+        }
+        n_block = n;
     }
     sq_panel_cursor_free(a);
     sq_panel_cursor_free(c);
@@ -362,6 +411,7 @@ int main(void)
         cmocka_unit_test(kernels_do_what_is_defined),
         cmocka_unit_test(walk_gives_the_haplotypes),
         cmocka_unit_test(marks_start_where_they_were_made),
+        cmocka_unit_test(some_haplotypes_alone),
         cmocka_unit_test(another_map_takes_the_place_of_its_own),
         cmocka_unit_test(every_byte_counts),
         cmocka_unit_test(every_length_but_its_own_is_refused),
