@@ -117,6 +117,21 @@ struct sq_kernels {
      * @out       [words(n_hap)]; bits from n_hap on are 0.
      */
     void (*class_bits)(const uint16_t *class_of, uint32_t n_hap, const uint64_t *of_class, uint32_t n_class, uint64_t *out);
+
+    /**
+     * One step of the diploid model over pairs of rows: out(i,j) = in(i,j) p(i) a(j) + (e(j) q(i) + c(j) r(i)), each operation rounded by itself, in
+     * that order; a, e, c = column[0..2] for rows without ALT, column[3..5] for those with. Not as kernels elsewhere: no fma, and sums in order.
+     * @in, @out  [n][pad] both aligned to 64 bytes, as all arrays of floats here.
+     * @pad       n rounded up to a multiple of 32.
+     * @column    [6][pad], 0 behind n.
+     * @has_alt   [n] 0 or 1.
+     * @sum       [pad] of columns, rows added up in order.
+     */
+    void (*pair_step)(const float *in, float *out, uint32_t n, size_t pad, float *const column[6], const uint8_t *has_alt, const float *p,
+                      const float *q, const float *r, float *sum);
+    /** Sums of columns of matrix(i,j) x(i), over the rows without ALT and those with. Both out arrays [pad]. */
+    void (*pair_apart)(const float *matrix, uint32_t n, size_t pad, const uint8_t *has_alt, const float *x, float *out_without,
+                       float *out_with);
 };
 
 /** sq_kernels - the quickest version that this machine runs. The same pointer at every call. */

@@ -6,6 +6,7 @@
  * a table (miss, hit, miss, hit) and a word shifted by 0, 1, 2 .. choose between the two, in two instructions for 8 states.
  */
 #include "lib/engine/kernels_internal.h"
+#include "lib/engine/kernels_pairs.h"
 
 #include <immintrin.h>
 #include <stdbool.h>

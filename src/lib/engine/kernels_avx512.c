@@ -5,6 +5,7 @@
  * 32 lanes are two vectors of 16. A word of bits is four masks of 16, so emissions are blends and cost no memory.
  */
 #include "lib/engine/kernels_internal.h"
+#include "lib/engine/kernels_pairs.h"
 
 #include <immintrin.h>
 #include <stdbool.h>

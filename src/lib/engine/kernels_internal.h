@@ -34,6 +34,8 @@ extern const struct sq_kernels sq_kernels_neon;
         .masked_sum = masked_sum,                                                                                      \
         .spread = spread,                                                                                              \
         .class_bits = class_bits,                                                                                      \
+        .pair_step = pair_step,                                                                                        \
+        .pair_apart = pair_apart,                                                                                      \
     }
 
 /* Bits of the block at @base that stand for elements below @n. base < n. */

@@ -4,6 +4,7 @@
  * 32 lanes are eight vectors of 4. A word of bits becomes masks by testing it against one bit an element.
  */
 #include "lib/engine/kernels_internal.h"
+#include "lib/engine/kernels_pairs.h"
 
 #include <arm_neon.h>
 #include <stdbool.h>

@@ -3,6 +3,7 @@
  * nothing from one element to the next, so that compilers make what they can of them.
  */
 #include "lib/engine/kernels_internal.h"
+#include "lib/engine/kernels_pairs.h"
 
 #include <math.h>
 #include <string.h>

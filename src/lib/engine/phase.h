@@ -1,0 +1,73 @@
+/**
+ * phase - which allele of a genotype lies on which of the sample's two haplotypes.
+ *
+ * The diploid model of Li & Stephens (Genetics 165:2213, 2003), exact, over a hundred or so rows of states a sample:
+ *   1. a first guess by the votes of neighbours in one sweep of the positional Burrows-Wheeler transform (phase_pool.c);
+ *   2. of the neighbours of both haplotypes, in sweeps both ways, those that agree with the *genotypes* longest become rows; whether they
+ *      agree with the present guess beyond their place doesn't matter, so a wrong guess doesn't cut the match that would mend it (phase_rows.c);
+ *   3. a forward pass over pairs of rows and paths drawn backwards from it; neighbouring heterozygotes get the order
+ *      that most paths give them (phase_pairs.c);
+ *   4. again from 2, with the better guess.
+ * Rows are haplotypes of the panel and of the other samples.
+ *
+ * What it may touch: memory. Results depend on the window and params->n_sampled alone, not on the number of threads.
+ */
+#ifndef SQ_ENGINE_PHASE_H
+#define SQ_ENGINE_PHASE_H
+
+#include "lib/engine/engine.h"
+
+#define SQ_PHASE_MAX_SAMPLED 8U
+
+/** A typed site that the panel has. */
+struct sq_phase_site {
+    uint32_t site;       /* row of the panel */
+    uint8_t *allele;     /* [n_hap] 0, 1 or SQ_ENGINE_MISSING; a diploid sample's two side by side. In: as read; out: phased, none missing */
+    const uint8_t *set;  /* [n_sample] 0: the order of the alleles as read means nothing; else: heterozygotes with the same number have their order
+                            given relative to each other. A set is one stretch of sites. NULL: all 0. borrowed */
+    uint8_t *swap;       /* [n_sample] out, may be NULL: bit s: sampled phasing s has the alleles the other way round than .allele */
+    uint8_t *confidence; /* [n_sample] out, may be NULL: 0..255, how sure the order relative to the heterozygote before is */
+};
+
+struct sq_phase_window {
+    const struct sq_engine_panel *panel;
+    uint32_t n_sample, n_hap;    /* n_hap: two a diploid sample, one a haploid one */
+    const uint8_t *is_haploid;   /* [n_sample] */
+    uint32_t n_typed;
+    struct sq_phase_site *typed; /* [n_typed] ascending by row, flanks included */
+    uint64_t key;                /* of the window: what is drawn depends on it, the sample's number and the round alone */
+};
+
+struct sq_phase_params {
+    unsigned n_thread;    /* 1..SQ_ENGINE_MAX_THREADS */
+    unsigned n_sampled;   /* phasings wanted in .swap: 0..SQ_PHASE_MAX_SAMPLED */
+    uint32_t n_state;     /* rows of states; 0: the default */
+    unsigned n_round;     /* 0: the default */
+    double scale;         /* recombination scale; 0: the default */
+    double mismatch;      /* P(allele differs from the copied haplotype's); 0: the default */
+    void *progress_ctx;
+    sq_err (*progress)(void *ctx, uint64_t n_done, uint64_t n_all); /* may be NULL; from the caller's thread alone */
+};
+
+struct sq_phase_report {
+    uint64_t n_het, n_missing; /* of all samples */
+    double mean_rows;
+    double cpu_typed, cpu_start, cpu_sweep, cpu_rows, cpu_pairs;
+};
+
+/**
+ * sq_phase - order the alleles of all heterozygotes and fill missing calls, in place. Called alleles are never changed.
+ *
+ * @report  may be NULL.
+ * SQ_ENOMEM; SQ_ERANGE for a broken window; errors of the panel's cursor and of progress.
+ */
+sq_err sq_phase(const struct sq_phase_window *window, const struct sq_phase_params *params, struct sq_phase_report *report) SQ_MUST_CHECK;
+
+/**
+ * sq_phase_ligate - turns haplotypes of @next round, and each sampled phasing for itself, where most heterozygotes of the @n_shared
+ * sites that both windows have say so. @previous [n_shared] as handed out before, @next [n_next], whose first n_shared are the same sites.
+ */
+void sq_phase_ligate(const struct sq_phase_site *previous, uint32_t n_shared, struct sq_phase_site *next, uint32_t n_next,
+                     uint32_t n_sample, const uint8_t *is_haploid);
+
+#endif

@@ -1,0 +1,98 @@
+/* phase_internal - the passes of the phasing, for engine's own files. Not for other rooms. */
+#ifndef SQ_ENGINE_PHASE_INTERNAL_H
+#define SQ_ENGINE_PHASE_INTERNAL_H
+
+#include "lib/engine/engine_internal.h"
+#include "lib/engine/phase.h"
+
+static inline bool phase_bit(const uint64_t *bits, size_t i)
+{
+    return bits[i / 64] >> (i % 64) & 1;
+}
+
+static inline void phase_set(uint64_t *bits, size_t i, bool value)
+{
+    bits[i / 64] = (bits[i / 64] & ~(UINT64_C(1) << (i % 64))) | (uint64_t)value << (i % 64);
+}
+
+/* Random numbers by counting (SplitMix64: Steele, Lea & Flood, OOPSLA 2014): the n-th of a key is the same whoever asks, and when. */
+static inline uint64_t phase_mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+/* In [0, 1). */
+static inline double phase_roll(uint64_t key, uint64_t n)
+{
+    return (double)(phase_mix(key + n * UINT64_C(0x9e3779b97f4a7c15)) >> 11) * 0x1p-53;
+}
+
+/* ---- phase_pool.c: haplotypes of the panel and, as they are guessed at present, of the samples ------------------------ */
+
+/* Each sample has N_GUESS guesses at a time: the best, and drawn ones, so that neighbours are found for what else it may be. */
+#define N_GUESS 4U
+
+struct pool {
+    const struct typed *y; /* the panel's typed sites */
+    const struct sq_phase_window *w;
+    uint32_t n_sample, n_target;
+    uint32_t base;           /* number of target 0; the panel's haplotypes are 0..y->n_hap-1 */
+    uint32_t *first_target;  /* [n_sample + 1] */
+    uint32_t *sample_of;     /* [n_target] */
+    uint64_t *target, *next; /* [N_GUESS][n_target][marker_words] nothing missing; guess 0 is the best. next: of the present round */
+    uint64_t *alt, *het, *missing; /* [n_sample][marker_words] genotypes; alt: homozygous */
+    size_t target_words;
+    uint64_t *by_marker;     /* [n_marker][target_words] of all guesses */
+};
+sq_err pool_build(struct pool *p, const struct typed *y, const struct sq_phase_window *w) SQ_MUST_CHECK;
+void pool_free(struct pool *p);
+/** pool_start - the first guesses. */
+sq_err pool_start(struct pool *p, uint64_t key) SQ_MUST_CHECK;
+/** pool_end_round - what is in next is the present guess. */
+void pool_end_round(struct pool *p);
+/** pool_neighbours - as neighbours_find(), of the best guesses and the panel, but not of the same sample, for all guesses of @count targets:
+ *  those of target t are numbers (t - first) * N_GUESS .. + N_GUESS - 1 of @n. */
+sq_err pool_neighbours(struct neighbours *n, const struct pool *p, uint32_t first, uint32_t count, struct crew *crew,
+                       unsigned n_thread) SQ_MUST_CHECK;
+static inline const uint64_t *pool_hap(const struct pool *p, uint32_t hap)
+{
+    size_t words = p->y->marker_words;
+    return hap < p->base ? p->y->by_hap + hap * words : p->target + (hap - p->base) * words;
+}
+static inline uint64_t *pool_guess(const struct pool *p, uint64_t *of, uint32_t guess, uint32_t target)
+{
+    return of + ((size_t)guess * p->n_target + target) * p->y->marker_words;
+}
+
+/* ---- phase_rows.c: the rows of states of one sample ---------------------------------------------------------------------- */
+
+/* One thread's. Stretches are of markers here. */
+struct rows {
+    uint32_t max_row, n_row, n_stretch;
+    size_t row_words;
+    struct stretch *stretch;
+    uint32_t *last_of_row; /* [n_row] */
+    uint64_t *alt;         /* [n_marker][row_words] bit: the row carries ALT */
+    struct rows_work *work;
+};
+sq_err rows_init(struct rows *r, const struct pool *p, uint32_t max_row, uint32_t n_place) SQ_MUST_CHECK;
+void rows_free(struct rows *r);
+void rows_choose(struct rows *r, const struct pool *p, const struct neighbours *n, uint32_t sample);
+
+/* ---- phase_pairs.c: the diploid model ---------------------------------------------------------------------------------------- */
+
+struct pairs_rates {
+    double scale, mismatch;
+    uint64_t key; /* of the window and the round */
+    unsigned n_sampled;
+    bool is_last; /* round */
+};
+struct pairs;
+sq_err pairs_new(const struct pool *p, uint32_t max_row, struct pairs **out) SQ_MUST_CHECK;
+void pairs_free(struct pairs *m);
+/** pairs_run - new guesses for @sample, and in the last round what the window's sites say of it besides. */
+sq_err pairs_run(struct pairs *m, struct pool *p, const struct rows *r, const struct pairs_rates *rates, uint32_t sample) SQ_MUST_CHECK;
+
+#endif
