@@ -588,6 +588,7 @@ typedef sq_err (*sq_db_on_entry)(void *ctx, uint64_t no, struct sq_span entry);
 sq_err sq_db_outbox_put(struct sq_db *db, uint64_t no, struct sq_span entry) SQ_MUST_CHECK;
 /** In order of number, at most @limit. */
 sq_err sq_db_outbox_peek(struct sq_db *db, int limit, sq_db_on_entry on, void *ctx) SQ_MUST_CHECK;
+/** Outside a transaction. Durable with the next commit, not by itself: after a crash they may be there again. */
 sq_err sq_db_outbox_delete_upto(struct sq_db *db, uint64_t no) SQ_MUST_CHECK;
 sq_err sq_db_outbox_count(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
 /** Highest number ever put, also after deletion; 0: none. The next entry gets one more. */

@@ -119,6 +119,8 @@ static inline int sq_db_limit(int limit)
 }
 
 sq_err sq_db_error(struct sq_db *db, int rc) SQ_MUST_CHECK;
+/** Whether commits from now on are durable on return (as they are unless this was called) or with the next one that is. */
+sq_err sq_db_sync(struct sq_db *db, bool is_synced) SQ_MUST_CHECK;
 /* db_count.c */
 void sq_db_count_start(struct sq_db *db);
 void sq_db_count_read(struct sq_db *db, size_t n_row);

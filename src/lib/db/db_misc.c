@@ -39,7 +39,13 @@ sq_err sq_db_outbox_peek(struct sq_db *db, int limit, sq_db_on_entry on, void *c
 
 sq_err sq_db_outbox_delete_upto(struct sq_db *db, uint64_t no)
 {
-    return sq_db_run(db, "DELETE FROM outbox WHERE no <= ?1", ARGS(A_NO(no > INT64_MAX ? INT64_MAX : (int64_t)no)), NULL);
+    /* not durable by itself: what comes back after a crash is in the log by its number, and the next commit syncs this one too */
+    sq_err e = sq_db_sync(db, false);
+    if (!e)
+        e = sq_db_run(db, "DELETE FROM outbox WHERE no <= ?1", ARGS(A_NO(no > INT64_MAX ? INT64_MAX : (int64_t)no)), NULL);
+    sq_err full = sq_db_sync(db, true);
+    sq_assert(!full); /* nothing may be acknowledged without it */
+    return e;
 }
 
 sq_err sq_db_outbox_count(struct sq_db *db, int64_t *out_n)

@@ -43,6 +43,13 @@ static sq_err expect(struct sq_db *db, const char *sql, const char *want)
     return !e && strcmp(got, want) != 0 ? sq_fail(SQ_EIO) : e;
 }
 
+/* SQLite takes this up while it prepares the statement, so it can't be one that is kept. Inside a transaction it is refused. */
+sq_err sq_db_sync(struct sq_db *db, bool is_synced)
+{
+    sq_err e = exec(db, is_synced ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+    return e ? e : expect(db, "PRAGMA synchronous", is_synced ? "2" : "1");
+}
+
 static sq_err configure(struct sq_db *db)
 {
     static const struct {
