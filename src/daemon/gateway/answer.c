@@ -1,6 +1,7 @@
 /* Answers: every one carries its X-Request-Id, every error is the JSON of err.def with the same id. */
 #include "daemon/gateway/gateway.h"
 
+#include "lib/core/rates.h"
 #include "lib/http/http_json.h"
 
 #include <stdio.h>
@@ -90,7 +91,7 @@ void answer_no_range(struct request *r, uint64_t total_bytes)
     send_error(r, SQ_ERANGEHDR, NULL, NULL, 0, range);
 }
 
-void answer_json(struct request *r, unsigned status, const char *location, unsigned retry_s, const void *body, size_t n)
+void answer_json(struct request *r, unsigned status, const char *location, unsigned retry_s, const char *set_cookie, const void *body, size_t n)
 {
     char wait[16];
     struct fields fields = fields_of(r, status);
@@ -98,6 +99,8 @@ void answer_json(struct request *r, unsigned status, const char *location, unsig
         add(&fields, "Content-Type", JSON);
     if (location && *location)
         add(&fields, "Location", location);
+    if (set_cookie)
+        add(&fields, "Set-Cookie", set_cookie);
     if (!retry_s)
         retry_s = default_wait(status);
     if (retry_s) {
@@ -107,13 +110,31 @@ void answer_json(struct request *r, unsigned status, const char *location, unsig
     send_bytes(r, status, &fields, body, n);
 }
 
+/* The cookie of a session as registrar wants it: out of its bytes nobody can make another attribute, or another header. */
+static sq_err cookie_of(const struct sq_msg_api_is *is, char out[SQ_HTTP_TOKEN_MAX + 160])
+{
+    char value[SQ_HTTP_TOKEN_MAX + 1];
+    struct sq_span token;
+    if (sq_span_copy(is->session, value, sizeof value))
+        return sq_fail(SQ_EPROTO);
+    bool is_cleared = !strcmp(value, "-");
+    if (!is_cleared && (sq_http_token(NULL, value, &token) || strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != strlen(value)))
+        return sq_fail(SQ_EPROTO);
+    snprintf(out, SQ_HTTP_TOKEN_MAX + 160, GATEWAY_COOKIE "=%s; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=%u", is_cleared ? "" : value, is_cleared ? 0 : is->session_s);
+    sq_wipe(value, sizeof value);
+    return SQ_OK;
+}
+
 void answer_api(struct request *r, const struct sq_msg_api_is *is)
 {
-    char location[257];
-    if (is->status < 200 || is->status > 599 || sq_span_copy(is->location, location, sizeof location))
+    char location[257], cookie[SQ_HTTP_TOKEN_MAX + 160];
+    if (is->user_quota)
+        limits_say(&r->said, sq_rate_name(r->row->rate), sq_rate_scope_name(SQ_RATE_USER), is->user_quota, is->user_window_s, is->user_left, is->user_full_s);
+    if (is->status < 200 || is->status > 599 || sq_span_copy(is->location, location, sizeof location) || (is->session.n && cookie_of(is, cookie)))
         answer_error(r, SQ_EPROTO, NULL);
     else
-        answer_json(r, is->status, location, is->retry_after_s, is->body.p, is->body.n);
+        answer_json(r, is->status, location, is->retry_after_s, is->session.n ? cookie : NULL, is->body.p, is->body.n);
+    sq_wipe(cookie, sizeof cookie);
 }
 
 void answer_builtin(struct request *r, unsigned status, const char *etag, const void *body, size_t n)

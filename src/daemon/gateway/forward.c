@@ -8,8 +8,11 @@ void forward_head(struct request *r)
     struct sq_http_request *http = r->http;
     if (!http->content_length)
         return;
-    if (!sq_http_media_is(http->content_type, "application/json"))
-        answer_error(r, SQ_EMEDIA, "send Content-Type: application/json");
+    r->is_form = r->row->kind == SQ_KIND_FORM && sq_http_media_is_text(http->content_type, "application/x-www-form-urlencoded");
+    if (!r->is_form && !sq_http_media_is_text(http->content_type, "application/json"))
+        answer_error(r, SQ_EMEDIA, r->row->kind == SQ_KIND_FORM ? "send Content-Type: application/json, or application/x-www-form-urlencoded" : "send Content-Type: application/json");
+    else if (http->content_encoding)
+        answer_error(r, SQ_EMEDIA, "send the body as it is: no Content-Encoding is taken here");
     else if (http->content_length != SQ_HTTP_CHUNKED && http->content_length > GATEWAY_BODY_MAX)
         answer_error(r, SQ_ETOOBIG, "a JSON body has at most 49152 bytes");
 }
@@ -29,7 +32,7 @@ void forward_end(struct request *r)
     sq_buf_init(&body, GATEWAY_BODY_MAX);
     sq_err e = pkt ? SQ_OK : sq_fail(SQ_ENOMEM);
     if (!e && r->body.n)
-        e = sq_http_json_normal(r->body.p, r->body.n, &body);
+        e = r->is_form ? sq_http_form_normal(r->body.p, r->body.n, &body) : sq_http_json_normal(r->body.p, r->body.n, &body);
     struct sq_msg is, m = sq_msg_of(api, .route = (uint16_t)r->row->route, .token = r->token, .via = r->via,
                                     .address = sq_span_str(r->http->address), .params = request_params(r, params),
                                     .query = sq_span_str(r->http->query), .body = sq_span_of(body.p, body.n));

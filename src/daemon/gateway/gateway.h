@@ -20,6 +20,7 @@
 #define GATEWAY_SLICE_S 60u /* each 64 KiB of a body must come, or be taken, within this time */
 #endif
 #define GATEWAY_STRANGERS_LOGINS 4u  /* passwords of strangers that are checked at once: keeper works on two, and a few wait */
+#define GATEWAY_COOKIE "__Host-sequester" /* of a session; the prefix binds it to this host, TLS and every path */
 #define GATEWAY_FORM_FILES 16u       /* files of one form */
 
 struct limits;
@@ -61,6 +62,7 @@ struct request {
     bool has_ticket;
     uint64_t n_promised;   /* DOWNLOAD: bytes that belong to that ticket */
     struct limits_said said;
+    bool is_form;    /* its body is no JSON */
     bool is_waiting; /* counted in n_waiting */
     bool is_refused; /* an error was answered: nothing of this request goes any further */
     bool is_counted; /* among the refusals that the audit log has as numbers */
@@ -75,9 +77,9 @@ struct sq_span request_params(const struct request *r, char out[SQ_ROUTE_MAX_PAR
 void answer_error(struct request *r, sq_err code, const char *detail); /* detail: a sentence of ours, or NULL */
 void answer_limited(struct request *r, unsigned wait_s);
 void answer_method(struct request *r, const char *allow);
-/** What registrar decided: status, Location, Retry-After and body go out as they are. */
+/** What registrar decided: status, Location, Retry-After, the cookie of the session and body go out as they are. */
 void answer_api(struct request *r, const struct sq_msg_api_is *is);
-void answer_json(struct request *r, unsigned status, const char *location, unsigned retry_s, const void *body, size_t n);
+void answer_json(struct request *r, unsigned status, const char *location, unsigned retry_s, const char *set_cookie, const void *body, size_t n);
 void answer_download(struct request *r, unsigned status, const struct sq_msg_download_is *is, const char *etag, int fd);
 /** A file of the program (@body lives as long as it does), or with 304 its ETag alone. */
 void answer_builtin(struct request *r, unsigned status, const char *etag, const void *body, size_t n);

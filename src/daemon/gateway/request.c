@@ -7,6 +7,7 @@
 #include "lib/core/clock.h"
 #include "lib/core/log.h"
 #include "lib/crypt/crypt.h"
+#include "lib/http/http_site.h"
 
 #include <stdlib.h>
 
@@ -42,6 +43,32 @@ static bool is_for_operators(enum sq_who who)
     return who != SQ_WHO_ANYONE && who != SQ_WHO_USER && who != SQ_WHO_SIGNED_IN;
 }
 
+/* A token comes in a header, or, in a browser, as the cookie of a session; both at once could be two people. */
+static sq_err find_token(struct request *r, const char **detail)
+{
+    struct sq_http_request *http = r->http;
+    struct sq_span cookie;
+    sq_err e = sq_http_token(http->authorization, http->x_auth_token, &r->token);
+    if (e) {
+        *detail = "send one token, as Authorization: Bearer TOKEN or as X-Auth-Token: TOKEN";
+        return e;
+    }
+    e = sq_http_cookie(http->cookie, GATEWAY_COOKIE, &cookie);
+    if (e || (cookie.n && r->token.n)) {
+        *detail = e ? "the session's cookie came twice" : "send a token or the session's cookie, not both";
+        return sq_fail(SQ_EREQUEST);
+    }
+    r->via = r->token.n ? SQ_HTTP_BY_HEADER : SQ_HTTP_BY_NOBODY;
+    char value[SQ_HTTP_TOKEN_MAX + 1];
+    struct sq_span token;
+    if (cookie.n && !sq_span_copy(cookie, value, sizeof value) && !sq_http_token(NULL, value, &token)) { /* else it is no token: as if there were none */
+        r->token = cookie;
+        r->via = SQ_HTTP_BY_COOKIE;
+    }
+    sq_wipe(value, sizeof value);
+    return SQ_OK;
+}
+
 /* In order: does the head make sense, may its client come, is it for us, does the address exist, does a token come along? */
 static void look(struct request *r, struct asked *a)
 {
@@ -57,17 +84,16 @@ static void look(struct request *r, struct asked *a)
         a->e = SQ_EMISDIRECTED;
         return;
     }
-    a->e = sq_http_token(http->authorization, http->x_auth_token, &r->token);
-    if (a->e) {
-        a->detail = "send one token, as Authorization: Bearer TOKEN or as X-Auth-Token: TOKEN";
+    a->e = find_token(r, &a->detail);
+    if (a->e)
         return;
-    }
-    r->via = r->token.n ? 1 : 0;
     a->e = sq_route_match(http->method, http->path, &a->row, &r->params, a->allow);
     if (a->e) {
         a->row = NULL;
     } else if (is_for_operators(a->row->who) && !may_operate) {
         a->e = SQ_ENETWORK;
+    } else if (sq_http_site_check(http->method, (enum sq_http_by)r->via, http->host, http->origin, http->sec_fetch_site)) {
+        a->e = SQ_ECROSSSITE;
     } else if (a->row->who != SQ_WHO_ANYONE && !r->token.n) {
         a->e = SQ_EAUTH;
     } else if (!strcmp(a->row->method, "GET") && http->content_length) {
@@ -80,7 +106,7 @@ static void look(struct request *r, struct asked *a)
 static bool is_shed(struct request *r, enum sq_rate rate)
 {
     struct gateway *gw = r->gw;
-    if (r->said.has_standing || r->row->kind != SQ_KIND_JSON)
+    if (r->said.has_standing || (r->row->kind != SQ_KIND_JSON && r->row->kind != SQ_KIND_FORM))
         return false;
     r->is_waiting = true;
     bool is_login = rate == SQ_RATE_LOGIN;
@@ -149,7 +175,7 @@ static void on_head(void *ctx, struct sq_http_request *http)
     sq_hex(r->id, sizeof r->id, r->id_hex);
     if (e)
         answer_error(r, e, NULL);
-    else if (is_admitted(r) && r->row->kind == SQ_KIND_JSON)
+    else if (is_admitted(r) && (r->row->kind == SQ_KIND_JSON || r->row->kind == SQ_KIND_FORM))
         forward_head(r);
     else if (!r->is_refused && r->row->kind == SQ_KIND_UPLOAD)
         upload_head(r);
@@ -175,6 +201,7 @@ static void on_end(void *ctx, struct sq_http_request *http)
         return;
     switch (r->row->kind) {
     case SQ_KIND_JSON:
+    case SQ_KIND_FORM:
         forward_end(r);
         break;
     case SQ_KIND_UPLOAD:

@@ -287,7 +287,7 @@ static void close_all(struct request *r, struct sq_packet *pkt)
     if (e)
         fail(r, e);
     else
-        answer_json(r, 201, NULL, 0, list.p, list.n);
+        answer_json(r, 201, NULL, 0, NULL, list.p, list.n);
 out:
     sq_buf_done(&list);
 }

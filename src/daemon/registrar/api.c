@@ -12,6 +12,7 @@ static const struct {
     api_fn fn;
 } handlers[] = {
 #define JSON(name) {SQ_ROUTE_##name, api_##name},
+#define FORM(name) {SQ_ROUTE_##name, api_##name},
 #define UPLOAD(name)   /* on_upload_open ... */
 #define BUILTIN(name)  /* gateway's own */
 #define DOWNLOAD(name) /* on_download_open ... */
@@ -19,6 +20,7 @@ static const struct {
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
 #undef JSON
+#undef FORM
 #undef UPLOAD
 #undef BUILTIN
 #undef DOWNLOAD
@@ -109,7 +111,8 @@ void api_answer(struct sq_ask *ask, struct api *a, sq_err e)
     }
     char *text = json_dumps(a->answer, JSON_COMPACT);
     struct sq_msg m = sq_msg_of(api_is, .status = (uint16_t)(a->status ? a->status : 200), .location = sq_span_str(a->location),
-                                .retry_after_s = a->retry_after_s, .body = sq_span_str(text), .session = sq_span_str(e ? "" : a->session), .session_s = a->session_s);
+                                .retry_after_s = a->retry_after_s, .body = sq_span_str(text), .session = sq_span_str(e ? "" : a->session), .session_s = a->session_s,
+                                .user_quota = a->user_rate.quota, .user_window_s = a->user_rate.window_s, .user_left = a->user_rate.left, .user_full_s = a->user_rate.full_s);
     if (!text || m.u.api_is.body.n > 57344)
         sq_ask_fail(ask, SQ_EINTERNAL);
     else
@@ -195,6 +198,10 @@ static sq_err serve(struct api *a, const struct sq_msg_api *m)
         e = sq_fail(SQ_EAUTH);
     if (e == SQ_EAUTH && a->route->who == SQ_WHO_ANYONE)
         e = caller_nobody(r, address, request, &a->caller); /* an old token must not keep anybody from signing in */
+    if (!e) {
+        e = user_rate_take(&a->caller, a->route->rate, &a->user_rate);
+        a->retry_after_s = a->user_rate.wait_s;
+    }
     if (!e)
         e = caller_admit(r, &a->caller, a->route);
     if (!e)
@@ -205,7 +212,7 @@ static sq_err serve(struct api *a, const struct sq_msg_api *m)
 void on_api(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct api a = {.r = ctx, .route = sq_route_row_of(m->u.api.route)};
-    if (!a.route || a.route->kind != SQ_KIND_JSON) {
+    if (!a.route || (a.route->kind != SQ_KIND_JSON && a.route->kind != SQ_KIND_FORM)) {
         sq_ask_broke_protocol(ask);
         return;
     }

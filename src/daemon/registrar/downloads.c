@@ -176,6 +176,8 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     if (!e)
         e = caller_from_token(r, m->token, m->via, address, m->request_id, &v.by);
     if (!e)
+        e = user_rate_take(&v.by, route->rate, &(struct user_rate){.quota = 0});
+    if (!e)
         e = caller_admit(r, &v.by, route);
     if (!e)
         e = find_object(r, m, &v);

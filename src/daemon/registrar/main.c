@@ -96,6 +96,8 @@ static void read_settings(struct registrar *r)
     r->chunk_bp = sq_node_setting_u64(r->node, "chunk_mb") * 1000000;
     r->watchdog_ms = (int64_t)sq_node_setting_u64(r->node, "watchdog_s") * 1000;
     r->admin_fd = sq_node_take(r->node, "admin");
+    sq_err e = user_rates_open(r);
+    sq_assert(!e); /* parent has looked at them */
 }
 
 static void handlers(struct sq_node *node)

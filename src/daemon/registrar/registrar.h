@@ -27,6 +27,7 @@
 #include "lib/core/clock.h"
 #include "lib/core/fault.h"
 #include "lib/core/log.h"
+#include "lib/core/rates.h"
 #include "lib/db/db.h"
 #include "lib/http/routes.h"
 #include "lib/jobs/stages.h"
@@ -234,6 +235,14 @@ struct issuing { /* a token on its way: the row, and who asked */
 sq_err issue(struct registrar *r, struct issuing *x, const struct sq_db_user *user, const uint8_t proof[ID], struct sq_span previous) SQ_MUST_CHECK;
 
 /* ---- api.c: what a handler gets and gives ---- */
+/* user_rates.c: what is left to an account of the limit that a request was counted against; quota 0: of none */
+struct user_rate {
+    uint32_t quota, window_s, left, full_s;
+    unsigned wait_s; /* not 0: refused */
+};
+sq_err user_rates_open(struct registrar *r) SQ_MUST_CHECK;
+sq_err user_rate_take(const struct caller *c, enum sq_rate rate, struct user_rate *out) SQ_MUST_CHECK; /* SQ_EBUSY: none left. Nobody isn't counted here. */
+
 struct api {
     struct registrar *r;
     const struct sq_route_row *route;
@@ -248,6 +257,7 @@ struct api {
     char location[128];
     unsigned retry_after_s;
     json_t *answer;      /* owned */
+    struct user_rate user_rate;
     const struct sq_why *why; /* more about an error */
     struct sq_why why_store;
     bool is_audited;     /* the handler recorded the route's event itself */

@@ -68,6 +68,8 @@ void on_upload_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     if (!e)
         e = caller_from_token(r, m->token, m->via, address, m->request_id, &c);
     if (!e)
+        e = user_rate_take(&c, SQ_RATE_BULK, &(struct user_rate){.quota = 0});
+    if (!e)
         e = caller_admit(r, &c, sq_route_row_of(SQ_ROUTE_upload));
     if (!e)
         e = room_of(r, c.user, &room);

@@ -19,6 +19,13 @@ void sq_http_json_start(void);
  */
 sq_err sq_http_json_normal(const void *p, size_t n, struct sq_buf *out) SQ_MUST_CHECK;
 
+/**
+ * sq_http_form_normal - a body of application/x-www-form-urlencoded (WHATWG URL, 5.1) as one JSON object of strings: at most SQ_HTTP_FORM_FIELDS fields with names of
+ * [A-Za-z0-9_.-], none twice, UTF-8, no NUL. SQ_EREQUEST; SQ_ETOOBIG when the result breaks @out's max.
+ */
+#define SQ_HTTP_FORM_FIELDS 32
+sq_err sq_http_form_normal(const void *p, size_t n, struct sq_buf *out) SQ_MUST_CHECK;
+
 /** {"success":false,"code":"EAUTH","message":...,"hint":...,"id":...} of err.def. @detail: a sentence of ours, or NULL. */
 sq_err sq_http_json_error(sq_err code, const char *detail, const char *id, struct sq_buf *out) SQ_MUST_CHECK;
 

@@ -85,6 +85,18 @@ bool sq_http_media_is(const char *content_type, const char *wanted)
     return n == strlen(wanted) && !strncasecmp(content_type, wanted, n) && (!*rest || *rest == ';');
 }
 
+bool sq_http_media_is_text(const char *content_type, const char *wanted)
+{
+    if (!sq_http_media_is(content_type, wanted))
+        return false;
+    const char *p = content_type + strlen(wanted);
+    p += strspn(p, " \t");
+    if (!*p)
+        return true;
+    p += 1 + strspn(p + 1, " \t"); /* behind the `;` */
+    return !strcasecmp(p, "charset=utf-8") || !strcasecmp(p, "charset=\"utf-8\"");
+}
+
 sq_err sq_http_boundary(const char *content_type, char out[SQ_HTTP_BOUNDARY_MAX + 1])
 {
     if (!sq_http_media_is(content_type, "multipart/form-data"))

@@ -27,6 +27,9 @@ bool sq_http_query_is_plain(const char *query);
 /** Is @content_type of the media type @wanted ("application/json"), whatever its parameters? NULL is not. */
 bool sq_http_media_is(const char *content_type, const char *wanted);
 
+/** Is it JSON, or a form, as bodies of ours are: that media type, with no parameter but charset=utf-8? */
+bool sq_http_media_is_text(const char *content_type, const char *wanted);
+
 /** The boundary of `multipart/form-data; boundary=X`. SQ_EMEDIA for another type, SQ_EREQUEST without a valid boundary. */
 sq_err sq_http_boundary(const char *content_type, char out[SQ_HTTP_BOUNDARY_MAX + 1]) SQ_MUST_CHECK;
 

@@ -154,7 +154,7 @@ static enum MHD_Result one_header(void *cls, enum MHD_ValueKind kind, const char
     } known[] = {{"Host", &r->host},           {"Authorization", &r->authorization}, {"X-Auth-Token", &r->x_auth_token},
                  {"Content-Type", &r->content_type}, {"Range", &r->range},           {"If-Range", &r->if_range},
                  {"If-Match", &r->if_match},   {"If-None-Match", &r->if_none_match}, {"Expect", &r->expect},
-                 {"Cookie", &r->cookie},       {"Origin", &r->origin},               {"Sec-Fetch-Site", &r->sec_fetch_site}};
+                 {"Cookie", &r->cookie},       {"Origin", &r->origin},               {"Sec-Fetch-Site", &r->sec_fetch_site}, {"Content-Encoding", &r->content_encoding}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (!strcasecmp(key, known[i].name))
             only_one(q, known[i].slot, value);

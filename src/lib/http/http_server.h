@@ -30,7 +30,7 @@ struct sq_http_request {
     char address[SQ_NETWORKS_ADDRESS_MAX]; /* of the client: "192.0.2.7", "2001:db8::1"; the peer's unless sq_http_is_from says another */
     char source[SQ_NETWORKS_ADDRESS_MAX];  /* who is counted: the address, of IPv6 its network: "2001:db8::/64" */
     const char *host, *authorization, *x_auth_token, *content_type, *range, *if_range, *if_match, *if_none_match, *expect;
-    const char *cookie, *origin, *sec_fetch_site;
+    const char *cookie, *origin, *sec_fetch_site, *content_encoding;
     struct sq_http_lines forwarded, x_forwarded_for; /* as they came: http_forwarded.h says what to make of them */
     uint64_t content_length; /* 0: no body */
     sq_err head_error;       /* SQ_OK, or why this head is refused whatever it asks: see docs/api.md */

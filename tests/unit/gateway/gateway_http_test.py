@@ -13,7 +13,7 @@ from gateway_world import TOKEN, World, read_answer, run  # noqa: E402
 import sanitizer  # noqa: E402
 
 SECURITY = {"strict-transport-security", "content-security-policy", "x-content-type-options", "referrer-policy", "cache-control",
-            "cross-origin-resource-policy", "x-request-id"}
+            "cross-origin-resource-policy", "cross-origin-opener-policy", "cross-origin-embedder-policy", "permissions-policy", "x-frame-options", "x-request-id"}
 
 
 def error(a, status, code):
@@ -76,6 +76,106 @@ def no_token_is_401_without_asking(w):
     error(a, 401, "EAUTH")
     assert a.headers["www-authenticate"] == "Bearer"
     assert not w.messages("api")
+
+
+HOST = "localhost"
+COOKIE = "Cookie: __Host-sequester=" + TOKEN
+OWN = "Origin: https://" + HOST
+
+
+def security_headers(w):
+    """On every answer that is ours, whatever its status; their values by the word."""
+    answers = [w.get("/healthz"), w.get("/jobs", token=None), w.get("/nowhere"), w.get("/healthz", host="evil.example"), w.get("//"), w.get("/jobs", "PUT", body=b"{}"), w.get("/api/v1/openapi.json", token=None),
+               w.post("/api/v1/login", b"{", token=None), w.get("/healthz", headers=["X:  a"]), w.get("/api/v1/jobs/a/report"), w.get("/api/v1/jobs/a/report", "HEAD"), w.get("/healthz", "HEAD"),
+               w.get("/api/v1/jobs/a/report", headers=["Range: bytes=99999999-"]), w.get("/healthz", headers=["Expect: 200"])]
+    w.answer_api = lambda m: "EINTERNAL"
+    answers.append(w.get("/jobs"))
+    assert {a.status for a in answers} >= {200, 400, 401, 404, 405, 416, 417, 421, 500}, [a.status for a in answers]
+    for a in answers:
+        h = a.headers
+        assert SECURITY <= set(h), a
+        assert h["content-security-policy"] == "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox", a
+        assert h["strict-transport-security"] == "max-age=63072000; includeSubDomains" and h["x-content-type-options"] == "nosniff" and h["x-frame-options"] == "DENY", a
+        assert h["cross-origin-opener-policy"] == h["cross-origin-resource-policy"] == "same-origin" and h["cross-origin-embedder-policy"] == "require-corp", a
+        assert h["cache-control"] == "no-store" and h["referrer-policy"] == "no-referrer" and "camera=()" in h["permissions-policy"], a
+        assert not {"server", "x-powered-by", "access-control-allow-origin"} & set(h), a
+
+
+def cookies(w):
+    """A session's cookie stands for a token, and says so; made by registrar alone, and bound as tightly as a browser knows."""
+    w.clear()
+    assert w.get("/jobs", token=None, headers=[COOKIE]).status == 200
+    m, = w.messages("api")
+    assert (m.token, m.via) == (TOKEN, 2), m
+    assert w.get("/jobs").status == 200 and w.messages("api")[-1].via == 1
+    w.get("/healthz", token=None)
+    assert (w.messages("api")[-1].via, w.messages("api")[-1].token) == (0, "")
+    for bad in ([COOKIE, COOKIE], [COOKIE + "; __Host-sequester=other"], ["Cookie: a=b; __Host-sequester=x; c=d; __Host-sequester=x"], [COOKIE, "Authorization: Bearer " + TOKEN], [COOKIE, "X-Auth-Token: " + TOKEN]):
+        w.clear()
+        error(w.get("/jobs", token=None, headers=bad), 400, "EREQUEST")
+        assert not w.messages("api")
+    for none in ("Cookie: a=b", "Cookie: sequester=" + TOKEN, "Cookie: __host-sequester=" + TOKEN, "Cookie: __Host-sequester=", "Cookie: __Host-sequester=a b\"c", "Cookie: __Host-sequester=" + "x" * 3000):
+        error(w.get("/jobs", token=None, headers=[none]), 401, "EAUTH")
+    w.answer_api = lambda m: {"session": "new.session-1_x", "session_s": 43200}
+    a = w.post("/api/v1/login", {}, token=None)
+    assert a.headers["set-cookie"] == "__Host-sequester=new.session-1_x; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=43200", a
+    w.answer_api = lambda m: {"session": "-", "session_s": 0}
+    a = w.get("/api/v1/logout", "POST", [COOKIE, OWN], token=None)
+    assert a.headers["set-cookie"] == "__Host-sequester=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0", a
+    w.answer_api = None
+    assert "set-cookie" not in w.get("/jobs", token=None, headers=[COOKIE]).headers
+    for evil in ("a; Domain=evil.example", "a, b", "a=b", "a b"):
+        w.answer_api = lambda m: {"session": evil, "session_s": 1}
+        a = w.post("/api/v1/login", {}, token=None)
+        error(a, 500, "EPROTO")
+        assert "set-cookie" not in a.headers, a
+
+
+def requests_of_other_sites(w):
+    """What a page of another site can make a browser send changes nothing; programs, which send a token in a header, notice nothing."""
+    site = "Sec-Fetch-Site: "
+    refused = [[COOKIE, "Origin: https://evil.example"], [COOKIE, "Origin: null"], [COOKIE, "Origin: http://localhost"], [COOKIE, "Origin: https://localhost:1"], [COOKIE], [COOKIE, OWN, site + "cross-site"],
+               [COOKIE, OWN, site + "same-site"], [COOKIE, site + "none"], [COOKIE, site + "same-origin", "Origin: https://evil.example"], [COOKIE, "Referer: https://localhost/"]]
+    for headers in refused:
+        for method, path in (("POST", "/api/v1/logout"), ("DELETE", "/api/v1/jobs/x"), ("POST", "/api/v1/jobs/x/cancel"), ("PUT", "/api/v1/me/mail"), ("POST", "/api/upload")):
+            w.clear()
+            error(w.get(path, method, headers, token=None), 403, "ECROSSSITE")
+            assert not w.messages("api") and not w.messages("upload_open")
+    for headers in ([COOKIE, OWN], [COOKIE, site + "same-origin"], [COOKIE, OWN, site + "same-origin"]):
+        assert w.get("/api/v1/logout", "POST", headers, token=None).status == 200, headers
+    error(w.get("/jobs", token=None, headers=[COOKIE, site + "cross-site"]), 403, "ECROSSSITE")  # nor does it read
+    assert w.get("/jobs", token=None, headers=[COOKIE, site + "same-origin"]).status == 200
+    j = "Content-Type: application/json"
+    for headers in (["Origin: https://evil.example"], [site + "cross-site"]):
+        error(w.get("/api/v1/login", "POST", [j, *headers], b"{}", token=None), 403, "ECROSSSITE")  # nobody is signed in as somebody else
+        assert w.get("/api/v1/logout", "POST", headers).status == 200
+    assert w.get("/api/v1/login", "POST", [j, OWN, site + "same-origin"], b"{}", token=None).status == 200
+    assert w.get("/api/v1/login", "POST", [j, "Origin: https://localhost:%d" % w.port], b"{}", token=None, host="localhost:%d" % w.port).status == 200
+    for method in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):  # what a form can send without asking first
+        error(w.get("/api/v1/login", "POST", ["Content-Type: " + method], b"{}", token=None), 415, "EMEDIA")
+    error(w.get("/jobs", "OPTIONS", ["Origin: https://evil.example", "Access-Control-Request-Method: GET"], token=None), 405, "EMETHOD")
+
+
+def methods_mean_what_they_say(w):
+    """No header and no parameter makes another method, path or host of a request."""
+    for header in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"):
+        w.clear()
+        assert w.get("/api/v1/jobs/x", headers=[header + ": DELETE"]).status == 200
+        m, = w.messages("api")
+        assert m.route == 45, m  # job_get
+        error(w.get("/api/v1/jobs/x", "POST", [header + ": DELETE"]), 405, "EMETHOD")
+    w.clear()
+    assert w.get("/api/v1/jobs/x?_method=DELETE").status == 200 and w.messages("api")[0].route == 45
+    for header in ("X-Original-URL: /api/v1/me", "X-Rewrite-URL: /api/v1/me", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: http", "X-Forwarded-Prefix: /x", "X-Host: evil.example"):
+        w.clear()
+        assert w.get("/healthz", headers=[header], token=None).status == 200 and w.messages("api")[0].route == 1, header
+
+
+def encoded_bodies(w):
+    for encoding in ("gzip", "deflate", "br", "identity"):
+        error(w.get("/api/v1/login", "POST", ["Content-Type: application/json", "Content-Encoding: " + encoding], b"{}", token=None), 415, "EMEDIA")
+    for charset in ("utf-16", "iso-8859-1", "utf-7"):
+        error(w.get("/api/v1/login", "POST", ["Content-Type: application/json; charset=" + charset], b"{}", token=None), 415, "EMEDIA")
 
 
 def two_tokens_are_refused(w):
@@ -361,7 +461,7 @@ def links_no_opener(w):
 
 def main():
     w = World(sys.argv[1])
-    tests = [tls_1_3_only, plain_http_is_refused, a_request_goes_to_registrar, path_variables_are_passed, x_auth_token_works,
+    tests = [tls_1_3_only, plain_http_is_refused, a_request_goes_to_registrar, path_variables_are_passed, x_auth_token_works, security_headers, cookies, requests_of_other_sites, methods_mean_what_they_say, encoded_bodies,
              head_is_get_without_body, no_token_is_401_without_asking, two_tokens_are_refused, content_type_on_get_is_ignored,
              unknown_addresses_and_methods, path_tricks, hosts, smuggling, large_heads, bad_json, media_types, body_sizes,
              expect_continue, keep_alive, registrars_errors, requests_line_of_the_page, refusals_are_counted,

@@ -124,7 +124,7 @@ class World:
         getattr(self, "on_" + m.name)(link, m)
 
     def on_api(self, link, m):
-        is_ = {"status": 200, "location": "", "retry_after_s": 0, "body": b'{"success":true}'}
+        is_ = {"status": 200, "location": "", "retry_after_s": 0, "body": b'{"success":true}', "session": "", "session_s": 0, "user_quota": 0, "user_window_s": 0, "user_left": 0, "user_full_s": 0}
         if self.answer_api:
             got = self.answer_api(m)
             if isinstance(got, str):

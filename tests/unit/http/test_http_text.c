@@ -241,6 +241,76 @@ static void json_is_rewritten(void **state)
     sq_buf_done(&out);
 }
 
+/* names twice however they are written, numbers that aren't, encodings that aren't UTF-8, depth to the level */
+static void json_that_readers_differ_on(void **state)
+{
+    struct sq_buf out;
+    sq_buf_init(&out, 4096);
+    static const struct {
+        const char *text;
+        size_t n; /* 0: a string */
+    } bad[] = {{"{\"a\":1,\"\\u0061\":2}", 0}, {"{\"a\":{\"b\":1,\"b\":2}}", 0}, {"{\"a\":[{\"b\":1,\"\\u0062\":2}]}", 0}, {"{\"a\":01}", 0}, {"{\"a\":+1}", 0}, {"{\"a\":.5}", 0}, {"{\"a\":5.}", 0},
+               {"{\"a\":0x10}", 0}, {"{\"a\":Infinity}", 0}, {"{\"a\":-}", 0}, {"{\"a\":99999999999999999999}", 0}, {"{\"a\":-99999999999999999999}", 0}, {"{\"a\":1e}", 0}, {"{\"a\":'b'}", 0},
+               {"{a:1}", 0}, {"{\"a\":1,}", 0}, {"{\"a\":[1,]}", 0}, {"{\"a\":1}//", 0}, {"/**/{\"a\":1}", 0}, {"{\"a\":\"\\ud800\"}", 0}, {"{\"a\":\"\\udc00\\ud800\"}", 0}, {"{\"a\":\"\\x41\"}", 0},
+               {"{\"a\":\"\t\"}", 0}, {"{\"a\":\"\xc0\xaf\"}", 0}, {"{\"a\":\"\xed\xa0\x80\"}", 0}, {"{\"a\":\"\xf4\x90\x80\x80\"}", 0}, {"\xef\xbb\xbf{}", 0}, {"\xff\xfe{\0}\0", 6}, {"{\0}\0", 4}, {"{}\0", 3},
+               {"{\"\\u0000\":1}", 0}, {"{\"a\":tru}", 0}, {"{\"a\":TRUE}", 0}, {"{\"a\" 1}", 0}, {"\v{}", 0}, {"\xc2\xa0{}", 0}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        sq_buf_clear(&out);
+        sq_err e = sq_http_json_normal(bad[i].text, bad[i].n ? bad[i].n : strlen(bad[i].text), &out);
+        if (e != SQ_EJSON)
+            fail_msg("%s: %s", bad[i].text, sq_err_name(e));
+    }
+    char deep[64] = "{\"a\":"; /* the object is a level too */
+    for (unsigned n = SQ_HTTP_JSON_DEPTH - 1; n <= SQ_HTTP_JSON_DEPTH; n++) {
+        memset(deep + 5, '[', n);
+        memset(deep + 5 + n, ']', n);
+        deep[5 + 2 * n] = '}';
+        sq_buf_clear(&out);
+        assert_int_equal(sq_http_json_normal(deep, 6 + 2 * n, &out), n < SQ_HTTP_JSON_DEPTH ? SQ_OK : SQ_EJSON);
+    }
+    static const char good[] = "{\"a\":9223372036854775807,\"b\":-0,\"c\":\"\\ud83d\\ude00\",\"d\":\"\\\"[[[[[[[[[[[[[[[[[[[[\"}";
+    sq_buf_clear(&out);
+    assert_int_equal(sq_http_json_normal(good, sizeof good - 1, &out), SQ_OK);
+    sq_buf_done(&out);
+}
+
+static void forms_become_json(void **state)
+{
+    static const struct {
+        const char *text, *want;
+        size_t n;
+    } rows[] = {{"", "{}", 0}, {"a=b", "{\"a\":\"b\"}", 0}, {"grant_type=urn%3Aietf%3aparams&device_code=x-1", "{\"grant_type\":\"urn:ietf:params\",\"device_code\":\"x-1\"}", 0}, {"a=&b=+%20%2B", "{\"a\":\"\",\"b\":\"  +\"}", 0},
+                {"a=%c3%a9\xc3\xa9%22", "{\"a\":\"\xc3\xa9\xc3\xa9\\\"\"}", 0}, {"a=b=c", "{\"a\":\"b=c\"}", 0},
+                {"a", NULL, 0}, {"=b", NULL, 0}, {"a=1&a=2", NULL, 0}, {"a=1&&b=2", NULL, 0}, {"&a=1", NULL, 0}, {"%61=1", NULL, 0}, {"a=%", NULL, 0}, {"a=%4", NULL, 0}, {"a=%4g", NULL, 0}, {"a=%00", NULL, 0},
+                {"a=\0", NULL, 3}, {"a=\n", NULL, 0}, {"a=%ff", NULL, 0}, {"a=%c0%af", NULL, 0}, {"a[]=1", NULL, 0}, {"a b=1", NULL, 0}, {"{\"a\":1}", NULL, 0}, {"{\"a\":\"=\"}", NULL, 0}};
+    struct sq_buf out;
+    sq_buf_init(&out, 4096);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sq_buf_clear(&out);
+        sq_err e = sq_http_form_normal(rows[i].text, rows[i].n ? rows[i].n : strlen(rows[i].text), &out);
+        if (e != (rows[i].want ? SQ_OK : SQ_EREQUEST))
+            fail_msg("%s: %s", rows[i].text, sq_err_name(e));
+        if (!rows[i].want)
+            continue;
+        assert_int_equal(sq_buf_add(&out, "", 1), SQ_OK);
+        assert_string_equal((char *)out.p, rows[i].want);
+    }
+    char many[400] = "";
+    for (unsigned i = 0; i <= SQ_HTTP_FORM_FIELDS; i++) {
+        sq_buf_clear(&out);
+        snprintf(many + strlen(many), sizeof many - strlen(many), "%sf%u=", i ? "&" : "", i);
+        assert_int_equal(sq_http_form_normal(many, strlen(many), &out), i < SQ_HTTP_FORM_FIELDS ? SQ_OK : SQ_EREQUEST);
+    }
+    sq_buf_done(&out);
+    static const char *const yes[] = {"application/json", "Application/JSON", "application/json;charset=utf-8", "application/json ; charset=UTF-8", "application/json; charset=\"utf-8\""};
+    static const char *const no[] = {"application/json; charset=utf-16", "application/json;", "application/json; charset=utf-8; x=y", "application/json; x=y", "application/jsonx", "text/json", "application/json, text/plain", "application/problem+json"};
+    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+        assert_true(sq_http_media_is_text(yes[i], "application/json"));
+    for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+        assert_false(sq_http_media_is_text(no[i], "application/json"));
+    assert_false(sq_http_media_is_text(NULL, "application/json"));
+}
+
 static void json_of_errors(void **state)
 {
     struct sq_buf out;
@@ -260,7 +330,7 @@ int main(void)
         cmocka_unit_test(hosts),      cmocka_unit_test(tokens),     cmocka_unit_test(byte_ranges),
         cmocka_unit_test(tags),       cmocka_unit_test(file_names), cmocka_unit_test(media),
         cmocka_unit_test(forms_in_every_cut), cmocka_unit_test(bad_forms), cmocka_unit_test(json_is_rewritten),
-        cmocka_unit_test(json_of_errors),
+        cmocka_unit_test(json_of_errors), cmocka_unit_test(json_that_readers_differ_on), cmocka_unit_test(forms_become_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
