@@ -7,30 +7,39 @@
 #define HEIGHT 200
 #define LEFT 46
 #define MOST_BARS 400U
+#define MOST_NAMES 60U /* below the bars */
 
 static const char *const colours[] = {"#0b6e99", "#c2571a", "#3a7d44", "#8a3ffc", "#b0003a", "#6b6b00", "#00695c", "#5d4037"};
 
-static void frame(struct report *r, double most, const char *unit)
+/* Axes for values up to @most, in round steps. Returns the value at their top. @below: room under the picture. */
+static double frame(struct report *r, double most, const char *unit, int below)
 {
-    report_add(r, "<svg viewBox=\"0 0 %d %d\" role=\"img\" width=\"100%%\"><g font-size=\"11\" fill=\"#444\">", WIDTH, HEIGHT + 24);
-    for (int i = 0; i <= 4; i++) {
-        double y = HEIGHT - i * (HEIGHT - 12) / 4.0;
-        report_add(r, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g%s</text>", LEFT, WIDTH, y, y, LEFT - 4, y + 4,
-                   most * i / 4, unit);
+    double step = 0.01;
+    for (int k = 0; step < most * 0.2; k++) /* 1, 2, 5, 10 .. */
+        step *= k % 3 == 1 ? 2.5 : 2;
+    int n = 1;
+    while (n * step < most)
+        n++;
+    report_add(r, "<svg viewBox=\"0 0 %d %d\" role=\"img\" width=\"100%%\"><g font-size=\"11\" fill=\"#444\">", WIDTH, HEIGHT + below);
+    for (int i = 0; i <= n; i++) {
+        double y = HEIGHT - i * (HEIGHT - 12.0) / n;
+        report_add(r, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g%s</text>", LEFT, WIDTH, y, y, LEFT - 4, y + 4,
+                   step * i, unit);
     }
     report_add(r, "</g>");
+    return step * n;
 }
 
 /* A line by cycle for each lane. what: 0 mean quality, 1 share of Q30, 2 share called. */
 static void cycle_picture(const struct demux_out *o, struct report *r, int what)
 {
     const struct sq_demux_plan *p = o->plan;
-    double most = what ? 100 : 45, step = (double)(WIDTH - LEFT) / (p->n_cycle ? p->n_cycle : 1);
-    frame(r, most, what ? " %" : "");
+    double most = frame(r, what ? 100 : 40, what ? " %" : "", 24), step = (double)(WIDTH - LEFT) / (p->n_cycle ? p->n_cycle : 1);
+    unsigned n_of[2] = {0};
     for (uint32_t i = 0, at = 0; i < p->n_read; at += p->read[i++].n_cycle) {
         double x = LEFT + at * step;
-        report_add(r, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"8\" y2=\"%d\" stroke=\"#888\" stroke-dasharray=\"3 3\"/><text x=\"%.1f\" y=\"%d\" font-size=\"11\" fill=\"#444\">%s</text>", x, x, HEIGHT,
-                   x + 2, HEIGHT + 14, p->read[i].is_index ? "index" : "read");
+        report_add(r, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"8\" y2=\"%d\" stroke=\"#888\" stroke-dasharray=\"3 3\"/><text x=\"%.1f\" y=\"%d\" font-size=\"11\" fill=\"#444\">%s %u</text>", x, x, HEIGHT,
+                   x + 2, HEIGHT + 14, p->read[i].is_index ? "index" : "read", ++n_of[p->read[i].is_index]);
     }
     for (uint32_t l = 0; l < p->n_lane; l++) {
         struct counts_shape s = counts_shape_of(p, l);
@@ -62,15 +71,19 @@ static void sample_picture(const struct demux_out *o, struct report *r, uint32_t
         largest = n > largest ? n : largest;
     }
     uint32_t n_bar = s.n_row < MOST_BARS ? s.n_row : MOST_BARS;
+    const bool is_named = n_bar <= MOST_NAMES;
     double most = 100 * share_of(largest, all), step = (double)(WIDTH - LEFT) / n_bar;
-    most = most > 0 ? most : 1;
-    frame(r, most, " %");
+    most = frame(r, most > 0 ? most : 1, " %", is_named ? 110 : 24);
     for (uint32_t b = 0; b < n_bar; b++) {
         uint32_t i = b + 1 == n_bar ? s.n_row - 1 : b; /* the last is Undetermined, whatever is left out */
         struct report_row row = report_row_of(&o->plan->lane[l], i);
         double share = 100 * share_of(count_row(&s, o->totals.lane[l], i)[COUNT_READS], all), h = share / most * (HEIGHT - 12);
         report_add(r, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"><title>%s: %.3f %%</title></rect>", LEFT + b * step + step * 0.1, HEIGHT - h, step * 0.8, h,
                    i + 1 == s.n_row ? "#999" : colours[l % 8], row.id, share);
+        double x = LEFT + (b + 0.5) * step, y = HEIGHT + 10;
+        if (is_named)
+            report_add(r, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"11\" fill=\"#444\" text-anchor=\"end\" transform=\"rotate(-45 %.1f %.1f)\">%.16s%s</text>", x, y, x, y, row.id,
+                       strlen(row.id) > 16 ? "&#8230;" : "");
     }
     report_add(r, "</svg>\n");
     if (n_bar < s.n_row)
@@ -91,8 +104,8 @@ static void lane_table(const struct demux_out *o, struct report *r)
                 q30 += count_kind(&s, v, i, k)[COUNT_Q30];
             }
         }
-        report_add(r, "<tr><td>%u<td>%u<td>%llu<td>%.1f %%<td>%.1f %%<td>%.1f<td>%.1f %%</tr>\n", o->plan->lane[l].no, o->plan->lane[l].n_tile, (unsigned long long)v[COUNT_CLUSTERS],
-                   100 * share_of(v[COUNT_PF], v[COUNT_CLUSTERS]), 100 * share_of(known, n), (double)yield / 1e6, 100 * share_of(q30, yield));
+        report_add(r, "<tr><td>%u<td>%u<td>%llu<td>%.1f %%<td>%.1f %%<td>%.*f<td>%.1f %%</tr>\n", o->plan->lane[l].no, o->plan->lane[l].n_tile, (unsigned long long)v[COUNT_CLUSTERS],
+                   100 * share_of(v[COUNT_PF], v[COUNT_CLUSTERS]), 100 * share_of(known, n), yield < 10000000 ? 3 : 1, (double)yield / 1e6, 100 * share_of(q30, yield));
     }
     report_add(r, "</table>\n");
 }
