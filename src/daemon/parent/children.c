@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -217,6 +218,23 @@ static sq_err open_secret(const char *key, const char *path, bool is_private, in
     return SQ_OK;
 }
 
+/* The file as it is now, in memory: it may be written in place later, and another gateway must start with the rules that were taken. -1: errno says why. */
+static int open_copy(const char *path)
+{
+    char text[4096];
+    size_t n = 1, all = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), copy = fd < 0 ? -1 : memfd_create("networks", MFD_CLOEXEC);
+    while (copy >= 0 && n && all <= SQ_NETWORKS_MAX_BYTES) { /* a byte too many is enough to be refused */
+        if (sq_read_full(fd, text, sizeof text, &n) || sq_write_all(copy, text, n))
+            sq_close(&copy);
+        all += n;
+    }
+    sq_close(&fd);
+    if (copy >= 0)
+        lseek(copy, 0, SEEK_SET);
+    return copy;
+}
+
 /* The file of rules, when there is one: read here too, so that nobody starts a service whose rules make no sense. */
 static sq_err open_networks(struct parent *p)
 {
@@ -225,7 +243,7 @@ static sq_err open_networks(struct parent *p)
     struct sq_why why = {.line = 0};
     if (!*path)
         return SQ_OK;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_copy(path);
     if (fd < 0)
         return complain("networks", path, "It is the file of rules who may come from where; say `networks =` to have none.");
     sq_err e = sq_networks_read_fd(fd, &nets, &why);
@@ -496,7 +514,7 @@ void net_reload(struct parent *p)
     struct child *gateway = child_of(p, SQ_ROLE_GATEWAY);
     const char *path = config_get(&p->config, "networks");
     sq_close(&p->net_new);
-    p->net_new = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    p->net_new = *path ? open_copy(path) : -1;
     if (!*path || p->net_new < 0) {
         net_tell(p, SQ_ECONFIG, 0, 0, sq_span_str(*path ? "the file that `networks` names can't be opened" : "sequester.ini names no file of rules: networks = PATH, then start the service anew"));
         return;

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Limits of an account, rules of networks and proxies against the whole hub: what registrar counts, what the audit log says, what a reload does."""
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import hub  # noqa: E402
+
+
+def an_account_is_counted_with_all_its_tokens():
+    with hub.Hub(settings={"rate_read": "address=1000 token=1000 user=12/h"}) as h:
+        ada, bob = h.user("ada"), h.user("bob")
+        for k in range(12):
+            a = (ada.call("GET", "/jobs") if k % 2 else h.request("GET", "/jobs", token=ada.token, headers={"X-Token": "x"}))
+            assert a.status == 200 and '"read-user";q=12;w=3600' in a.headers["RateLimit-Policy"] and '"read-user";r=%d;' % (11 - k) in a.headers["RateLimit"], (k, dict(a.headers))
+            if k == 5:
+                ada.login()  # another token: the same account
+        a = ada.call("GET", "/jobs")
+        assert a.status == 429 and a.json["code"] == "EBUSY" and 200 < int(a.headers["Retry-After"]) <= 300, a
+        assert bob.call("GET", "/jobs").status == 200  # two accounts don't feel each other
+        assert ada.call("POST", "/api/v1/logout").status == 200  # nor two classes
+
+
+def rules_of_networks():
+    rules = None
+    with hub.Hub(settings={}) as h:
+        h.stop()
+        rules = os.path.join(h.dir, "networks")
+        with open(h.ini, "a") as f:
+            f.write("networks = %s\n" % rules)
+
+        def write(text):
+            with open(rules, "w") as f:
+                f.write(text)
+            os.chmod(rules, 0o644)
+
+        def reload():
+            p = subprocess.run([hub.CLI, "admin", "network", "reload", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, timeout=60)
+            return p.returncode, p.stdout
+
+        # a file that makes no sense stops the start, and says where
+        write("allow 127.0.0.1\npermit all\n")
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=60)
+        assert p.returncode == 78 and rules + ":2: " in p.stderr, (p.returncode, p.stderr)
+        p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True, timeout=60)
+        assert p.returncode and "line 2" in p.stderr, (p.returncode, p.stderr)
+        write("proxy 127.0.0.1 x-forwarded-for\ndeny 198.51.100.66\n")
+        h.start()
+        ada = h.user("ada")
+        assert ada.call("GET", "/jobs", headers={"X-Forwarded-For": "1.2.3.4, 198.51.100.7"}).status == 200
+        a = ada.call("GET", "/jobs", headers={"X-Forwarded-For": "198.51.100.66"})
+        assert a.status == 403 and a.json["code"] == "ENETWORK", a
+        a = h.request("POST", "/api/v1/login", {"name": "ada", "password": ada.password}, headers={"X-Forwarded-For": "1.2.3.4, 198.51.100.8"})
+        assert a.status == 200, a
+        seen = {s["address"] for s in ada.get("/api/v1/me/sessions")["data"]}  # what registrar and the audit log have as the client's
+        assert seen == {"127.0.0.1", "198.51.100.8"}, seen
+        write("proxy 127.0.0.1 x-forwarded-for\ndeny 198.51.100.7\n")
+        assert ada.call("GET", "/jobs", headers={"X-Forwarded-For": "198.51.100.66"}).status == 403  # not before it is told
+        assert reload() == (0, "taken: 2 rules\n")
+        assert ada.call("GET", "/jobs", headers={"X-Forwarded-For": "198.51.100.66"}).status == 200
+        assert ada.call("GET", "/jobs", headers={"X-Forwarded-For": "198.51.100.7"}).status == 403
+        write("deny 198.51.100.7\nproxy 127.0.0.1\n")
+        code, text = reload()
+        assert code == 1 and "line 2" in text, (code, text)
+        assert ada.call("GET", "/jobs", headers={"X-Forwarded-For": "198.51.100.7"}).status == 403
+        h.kill("gateway")  # another one starts with the rules that were taken last
+        hub.wait_for("another gateway", lambda: len(h.pids("gateway")) and h.is_up(), 30)
+        time.sleep(.2)
+        assert ada.call("GET", "/jobs", headers={"X-Forwarded-For": "198.51.100.7"}).status == 403
+        h.clean()
+
+
+def main():
+    tests = [an_account_is_counted_with_all_its_tokens, rules_of_networks]
+    hub.main(tests)
+
+
+if __name__ == "__main__":
+    main()
