@@ -26,7 +26,7 @@ struct sq_phase_site {
     const uint8_t *set;  /* [n_sample] 0: the order of the alleles as read means nothing; else: heterozygotes with the same number have their order
                             given relative to each other. A set is one stretch of sites. NULL: all 0. borrowed */
     uint8_t *swap;       /* [n_sample] out, may be NULL: bit s: sampled phasing s has the alleles the other way round than .allele */
-    uint8_t *confidence; /* [n_sample] out, may be NULL: 0..255, how sure the order relative to the heterozygote before is */
+    uint8_t *confidence; /* [n_sample] out, may be NULL: how sure the order relative to the heterozygotes before is: 255 certain, 0 a coin: P(right) = (1 + c / 255) / 2 */
 };
 
 struct sq_phase_window {

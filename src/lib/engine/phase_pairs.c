@@ -53,7 +53,7 @@ struct pairs {
     float *sum;                      /* [pad] column sums of the newest matrix */
     struct walk walk[MAX_WALK];
     uint8_t *order;                  /* [n_marker][MAX_WALK] bit 0: the first haplotype has the ALT, bit 1: the second */
-    uint8_t *chance;                 /* [n_marker] of the best walk's order */
+    uint8_t *chance;                 /* [n_marker] how sure the best walk's order is, as in phase.h */
     const uint64_t *het, *missing, *alt; /* of the sample */
 };
 
@@ -313,7 +313,8 @@ static uint8_t decide(struct pairs *m, struct walk *w, const float *matrix, uint
         float first = all > 0 ? (n[1][0] + either) / all : 0.5F;
         bool is_first = w->is_drawing ? phase_roll(w->key, ++w->n_rolled) < (double)first : first >= 0.5F;
         order = is_first ? 1 : 2;
-        *out_chance = (uint8_t)((is_first ? first : 1 - first) * UINT8_MAX + 0.5F);
+        float sure = 2 * (is_first ? first : 1 - first) - 1;
+        *out_chance = sure > 0 ? (uint8_t)(sure * UINT8_MAX + 0.5F) : 0;
     }
     w->has_begun = true;
     if (set)

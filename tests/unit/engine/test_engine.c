@@ -176,7 +176,7 @@ static struct result *impute(const struct world *w, uint32_t from, uint32_t to, 
 {
     struct result *r = calloc(1, sizeof *r);
     r->is_in_order = true;
-    struct sq_engine_window window = {&w->panel, N_TARGET, w->n_typed, w->typed, from, to};
+    struct sq_engine_window window = {.panel = &w->panel, .n_target = N_TARGET, .n_typed = w->n_typed, .typed = w->typed, .from_site = from, .to_site = to};
     struct sq_engine_sink sink = {r, take, take_end, NULL};
     assert_int_equal(sq_engine_impute(&window, &p, &sink, report), SQ_OK);
     assert_true(r->is_in_order);
@@ -297,7 +297,7 @@ static void broken_windows(void **state)
     struct world *w = world_new(6);
     struct sq_engine_sink sink = {NULL, take, take_end, NULL};
     struct sq_engine_params p = {.n_thread = 1};
-    struct sq_engine_window good = {&w->panel, N_TARGET, w->n_typed, w->typed, 0, N_SITE}, bad = good;
+    struct sq_engine_window good = {.panel = &w->panel, .n_target = N_TARGET, .n_typed = w->n_typed, .typed = w->typed, .to_site = N_SITE}, bad = good;
     bad.to_site = N_SITE + 1;
     assert_int_equal(sq_engine_impute(&bad, &p, &sink, NULL), SQ_ERANGE);
     bad = good;
@@ -321,7 +321,7 @@ static void the_sink_stops_it(void **state)
     struct result *r = calloc(1, sizeof *r);
     r->is_in_order = true;
     struct sq_engine_sink sink = {r, take, stop_at_once, NULL};
-    struct sq_engine_window window = {&w->panel, N_TARGET, w->n_typed, w->typed, 0, N_SITE};
+    struct sq_engine_window window = {.panel = &w->panel, .n_target = N_TARGET, .n_typed = w->n_typed, .typed = w->typed, .to_site = N_SITE};
     struct sq_engine_params p = {.n_thread = 3};
     assert_int_equal(sq_engine_impute(&window, &p, &sink, NULL), SQ_ECANCELLED);
     free(r);
@@ -343,7 +343,7 @@ static void bench_set(struct bench *b, uint32_t typed_every, uint32_t n_row)
 {
     struct crew crew;
     *b = (struct bench){.w = world_new(typed_every), .rates = {.scale = 2e4, .mismatch = 1e-3, .cut = 1e-4}};
-    struct sq_engine_window window = {&b->w->panel, N_TARGET, b->w->n_typed, b->w->typed, 0, N_SITE};
+    struct sq_engine_window window = {.panel = &b->w->panel, .n_target = N_TARGET, .n_typed = b->w->n_typed, .typed = b->w->typed, .to_site = N_SITE};
     assert_int_equal(typed_build(&b->y, &window, &crew, 2), SQ_OK);
     assert_int_equal(neighbours_init(&b->n, &b->y, 0.1, 16, N_TARGET), SQ_OK);
     assert_int_equal(neighbours_find(&b->n, &b->y, 0, N_TARGET, &crew, 2), SQ_OK);
