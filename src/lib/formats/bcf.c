@@ -179,8 +179,45 @@ static sq_err unpack_gt(struct sq_genotypes *g, const uint8_t *p, unsigned type,
     return SQ_OK;
 }
 
+/* Phase sets: whole numbers, or words that end with NUL. */
+static sq_err unpack_ps(struct sq_genotypes *g, const uint8_t *p, unsigned type, uint32_t n, struct sq_record *r, struct sq_why *why)
+{
+    uint32_t width = width_of(type);
+    for (uint32_t i = 0; i < g->n_sample; i++, p += (size_t)n * width) {
+        int32_t v = 0;
+        g->set[i] = 0;
+        if (!n || type == T_MISSING)
+            continue;
+        if (type == T_CHAR) {
+            const uint8_t *end = memchr(p, 0, n);
+            g->set[i] = genotypes_set_of_text(sq_span_of(p, end ? (size_t)(end - p) : n));
+            continue;
+        }
+        if (!int_at(p, type, &v))
+            return bad(why, r->line, "PS", "phase sets must be whole numbers or words");
+        if (v >= 0)
+            g->set[i] = ((uint32_t)v & ((1U << 30) - 1)) + 1;
+    }
+    r->set = g->set;
+    return SQ_OK;
+}
+
+static sq_err unpack_sw(struct sq_genotypes *g, const uint8_t *p, unsigned type, uint32_t n, struct sq_record *r, struct sq_why *why)
+{
+    for (uint32_t i = 0; i < g->n_sample; i++, p += width_of(type)) {
+        int32_t v = -1;
+        if (n != 1 || !int_at(p, type, &v) || v < 0 || v >= 1 << g->n_phasing)
+            return bad(why, r->line, "SW", "sampled phasings must be bits");
+        g->swap[i] = (uint8_t)v;
+    }
+    r->swap = g->swap;
+    return SQ_OK;
+}
+
+/* Fields that are asked for, GT among them. */
 static sq_err find_gt(struct sq_genotypes *g, struct cursor *c, uint32_t n_fmt, struct sq_record *r, struct sq_why *why)
 {
+    bool has_gt = false;
     for (uint32_t i = 0; i < n_fmt; i++) {
         unsigned type;
         uint32_t n;
@@ -193,13 +230,25 @@ static sq_err find_gt(struct sq_genotypes *g, struct cursor *c, uint32_t n_fmt, 
         uint64_t bytes = (uint64_t)n * width_of(type) * g->n_sample;
         if (bytes > UINT32_MAX || !take(c, (uint32_t)bytes, &p))
             return bad(why, r->line, "FORMAT", "the genotype columns are shorter than they say");
-        if (key < 0 || key != g->gt_key)
+        sq_err e = SQ_OK;
+        if (key >= 0 && key == g->ps_key)
+            e = unpack_ps(g, p, type, n, r, why);
+        else if (key >= 0 && key == g->sw_key)
+            e = unpack_sw(g, p, type, n, r, why);
+        if (e)
+            return e;
+        if (key < 0 || key != g->gt_key || has_gt)
             continue;
+        has_gt = true;
         if (!g->limits.as_stored || type != T_INT8 || n != 2)
-            return unpack_gt(g, p, type, n, r, why);
-        r->stored = p;
-        return SQ_OK;
+            e = unpack_gt(g, p, type, n, r, why);
+        else
+            r->stored = p;
+        if (e || (g->ps_key < 0 && g->sw_key < 0))
+            return e;
     }
+    if (has_gt)
+        return SQ_OK;
     return sq_why_set(why, sq_fail(SQ_ENOGT), r->line, 9, "FORMAT", "the record has no GT");
 }
 
@@ -284,6 +333,7 @@ struct sq_bcf_writer {
     bcf1_t *record;
     int32_t *gt;
     uint32_t n_sample;
+    int n_phasing;
     char *alleles;
     size_t alleles_cap;
 };
@@ -291,12 +341,17 @@ struct sq_bcf_writer {
 static sq_err writer_header(struct sq_bcf_writer *w, const char *chrom, uint64_t chrom_length)
 {
     char line[128];
+    snprintf(line, sizeof line, "##sequester_phasings=%d", w->n_phasing);
+    if (w->n_phasing >= 0 && (bcf_hdr_append(w->header, line) ||
+                              bcf_hdr_append(w->header, "##FORMAT=<ID=SW,Number=1,Type=Integer,Description=\"Sampled phasings that have the alleles the other way round, as bits\">")))
+        return sq_fail(SQ_EINTERNAL);
     if (chrom_length)
         snprintf(line, sizeof line, "##contig=<ID=%s,length=%llu>", chrom, (unsigned long long)chrom_length);
     else
         snprintf(line, sizeof line, "##contig=<ID=%s>", chrom);
     if (bcf_hdr_append(w->header, line) ||
         bcf_hdr_append(w->header, "##FORMAT=<ID=GT,Number=1,Type=String,Description=\"Genotype\">") ||
+        bcf_hdr_append(w->header, "##FORMAT=<ID=PS,Number=1,Type=Integer,Description=\"Phase set\">") ||
         bcf_hdr_append(w->header, "##FILTER=<ID=DUP,Description=\"Marked as a duplicate by the sender\">") ||
         bcf_hdr_append(w->header, "##FILTER=<ID=OTHER,Description=\"Failed another filter of the sender\">"))
         return sq_fail(SQ_EINTERNAL);
@@ -310,7 +365,7 @@ static sq_err writer_header(struct sq_bcf_writer *w, const char *chrom, uint64_t
     return bcf_hdr_write(w->file, w->header) < 0 ? sq_fail(SQ_EIO) : SQ_OK;
 }
 
-sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint32_t n_sample,
+sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint32_t n_sample, int n_phasing,
                           struct sq_bcf_writer **out)
 {
     hts_set_log_level(HTS_LOG_OFF);
@@ -318,6 +373,7 @@ sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint
     if (!w)
         return sq_fail(SQ_ENOMEM);
     w->n_sample = n_sample;
+    w->n_phasing = n_phasing;
     w->header = bcf_hdr_init("w");
     w->record = bcf_init();
     w->gt = calloc((size_t)2 * n_sample, sizeof *w->gt);
@@ -368,6 +424,23 @@ static int32_t gt_of(uint8_t allele, bool is_phased)
     return is_phased ? bcf_gt_phased(allele) : bcf_gt_unphased(allele);
 }
 
+/* Phase sets, where there are any; sampled phasings, where they differ. */
+static sq_err put_marks(struct sq_bcf_writer *w, const struct sq_record *r)
+{
+    bool has_set = false, has_swap = false;
+    for (uint32_t i = 0; i < w->n_sample; i++) {
+        has_set = has_set || (r->set && r->set[i]);
+        has_swap = has_swap || (r->swap && r->swap[i]);
+    }
+    for (uint32_t i = 0; i < w->n_sample && has_set; i++)
+        w->gt[i] = r->set[i] ? (int32_t)(r->set[i] - 1) : bcf_int32_missing;
+    if (has_set && bcf_update_format_int32(w->header, w->record, "PS", w->gt, (int)w->n_sample))
+        return sq_fail(SQ_ENOMEM);
+    for (uint32_t i = 0; i < w->n_sample && has_swap; i++)
+        w->gt[i] = r->swap[i];
+    return has_swap && bcf_update_format_int32(w->header, w->record, "SW", w->gt, (int)w->n_sample) ? sq_fail(SQ_ENOMEM) : SQ_OK;
+}
+
 sq_err sq_bcf_writer_put(struct sq_bcf_writer *w, const struct sq_record *r)
 {
     bcf_clear(w->record);
@@ -392,6 +465,9 @@ sq_err sq_bcf_writer_put(struct sq_bcf_writer *w, const struct sq_record *r)
     if (bcf_update_id(w->header, w->record, id) || bcf_update_filter(w->header, w->record, &filter, 1) ||
         bcf_update_genotypes(w->header, w->record, w->gt, 2 * (int)w->n_sample))
         return sq_fail(SQ_ENOMEM);
+    e = put_marks(w, r);
+    if (e)
+        return e;
     return bcf_write(w->file, w->header, w->record) < 0 ? sq_fail(SQ_EIO) : SQ_OK;
 }
 

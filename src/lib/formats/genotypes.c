@@ -184,6 +184,14 @@ static sq_err header_of_bcf(struct sq_genotypes *g, struct sq_buf *text, struct 
     return SQ_OK;
 }
 
+/* "##sequester_phasings=4" */
+static int n_phasing_of(bcf_hdr_t *h)
+{
+    const bcf_hrec_t *r = bcf_hdr_get_hrec(h, BCF_HL_GEN, "sequester_phasings", NULL, NULL);
+    bool is_one = r && r->value && r->value[0] >= '0' && r->value[0] <= '0' + SQ_MAX_PHASING && !r->value[1];
+    return is_one ? r->value[0] - '0' : -1;
+}
+
 static sq_err parse_header(struct sq_genotypes *g, struct sq_buf *text, struct sq_why *why)
 {
     sq_err e = sq_buf_add(text, "", 1); /* htslib wants a C string */
@@ -196,6 +204,9 @@ static sq_err parse_header(struct sq_genotypes *g, struct sq_buf *text, struct s
         return sq_why_set(why, sq_fail(SQ_EHEADER), 0, 0, "header", "a line of the header can't be understood");
     g->n_sample = (uint32_t)bcf_hdr_nsamples(g->header);
     g->gt_key = bcf_hdr_id2int(g->header, BCF_DT_ID, "GT");
+    g->ps_key = g->limits.with_sets ? bcf_hdr_id2int(g->header, BCF_DT_ID, "PS") : -1;
+    g->n_phasing = n_phasing_of(g->header);
+    g->sw_key = g->n_phasing > 0 ? bcf_hdr_id2int(g->header, BCF_DT_ID, "SW") : -1;
     return SQ_OK;
 }
 
@@ -232,7 +243,9 @@ sq_err sq_genotypes_open(int fd, const struct sq_genotypes_limits *limits, struc
     if (!e) {
         g->gt = malloc((size_t)2 * g->n_sample);
         g->phased = malloc(g->n_sample);
-        if (!g->gt || !g->phased)
+        g->set = g->limits.with_sets ? malloc((size_t)4 * g->n_sample) : NULL;
+        g->swap = g->sw_key >= 0 ? malloc(g->n_sample) : NULL;
+        if (!g->gt || !g->phased || (g->limits.with_sets && !g->set) || (g->sw_key >= 0 && !g->swap))
             e = sq_fail(SQ_ENOMEM);
     }
     if (!e)
@@ -253,6 +266,8 @@ void sq_genotypes_close(struct sq_genotypes *g)
         bcf_hdr_destroy(g->header);
     free(g->gt);
     free(g->phased);
+    free(g->set);
+    free(g->swap);
     sq_buf_done(&g->alleles);
     free(g);
 }
@@ -324,6 +339,22 @@ sq_err genotypes_chrom(struct sq_genotypes *g, struct sq_span name, uint64_t lin
     return SQ_OK;
 }
 
+/* Sets are told apart, not counted: 30 bits, so that a BCF can hold them. GIAB's PS are words. */
+uint32_t genotypes_set_of_text(struct sq_span text)
+{
+    const uint32_t mask = (1U << 30) - 1;
+    uint32_t number = 0, hash = 2166136261U;
+    bool is_number = text.n > 0 && text.n <= 10;
+    if (!text.n || (text.n == 1 && text.p[0] == '.'))
+        return 0;
+    for (uint32_t i = 0; i < text.n; i++) {
+        is_number = is_number && text.p[i] >= '0' && text.p[i] <= '9';
+        number = number * 10 + (uint32_t)(text.p[i] - '0');
+        hash = (hash ^ text.p[i]) * 16777619U;
+    }
+    return ((is_number ? number : hash) & mask) + 1;
+}
+
 bool genotypes_allele_ok(struct sq_span a)
 {
     if (!a.n)
@@ -386,6 +417,11 @@ uint64_t sq_genotypes_chrom_length(const struct sq_genotypes *g)
 uint64_t sq_genotypes_n_record(const struct sq_genotypes *g)
 {
     return g->n_record;
+}
+
+int sq_genotypes_n_phasing(const struct sq_genotypes *g)
+{
+    return g->n_phasing;
 }
 
 uint64_t sq_genotypes_n_packed(const struct sq_genotypes *g)

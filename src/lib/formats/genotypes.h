@@ -1,5 +1,5 @@
 /**
- * formats/genotypes - VCF and BCF in, BCF out: sites and GT, nothing else.
+ * formats/genotypes - VCF and BCF in, BCF out: sites, GT and phase sets (PS), nothing else.
  *
  * The reader takes hostile bytes from a sq_source and gives one checked record after another: one chromosome,
  * positions ascending, every sample with a genotype of ploidy 1 or 2. The VCF text and the BCF records are taken apart
@@ -14,6 +14,7 @@
 #define SQ_GT_NONE 254U /* second allele of a haploid genotype */
 #define SQ_GT_MISSING 255U
 #define SQ_GT_MAX_ALT 250U
+#define SQ_MAX_PHASING 8 /* bits of record.swap */
 #define SQ_CHROM_MAX 16U /* bytes of a chromosome name, NUL included */
 #define SQ_SAMPLE_ID_MAX 255U
 #define SQ_HEADER_MAX_BYTES ((size_t)64 << 20)
@@ -31,6 +32,7 @@ struct sq_genotypes_limits {
     uint64_t max_samples, max_variants; /* 0: no limit */
     bool sites_only;                    /* don't take genotypes apart: record.gt stays NULL */
     bool as_stored;                     /* nor those of a BCF whose GT is two numbers of 8 bits a sample: see record.stored */
+    bool with_sets;                     /* read PS too: see record.set */
     struct sq_source_limits source;
 };
 
@@ -46,6 +48,10 @@ struct sq_record {
     /* with limits.as_stored, in place of gt and phased, where the file has it so: [2 * n_sample] (allele + 1) << 1 | phased, not
        checked. For who packs a panel of thousands; sq_genotypes_take_apart makes gt and phased of it. Else NULL. */
     const uint8_t *stored;
+    /* with limits.with_sets: [n_sample] 0: no PS; else PS + 1 (a PS that is no number: a hash of its text). NULL: the record has none */
+    const uint32_t *set;
+    /* [n_sample] SW of a stream of ours (sq_genotypes_n_phasing() > 0): bit s: sampled phasing s has the two alleles the other way round; NULL: none */
+    const uint8_t *swap;
 };
 
 struct sq_genotypes;
@@ -72,15 +78,20 @@ const char *sq_genotypes_chrom(const struct sq_genotypes *g);              /* ""
 uint64_t sq_genotypes_chrom_length(const struct sq_genotypes *g);          /* of the header's contig line; 0: not said */
 uint64_t sq_genotypes_n_record(const struct sq_genotypes *g);
 uint64_t sq_genotypes_n_packed(const struct sq_genotypes *g);
+/** sq_genotypes_n_phasing - sampled phasings of a stream that the phase stage wrote, -1: no such stream. Believe it of our own streams alone. */
+int sq_genotypes_n_phasing(const struct sq_genotypes *g);
 
 /** sq_record_is_plain - REF and the one ALT are letters ACGT only. */
 bool sq_record_is_plain(const struct sq_record *r);
 
 struct sq_bcf_writer;
-/** sq_bcf_writer_open - BCF (bgzf level 1) to @fd (borrowed); samples are called S000001 and so on. Header and records only. */
-sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint32_t n_sample,
+/**
+ * sq_bcf_writer_open - BCF (bgzf level 1) to @fd (borrowed); samples are called S000001 and so on. Header and records only.
+ * @n_phasing  sampled phasings that records' swap tells of, 0..SQ_MAX_PHASING; -1: nothing of the kind is written.
+ */
+sq_err sq_bcf_writer_open(int fd, const char *chrom, uint64_t chrom_length, uint32_t n_sample, int n_phasing,
                           struct sq_bcf_writer **out) SQ_MUST_CHECK;
-/** sq_bcf_writer_put - the record with its GT; of the ID only rs numbers are kept. */
+/** sq_bcf_writer_put - the record with its GT, PS where it has `set`, SW where it has `swap`; of the ID only rs numbers are kept. */
 sq_err sq_bcf_writer_put(struct sq_bcf_writer *w, const struct sq_record *r) SQ_MUST_CHECK;
 /** sq_bcf_writer_close - end block and all; frees in any case. NULL allowed. */
 sq_err sq_bcf_writer_close(struct sq_bcf_writer *w) SQ_MUST_CHECK;

@@ -115,6 +115,10 @@ static void number_dictionary(struct sq_rows *r)
             d->field[SQ_ROWS_GT] = no++;
             d->lds = no++;
         }
+        if (t == SQ_ROWS_PHASED) {
+            d->field[SQ_ROWS_GT] = no++;
+            d->pp = no++;
+        }
         for (unsigned f = 0; f < r->n_field && t == SQ_ROWS_RESULT; f++)
             d->field[r->field[f]] = no++;
     }
@@ -208,6 +212,8 @@ static sq_err add_meta(const struct sq_rows *r, const char *what, const struct m
 sq_err sq_rows_meta(const struct sq_rows *r, enum sq_rows_track track, struct sq_buf *out)
 {
     static const struct meta_row observed = {"GT", "1", "String", "Genotype as observed"},
+                                 phased = {"GT", "1", "String", "Genotype: observed alleles, phased; one that was missing at a site of the panel is filled"},
+                                 pp = {"PP", "1", "Float", "Phasing confidence: probability that a heterozygote's order relative to the one before it is right, 0.5 to 1"},
                                  lds = {"LDS", ".", "Float", "Dosage of the alternative allele, each haplotype, imputed as if this site had not been typed"};
     const struct rows_dictionary *d = &r->dictionary[track];
     sq_err e = sq_buf_addf(out, "##fileformat=VCFv4.2\n##FILTER=<ID=PASS,Description=\"All filters passed\"");
@@ -230,6 +236,10 @@ sq_err sq_rows_meta(const struct sq_rows *r, enum sq_rows_track track, struct sq
         e = add_meta(r, "FORMAT", &observed, d->field[SQ_ROWS_GT], out);
     if (!e && track == SQ_ROWS_EMPIRICAL)
         e = add_meta(r, "FORMAT", &lds, d->lds, out);
+    if (!e && track == SQ_ROWS_PHASED)
+        e = add_meta(r, "FORMAT", &phased, d->field[SQ_ROWS_GT], out);
+    if (!e && track == SQ_ROWS_PHASED)
+        e = add_meta(r, "FORMAT", &pp, d->pp, out);
     return e;
 }
 
@@ -327,7 +337,7 @@ sq_err rows_look(const struct sq_rows *r, const struct sq_row *row, struct rows_
     if (row->pos_bp < 1 || !row->ref.n || !row->alt.n || row->pos_bp > SQ_ROWS_POS_MAX - (int64_t)row->ref.n)
         return sq_fail(SQ_ELIMIT);
     view->row = row;
-    view->kind = !row->milli ? ROWS_TYPED_ONLY : row->observed ? ROWS_TYPED : ROWS_IMPUTED;
+    view->kind = !row->milli ? (row->confidence ? ROWS_TYPED : ROWS_TYPED_ONLY) : row->observed ? ROWS_TYPED : ROWS_IMPUTED;
     view->milli = written(r, row, s->milli);
     view->touched = s->touched;
     struct sums sums = {.n = r->n_target};
@@ -338,7 +348,7 @@ sq_err rows_look(const struct sq_rows *r, const struct sq_row *row, struct rows_
     double whole = all ? (double)all : 1;
     view->value[ROWS_AF] = (double)sums.dosage / whole;
     view->value[ROWS_MAF] = (double)rarer / whole;
-    if (view->kind != ROWS_TYPED_ONLY) {
+    if (row->milli) {
         view->value[ROWS_AVG_CS] = (double)(all - sums.doubt) / whole;
         view->value[ROWS_R2] = row->r2;
     }

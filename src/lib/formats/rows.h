@@ -23,6 +23,7 @@ enum sq_rows_track {
     SQ_ROWS_RESULT,    /* every row with its samples */
     SQ_ROWS_SITES,     /* every row without samples: what users of the public servers know as .info.gz */
     SQ_ROWS_EMPIRICAL, /* typed sites of the panel, GT as observed and LDS, the leave-one-out dosage of each haplotype */
+    SQ_ROWS_PHASED,    /* of `sequester phase`: GT as observed, phased and filled, and PP, how sure the phase is; a file of its own, beside no other track */
     SQ_ROWS_N_TRACK
 };
 
@@ -74,6 +75,9 @@ struct sq_row {
     const uint8_t *observed; /* [n_target] 0, 1, anything else: missing (imputed then). NULL: not typed */
     const uint16_t *loo;     /* [n_target] leave-one-out ALT dosage, for ER2 and the empirical track; NULL: none */
     double r2;               /* estimated by the engine; NAN: not said (typed only, or monomorphic) */
+    const uint8_t *unphased; /* [n_sample] of a typed-only row: 1 where the order of two different alleles means nothing: `0/1`. NULL: nowhere */
+    /* phased track: a row of the panel's, without milli, has this; [n_sample] 0..255, a coin to certain. NULL: typed only */
+    const uint8_t *confidence;
 };
 
 /** sq_rows_meta - the header lines of @track ("##...\n" each), without column line and without a name, appended to @out. */

@@ -233,7 +233,10 @@ static uint8_t *put_fields(const struct sq_rows *r, const struct rows_view *v, u
         enum sq_rows_field f = r->field[k];
         for (uint32_t i = 0; i < v->n_touched; i++) {
             uint32_t sample = v->touched[i];
-            set_sample(r, f, start + r->field_at[f] + (size_t)sample * r->field_width[f], sample, v->milli + rows_first_hap(r, sample));
+            uint8_t *p = start + r->field_at[f] + (size_t)sample * r->field_width[f];
+            set_sample(r, f, p, sample, v->milli + rows_first_hap(r, sample));
+            if (f == SQ_ROWS_GT && v->row->unphased && v->row->unphased[sample] && p[1] != GT_END)
+                p[1] &= 0xfe;
         }
     }
     return start + r->n_zero_fields;
@@ -264,22 +267,47 @@ static uint8_t *put_empirical(const struct sq_rows *r, const struct sq_row *row,
     return at;
 }
 
+static uint8_t *put_phased(const struct sq_rows *r, const struct sq_row *row, uint8_t *at)
+{
+    const struct rows_dictionary *d = &r->dictionary[SQ_ROWS_PHASED];
+    unsigned width = r->all_haploid ? 1 : 2;
+    at = put_type(put_key(at, d->field[SQ_ROWS_GT]), T_INT8, width);
+    for (uint32_t i = 0; i < r->n_sample; i++) {
+        const uint8_t *a = row->observed + rows_first_hap(r, i);
+        unsigned bar = row->unphased && row->unphased[i] ? 0 : 1;
+        *at++ = (uint8_t)(a[0] > 1 ? 0 : (a[0] + 1) << 1);
+        if (!r->is_haploid[i])
+            *at++ = (uint8_t)((a[1] > 1 ? 0U : (a[1] + 1U) << 1) | bar);
+        else if (width > 1)
+            *at++ = GT_END;
+    }
+    at = put_type(put_key(at, d->pp), T_FLOAT, 1);
+    for (uint32_t i = 0; i < r->n_sample; i++) {
+        const uint8_t *a = row->observed + rows_first_hap(r, i);
+        bool has = !r->is_haploid[i] && row->confidence && a[0] != a[1];
+        at = put_u32(at, has ? r->number_bits[rows_pp(row->confidence[i])] : NONE_BITS);
+    }
+    return at;
+}
+
 sq_err rows_bcf_put(const struct sq_rows *r, enum sq_rows_track track, const struct rows_view *v, struct sq_buf *out)
 {
     const struct sq_row *row = v->row;
-    size_t samples = track == SQ_ROWS_RESULT ? r->n_zero_fields : track == SQ_ROWS_EMPIRICAL ? 16 + (size_t)r->n_sample * 10 : 0;
+    size_t samples = track == SQ_ROWS_RESULT ? r->n_zero_fields : track == SQ_ROWS_EMPIRICAL || track == SQ_ROWS_PHASED ? 16 + (size_t)r->n_sample * 10 : 0;
     if (samples > UINT32_MAX || row->ref.n > INT32_MAX || row->alt.n > INT32_MAX)
         return sq_fail(SQ_ELIMIT);
     sq_err e = sq_buf_reserve(out, (size_t)row->ref.n + row->alt.n + ROWS_ID_MAX + 256 + samples);
     if (e)
         return e;
     uint8_t *start = out->p + out->n;
-    unsigned n_field = track == SQ_ROWS_RESULT ? r->n_field : track == SQ_ROWS_EMPIRICAL ? 2 : 0;
+    unsigned n_field = track == SQ_ROWS_RESULT ? r->n_field : track == SQ_ROWS_EMPIRICAL || track == SQ_ROWS_PHASED ? 2 : 0;
     uint8_t *fields = put_shared(r, track, v, n_field, start), *at = fields;
     if (track == SQ_ROWS_RESULT)
         at = put_fields(r, v, fields);
     else if (track == SQ_ROWS_EMPIRICAL)
         at = put_empirical(r, row, fields);
+    else if (track == SQ_ROWS_PHASED)
+        at = put_phased(r, row, fields);
     put_u32(start + 4, (uint32_t)(at - fields));
     out->n = (size_t)(at - out->p);
     return SQ_OK;

@@ -26,7 +26,7 @@ struct rows_cell {
 
 /* One track's place in the dictionary of strings; 0 is PASS. */
 struct rows_dictionary {
-    uint8_t info[ROWS_N_INFO], field[SQ_ROWS_N_FIELD], lds;
+    uint8_t info[ROWS_N_INFO], field[SQ_ROWS_N_FIELD], lds, pp;
 };
 
 struct sq_rows {
@@ -81,6 +81,12 @@ struct rows_scratch {
     struct sq_buf site;
 };
 
+/* PP in thousandths: the probability that the order is right, of a confidence 0..255 */
+static inline unsigned rows_pp(unsigned confidence)
+{
+    return (SQ_ROWS_MILLI + (confidence * SQ_ROWS_MILLI + 127) / 255) / 2;
+}
+
 static inline uint64_t rows_first_hap(const struct sq_rows *r, uint32_t sample)
 {
     return r->first_hap ? r->first_hap[sample] : 2 * (uint64_t)sample;
@@ -100,7 +106,7 @@ static inline const char *rows_info_tracks(enum rows_info i)
 
 static inline bool rows_info_in(enum rows_info i, enum sq_rows_track track)
 {
-    return strchr(rows_info_tracks(i), "RSE"[track]) != NULL;
+    return strchr(rows_info_tracks(i), "RSEP"[track]) != NULL;
 }
 
 sq_err rows_scratch_init(const struct sq_rows *r, struct rows_scratch *s) SQ_MUST_CHECK;

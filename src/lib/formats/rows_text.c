@@ -253,7 +253,10 @@ static char *put_result(const struct sq_rows *r, const struct rows_view *v, char
         size_t from = r->cell_at ? r->cell_at[sample] : sample * width;
         if (from > done)
             at = put_text(at, r->zero_row + done, from - done);
+        char *cell = at;
         at = put_sample(r, at, sample, v->milli + rows_first_hap(r, sample));
+        if (v->row->unphased && v->row->unphased[sample] && r->field[0] == SQ_ROWS_GT && cell[2] == '|')
+            cell[2] = '/';
         done = r->cell_at ? r->cell_at[sample + 1] : from + width;
     }
     return put_text(at, r->zero_row + done, r->n_zero_row - done);
@@ -287,10 +290,31 @@ static char *put_empirical(const struct sq_rows *r, const struct sq_row *row, ch
     return at;
 }
 
+static char *put_phased(const struct sq_rows *r, const struct sq_row *row, char *at)
+{
+    at = put_text(at, "\tGT:PP", 6);
+    for (uint32_t i = 0; i < r->n_sample; i++) {
+        const uint8_t *a = row->observed + rows_first_hap(r, i);
+        bool is_diploid = !r->is_haploid[i];
+        *at++ = '\t';
+        *at++ = called(a[0]);
+        if (is_diploid) {
+            *at++ = row->unphased && row->unphased[i] ? '/' : '|';
+            *at++ = called(a[1]);
+        }
+        *at++ = ':';
+        if (is_diploid && row->confidence && a[0] != a[1])
+            at = put_number(at, r->number + rows_pp(row->confidence[i]));
+        else
+            *at++ = '.';
+    }
+    return at;
+}
+
 sq_err rows_text_put(const struct sq_rows *r, enum sq_rows_track track, const struct rows_view *v, struct sq_buf *out)
 {
     size_t most = track == SQ_ROWS_RESULT ? r->n_zero_row + (size_t)v->n_touched * ROWS_CELL_MAX
-                : track == SQ_ROWS_EMPIRICAL ? (size_t)r->n_sample * ROWS_CELL_MAX : 0;
+                : track == SQ_ROWS_EMPIRICAL || track == SQ_ROWS_PHASED ? (size_t)r->n_sample * ROWS_CELL_MAX : 0;
     sq_err e = sq_buf_reserve(out, v->n_site + sizeof v->info + most + 2 * ROWS_CELL_MAX);
     if (e)
         return e;
@@ -301,6 +325,8 @@ sq_err rows_text_put(const struct sq_rows *r, enum sq_rows_track track, const st
         at = put_text(at, v->info, v->n_info);
     if (track == SQ_ROWS_RESULT)
         at = put_result(r, v, at);
+    else if (track == SQ_ROWS_PHASED)
+        at = put_phased(r, v->row, at);
     *at++ = '\n';
     out->n = (size_t)(at - (char *)out->p);
     return SQ_OK;

@@ -102,7 +102,31 @@ static sq_err parse_gt(const uint8_t *p, uint32_t n, struct sq_record *r, uint32
     return SQ_OK;
 }
 
-static sq_err parse_samples(struct sq_genotypes *g, const uint8_t *p, uint32_t n, uint32_t at, struct sq_record *r,
+/* Which of FORMAT's keys is PS; 0 (GT's place): none. */
+static uint32_t place_of_ps(struct sq_span format)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; at < format.n; i++) {
+        struct sq_span key = field(format.p, format.n, &at, ':');
+        if (key.n == 2 && !memcmp(key.p, "PS", 2))
+            return i;
+    }
+    return 0;
+}
+
+static uint32_t parse_ps(struct sq_span whole, uint32_t place)
+{
+    struct sq_span s = {0};
+    uint32_t at = 0;
+    for (uint32_t i = 0; i <= place; i++) {
+        if (at >= whole.n)
+            return 0; /* fields at the end may be left away */
+        s = field(whole.p, whole.n, &at, ':');
+    }
+    return genotypes_set_of_text(s);
+}
+
+static sq_err parse_samples(struct sq_genotypes *g, const uint8_t *p, uint32_t n, uint32_t at, uint32_t ps, struct sq_record *r,
                             struct sq_why *why)
 {
     for (uint32_t i = 0; i < g->n_sample; i++) {
@@ -115,6 +139,8 @@ static sq_err parse_samples(struct sq_genotypes *g, const uint8_t *p, uint32_t n
             g->gt[2 * i] = (uint8_t)(p[at] - '0');
             g->gt[2 * i + 1] = (uint8_t)(p[at + 2] - '0');
             g->phased[i] = 1;
+            if (ps)
+                g->set[i] = 0;
             at += at + 3 == n ? 3 : 4;
             continue;
         }
@@ -123,12 +149,15 @@ static sq_err parse_samples(struct sq_genotypes *g, const uint8_t *p, uint32_t n
         sq_err e = parse_gt(whole.p, colon ? (uint32_t)(colon - whole.p) : whole.n, r, i, g->gt, g->phased, why);
         if (e)
             return e;
+        if (ps)
+            g->set[i] = parse_ps(whole, ps);
     }
     if (at < n || p[n - 1] == '\t')
         return sq_why_set(why, sq_fail(SQ_ERECORD), r->line, 10 + g->n_sample, "sample",
                           "the line has more than %u genotypes", g->n_sample);
     r->gt = g->gt;
     r->phased = g->phased;
+    r->set = ps ? g->set : NULL;
     return SQ_OK;
 }
 
@@ -163,5 +192,5 @@ sq_err vcf_text_next(struct sq_genotypes *g, struct sq_why *why, struct sq_recor
     struct sq_span format = field(p, n, &at, '\t');
     if (format.n < 2 || memcmp(format.p, "GT", 2) != 0 || (format.n > 2 && format.p[2] != ':'))
         return sq_why_set(why, sq_fail(SQ_ENOGT), out->line, 9, "FORMAT", "GT must be the first key of FORMAT");
-    return g->limits.sites_only ? SQ_OK : parse_samples(g, p, n, at, out, why);
+    return g->limits.sites_only ? SQ_OK : parse_samples(g, p, n, at, g->set ? place_of_ps(format) : 0, out, why);
 }

@@ -37,7 +37,7 @@ static void pack(int fd, const struct sq_buf *text, bool with_end, uint64_t *out
 
 static void write_track(const char *dir, const char *name, const struct made_files *f, unsigned t, bool is_csi)
 {
-    static const char *const end[2][SQ_ROWS_N_TRACK] = {{".vcf.gz", ".sites.vcf.gz", ".empirical.vcf.gz"}, {".bcf", ".sites.bcf", ".empirical.bcf"}};
+    static const char *const end[2][SQ_ROWS_PHASED] = {{".vcf.gz", ".sites.vcf.gz", ".empirical.vcf.gz"}, {".bcf", ".sites.bcf", ".empirical.bcf"}};
     struct sq_part part;
     struct sq_buf columns, head, text;
     struct sq_index *index = NULL;
@@ -108,7 +108,7 @@ int main(int argc, char **argv)
         struct made_files f;
         must(sq_rows_new(&s, &plan), "plan");
         must(made_files(m, plan, 2500, 200, 2, 1 << 20, &f), "rows");
-        for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++)
+        for (unsigned t = 0; t < SQ_ROWS_PHASED; t++)
             write_track(argv[1], set[i].name, &f, t, set[i].is_csi);
         write_list(argv[1], set[i].name, m);
         made_files_done(&f);

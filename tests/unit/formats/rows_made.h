@@ -130,7 +130,7 @@ static struct sq_row made_as_row(const struct made_row *r)
 /* ---- writing ---------------------------------------------------------------------------------------------------------------- */
 
 struct made_files {
-    struct sq_buf body[SQ_ROWS_N_TRACK], part[SQ_ROWS_N_TRACK];
+    struct sq_buf body[SQ_ROWS_PHASED], part[SQ_ROWS_PHASED];
     struct sq_pieces_counts counts;
 };
 
@@ -198,23 +198,23 @@ static void made_read(int fd, struct sq_buf *out)
 static sq_err made_files(const struct made *m, const struct sq_rows *plan, uint32_t rows_a_window, uint32_t rows_a_piece, unsigned n_thread,
                          size_t max_wait, struct made_files *out)
 {
-    struct sq_pieces_track track[SQ_ROWS_N_TRACK];
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++)
+    struct sq_pieces_track track[SQ_ROWS_PHASED];
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++)
         track[t] = (struct sq_pieces_track){.track = (enum sq_rows_track)t, .fd = memfd_create("track", MFD_CLOEXEC)};
     struct sq_pieces *pieces = NULL;
-    sq_err e = sq_pieces_open(plan, track, SQ_ROWS_N_TRACK, max_wait, &pieces);
+    sq_err e = sq_pieces_open(plan, track, SQ_ROWS_PHASED, max_wait, &pieces);
     if (!e)
         e = made_write(m, plan, pieces, rows_a_window, rows_a_piece, n_thread);
     if (!e)
         e = sq_pieces_close(pieces, true);
     memset(out, 0, sizeof *out);
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK && !e; t++) {
+    for (unsigned t = 0; t < SQ_ROWS_PHASED && !e; t++) {
         made_read(track[t].fd, &out->body[t]);
         e = sq_pieces_part(pieces, (enum sq_rows_track)t, &out->part[t]);
     }
     if (!e)
         sq_pieces_counts(pieces, &out->counts);
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++)
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++)
         close(track[t].fd);
     sq_pieces_free(pieces);
     return e;
@@ -222,7 +222,7 @@ static sq_err made_files(const struct made *m, const struct sq_rows *plan, uint3
 
 static void made_files_done(struct made_files *f)
 {
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++) {
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++) {
         sq_buf_done(&f->body[t]);
         sq_buf_done(&f->part[t]);
     }

@@ -216,10 +216,10 @@ static void take_info(char *line, char *info, size_t size)
 
 static void check_text(const struct made *m, const struct sq_rows_spec *s, struct made_files *f)
 {
-    struct sq_buf text[SQ_ROWS_N_TRACK], want;
-    char *at[SQ_ROWS_N_TRACK], info[256];
+    struct sq_buf text[SQ_ROWS_PHASED], want;
+    char *at[SQ_ROWS_PHASED], info[256];
     sq_buf_init(&want, 0);
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++) {
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++) {
         unpack(&f->body[t], &text[t]);
         ADD(&text[t], "%c", 0);
         at[t] = (char *)text[t].p;
@@ -262,7 +262,7 @@ static void check_text(const struct made *m, const struct sq_rows_spec *s, struc
         ADD(&want, "%c", 0);
         assert_string_equal(line, (char *)want.p);
     }
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++) {
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++) {
         assert_int_equal(*at[t], 0);
         sq_buf_done(&text[t]);
     }
@@ -356,7 +356,7 @@ static void many_samples_are_written(void **state)
 
 static void same_files(const struct made_files *a, const struct made_files *b)
 {
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++) {
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++) {
         assert_int_equal(a->body[t].n, b->body[t].n);
         assert_memory_equal(a->body[t].p, b->body[t].p, a->body[t].n);
         assert_int_equal(a->part[t].n, b->part[t].n);
@@ -496,7 +496,7 @@ static void check_bcf(const struct made *m, struct sq_rows_spec *s, const char *
         assert_int_equal(made_files(m, plan, 25, 4, 1, 1 << 20, &f[c]), SQ_OK);
         sq_rows_free(plan);
     }
-    for (unsigned t = 0; t < SQ_ROWS_N_TRACK; t++) {
+    for (unsigned t = 0; t < SQ_ROWS_PHASED; t++) {
         struct sq_buf file[2];
         struct hts_in in[2];
         for (unsigned c = 0; c < 2; c++) {
