@@ -142,10 +142,10 @@ static bool is_beginning(const struct cli *c, char words[64])
     return false;
 }
 
-/* impute, demux and panel ... have options of their own, which the worker reads */
+/* impute, phase, demux and panel ... have options of their own, which the worker reads */
 static bool is_passed_on(int argc, char **argv)
 {
-    return argc > 1 && (!strcmp(argv[1], "impute") || !strcmp(argv[1], "demux") || ((!strcmp(argv[1], "panel") || !strcmp(argv[1], "run")) && argc > 2));
+    return argc > 1 && (!strcmp(argv[1], "impute") || !strcmp(argv[1], "phase") || !strcmp(argv[1], "demux") || ((!strcmp(argv[1], "panel") || !strcmp(argv[1], "run")) && argc > 2));
 }
 
 int cli_parse(struct cli *c, int argc, char **argv)

@@ -23,6 +23,7 @@ int cmd_submit(struct cli *c)
                   {OPT_panel, "panel"},
                   {OPT_population, "population"},
                   {OPT_mode, "mode"},
+                  {OPT_phasing, "phasing"},
                   {OPT_name, "name"}};
     char key[201], fingerprint[65] = "";
     int rc = 0;
@@ -117,8 +118,8 @@ static void show_job(const json_t *j)
         out_bar(out_number(progress, "done"), out_number(progress, "total"), 30, bar, sizeof bar);
         printf("progress    %s\n", bar);
     }
-    printf("panel       %s, population %s, mode %s\n", out_text(j, "panel"), out_text(j, "population"),
-           out_text(j, "mode"));
+    printf("panel       %s, population %s, mode %s, phasing %s\n", out_text(j, "panel"), out_text(j, "population"),
+           out_text(j, "mode"), out_text(j, "phasing"));
     show_counts(json_object_get(j, "counts"));
     json_array_foreach(json_object_get(j, "lifecycle"), i, row)
         printf("%-11s %s  %s\n", i ? "" : "life cycle", out_text(row, "at"), out_text(row, "state"));

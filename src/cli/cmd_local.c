@@ -1,4 +1,4 @@
-/* impute and panel ...: the worker does them on this machine, with no server. Also version and help. */
+/* impute, phase, panel ...: the worker does them on this machine, with no server. Also version and help. */
 #include "cli/cli.h"
 
 #include <errno.h>

@@ -108,6 +108,7 @@ static sq_err put_own(struct sq_piece *p, const struct typed_entry *t)
                                             .ref = sq_span_of(ref, t->n_ref),
                                             .alt = sq_span_of(ref + t->n_ref, t->n_alt),
                                             .observed = t->allele,
+                                            .unphased = t->unphased,
                                             .r2 = (double)NAN});
 }
 

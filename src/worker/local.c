@@ -11,6 +11,7 @@ static const struct {
     int (*run)(struct local *);
 } commands[] = {
     {"impute", "", 0, local_impute},
+    {"phase", "", 0, local_phase},
     {"panel build", "[FILE]", 1, local_panel_build},
     {"panel info", "[PANEL]", 1, local_panel_info},
     {"panel verify", "[PANEL]", 1, local_panel_verify},

@@ -8,8 +8,8 @@
  *     local.c          which command; its arguments are read by local_options.c
  *     local_stage.c    one stage in a child of its own
  *     local_files.c    files in and out: whole or not at all
- *     local_choice.c   options of impute, checked before a file is touched
- *     local_impute.c   sequester impute
+ *     local_choice.c   options of impute and phase, checked before a file is touched
+ *     local_impute.c   sequester impute, sequester phase
  *     local_show.c     what it says: progress, what --dry-run finds, figures
  *     local_child.c    work that is no stage, in a child under the same list
  *     local_panel.c    sequester panel ...
@@ -89,7 +89,7 @@ int local_body_file(const char *out);
 sq_err local_write_file(const char *path, const int *piece, size_t n) SQ_MUST_CHECK;
 
 /* ---- local_choice.c ---- */
-/** local_choice - options of impute into l->choice; @region_chrom: the chromosome that --region names, or "". 0, or LOCAL_MISUSED and has said why. */
+/** local_choice - options of impute or phase into l->choice; @region_chrom: the chromosome that --region names, or "". 0, or LOCAL_MISUSED and has said why. */
 int local_choice(struct local *l, char region_chrom[SQ_CHROM_MAX]) SQ_MUST_CHECK;
 /** local_region - "22:1,000-2000", "22:1000-", "22:1000", "1000-2000", "22". 0: no bound. False: it isn't written so. */
 bool local_region(const char *text, char chrom[SQ_CHROM_MAX], int64_t *out_from, int64_t *out_to);
@@ -101,9 +101,11 @@ void local_clear_progress(const struct local *l);
 /** local_show_overlap - what @report (of qc) says, on standard output, with what the work would take. */
 sq_err local_show_overlap(const struct local *l, int report) SQ_MUST_CHECK;
 void local_show_figures(const struct worker_figures *f);
+void local_show_phase_figures(const struct worker_figures *f);
 
 /* ---- the commands: exit codes ---- */
 int local_impute(struct local *l);
+int local_phase(struct local *l);
 int local_panel_build(struct local *l);
 int local_panel_info(struct local *l);
 int local_panel_verify(struct local *l);

@@ -1,4 +1,4 @@
-/* Options of `sequester impute`, read and checked before any file is touched. */
+/* Options of `sequester impute` and `sequester phase`, read and checked before any file is touched. */
 #include "worker/local.h"
 
 #include <errno.h>
@@ -118,6 +118,7 @@ int local_choice(struct local *l, char region_chrom[SQ_CHROM_MAX])
     c->level = (int)level;
     c->memory_bytes = (size_t)memory_mib << 20;
     c->wants_csi = l->opt[LOCAL_csi] != NULL;
+    c->wants_phased = l->opt[LOCAL_phased] != NULL;
     c->overwrite_typed = l->opt[LOCAL_overwrite_typed] != NULL;
     return 0;
 }

@@ -1,4 +1,7 @@
-/* sequester impute: ingest, qc, impute and finish, one after another; finish once for each file that is written. */
+/*
+ * sequester impute: ingest, qc, impute and finish, one after another; finish once for each file that is written. What isn't phased is phased by
+ * the impute stage on the way. sequester phase: the same with the phase stage in impute's place.
+ */
 #include "worker/local.h"
 
 #include "lib/core/clock.h"
@@ -56,8 +59,25 @@ static int qc(struct job *j)
     if (e)
         return fail(e == SQ_EPANEL ? j->panel : j->target, e, j);
     if (!j->l->is_quiet)
-        fprintf(stderr, "qc       %llu kept, of which %llu in the panel; %llu left out\n", (unsigned long long)n->n_kept,
-                (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded);
+        fprintf(stderr, "qc       %llu kept, of which %llu in the panel; %llu left out%s\n", (unsigned long long)n->n_kept,
+                (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded, n->n_excluded && !report ? " (--report says why)" : "");
+    j->l->choice.phases = !n->is_phased;
+    return 0;
+}
+
+static int phase(struct job *j)
+{
+    const struct sq_msg_work_counts *n = &j->l->counts;
+    sq_err e = local_run_stage(j->l, "phase", (const int[]){j->kept, j->fd_panel, j->result.body}, &j->why);
+    if (e)
+        return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel
+                                        : e == SQ_ERANGE   ? "--region"
+                                                           : j->target,
+                    e, j);
+    if (!j->l->is_quiet)
+        fprintf(stderr, "phase    %llu heterozygotes at %llu sites of the panel ordered, %llu missing calls filled; %llu sites that the panel lacks stay as they are\n",
+                (unsigned long long)n->n_kept, (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded,
+                (unsigned long long)(n->n_variant - n->n_in_panel));
     return 0;
 }
 
@@ -71,7 +91,7 @@ static int impute(struct job *j)
                                                            : j->target,
                     e, j);
     if (!j->l->is_quiet)
-        fprintf(stderr, "impute   %llu rows of the panel from %llu haplotypes, %llu of them typed; %llu below --min-r2 left out\n", (unsigned long long)n->n_site,
+        fprintf(stderr, "impute   %s%llu rows of the panel from %llu haplotypes, %llu of them typed; %llu below --min-r2 left out\n", j->l->choice.phases ? "phased on the way; " : "", (unsigned long long)n->n_site,
                 (unsigned long long)n->n_haplotype, (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded);
     return 0;
 }
@@ -143,35 +163,74 @@ static struct worker_figures *figures_new(void)
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* What both commands do before the stage that makes the result; *out_over: --dry-run has said what it found. */
+static int prepare(struct job *j, bool *out_over)
+{
+    struct local *l = j->l;
+    *out_over = false;
+    if (j->panel) /* the file's name: where it lies is nobody's business */
+        l->choice.panel_name = strrchr(j->panel, '/') ? strrchr(j->panel, '/') + 1 : j->panel;
+    int rc = local_choice(l, j->region_chrom);
+    if (!rc)
+        rc = open_files(j);
+    if (!rc)
+        rc = ingest(j);
+    if (!rc)
+        rc = qc(j);
+    if (!rc && l->opt[LOCAL_dry_run]) {
+        sq_err e = local_show_overlap(l, j->report);
+        *out_over = true;
+        return e ? fail("the report", e, j) : 0;
+    }
+    return rc;
+}
+
+static void say_done(const struct job *j, int64_t start_ms)
+{
+    if (!j->l->is_quiet)
+        fprintf(stderr, "done     %s and its index, %.1f s\n", j->result.path, (double)(sq_clock_steady_ms() - start_ms) / 1000);
+}
+
 int local_impute(struct local *l)
 {
     struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map]};
     int64_t start = sq_clock_steady_ms();
+    bool is_over;
     l->choice = worker_choice_default();
-    if (l->opt[LOCAL_panel]) /* the file's name: where it lies is nobody's business */
-        l->choice.panel_name = strrchr(l->opt[LOCAL_panel], '/') ? strrchr(l->opt[LOCAL_panel], '/') + 1 : l->opt[LOCAL_panel];
-    int rc = local_choice(l, j.region_chrom);
-    if (!rc)
-        rc = open_files(&j);
-    if (!rc && l->opt[LOCAL_timing])
-        l->choice.figures = figures_new();
-    if (!rc)
-        rc = ingest(&j);
-    if (!rc)
-        rc = qc(&j);
-    if (!rc && l->opt[LOCAL_dry_run]) {
-        sq_err e = local_show_overlap(l, j.report);
-        return e ? fail("the report", e, &j) : 0;
-    }
-    if (!rc)
-        rc = impute(&j);
+    l->choice.figures = l->opt[LOCAL_timing] ? figures_new() : NULL;
+    int rc = prepare(&j, &is_over);
+    if (rc || is_over)
+        return rc;
+    rc = impute(&j);
     const struct result *const all[] = {&j.result, &j.sites, &j.empirical};
     for (size_t i = 0; i < 3 && !rc; i++)
         if (all[i]->path)
             rc = finish(&j, all[i]);
     if (!rc && l->choice.figures)
         local_show_figures(l->choice.figures);
-    if (!rc && !l->is_quiet)
-        fprintf(stderr, "done     %s and its index, %.1f s\n", j.result.path, (double)(sq_clock_steady_ms() - start) / 1000);
+    if (!rc)
+        say_done(&j, start);
+    return rc;
+}
+
+int local_phase(struct local *l)
+{
+    struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map]};
+    int64_t start = sq_clock_steady_ms();
+    bool is_over;
+    l->choice = worker_choice_default();
+    l->choice.figures = l->opt[LOCAL_timing] ? figures_new() : NULL;
+    int rc = prepare(&j, &is_over);
+    if (rc || is_over)
+        return rc;
+    l->choice.fd_phased_index = j.result.index;
+    rc = phase(&j);
+    l->choice.fd_phased_index = -1;
+    if (!rc)
+        rc = finish(&j, &j.result);
+    if (!rc && l->choice.figures)
+        local_show_phase_figures(l->choice.figures);
+    if (!rc)
+        say_done(&j, start);
     return rc;
 }

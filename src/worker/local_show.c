@@ -148,7 +148,15 @@ void local_show_figures(const struct worker_figures *f)
                 w->n_site, w->n_cluster, w->scale, w->mismatch, w->mean_states, w->mean_kept);
     }
     fputs("cpu      ", stderr);
+    if (f->phase_s > 0)
+        fprintf(stderr, "phase %.2f s, ", f->phase_s);
     for (size_t i = 0; i < WORKER_N_STEP; i++)
         fprintf(stderr, "%s %.2f s%s", step[i], f->cpu_s[i], i + 1 < WORKER_N_STEP ? ", " : "");
     fprintf(stderr, " (format %.2f s, deflate %.2f s, write %.2f s)\n", f->format_s, f->deflate_s, f->write_s);
+}
+
+void local_show_phase_figures(const struct worker_figures *f)
+{
+    fprintf(stderr, "cpu      phase %.2f s, output %.2f s (format %.2f s, deflate %.2f s, write %.2f s)\n", f->phase_s, f->format_s + f->deflate_s + f->write_s, f->format_s,
+            f->deflate_s, f->write_s);
 }

@@ -21,7 +21,7 @@ _Noreturn static void child(const struct sq_stage_row *row, int control, const i
     bool is_ok = dup2(control, SQ_STAGE_CONTROL_FD) >= 0;
     for (size_t i = 0; i < row->n_port; i++)
         is_ok = is_ok && dup2(port[i], next++) >= 0;
-    int *extra[] = {&choice.fd_map, &choice.fd_sites[0], &choice.fd_sites[1], &choice.fd_empirical[0], &choice.fd_empirical[1]};
+    int *extra[] = {&choice.fd_map, &choice.fd_sites[0], &choice.fd_sites[1], &choice.fd_empirical[0], &choice.fd_empirical[1], &choice.fd_phased_index};
     for (size_t i = 0; i < sizeof extra / sizeof extra[0]; i++)
         if (*extra[i] >= 0) {
             is_ok = is_ok && dup2(*extra[i], next) >= 0;
@@ -40,7 +40,8 @@ static sq_err listen_to(struct local *l, const char *stage, int control, struct 
     if (!e)
         e = sq_wire_send(control, SQ_ROLE_RUNNER, SQ_ROLE_WORKER,
                          &sq_msg_of(work_order, .stage = (uint8_t)sq_stage_row_named(stage)->stage,
-                                    .max_samples = LOCAL_MAX_SAMPLES, .max_variants = LOCAL_MAX_VARIANTS));
+                                    .max_samples = LOCAL_MAX_SAMPLES, .max_variants = LOCAL_MAX_VARIANTS,
+                                    .flags = l->choice.wants_phased ? SQ_ORDER_WANTS_PHASED : 0));
     for (bool is_done = false; !e && !is_done;) {
         struct sq_msg m;
         sq_packet_done(packet);

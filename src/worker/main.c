@@ -35,6 +35,7 @@ static const struct {
     {SQ_STAGE_panel, stage_panel},
     {SQ_STAGE_ingest, stage_ingest},
     {SQ_STAGE_qc, stage_qc},
+    {SQ_STAGE_phase, stage_phase},
     {SQ_STAGE_impute, stage_impute},
     {SQ_STAGE_finish, stage_finish},
 };
@@ -127,7 +128,8 @@ struct worker_choice worker_choice_default(void)
                                   .n_field = 4,
                                   .fd_map = -1,
                                   .fd_sites = {-1, -1},
-                                  .fd_empirical = {-1, -1}};
+                                  .fd_empirical = {-1, -1},
+                                  .fd_phased_index = -1};
 }
 
 int worker_serve(unsigned n_thread, const struct worker_choice *choice)

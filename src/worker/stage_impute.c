@@ -13,21 +13,22 @@
 #include "lib/core/file.h"
 #include "lib/formats/pieces.h"
 #include "worker/impute_sink.h"
-#include "worker/typed_queue.h"
+#include "worker/phase_filter.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define FLANK_CM 2.0
 #define PROGRESS_TOTAL 1000000U
+#define PHASE_SHARE 0.6 /* of the time, when phases are found on the way; for the estimate alone */
 
 struct impute {
     struct worker *w;
     struct panel_port panel;
     struct sq_engine_panel engine_panel;
     struct typed_queue queue;
+    struct phase_filter filter; /* with queue.takes_unphased */
     struct impute_sink sink;
     struct sq_rows *plan;
     struct sq_pieces *pieces;
@@ -35,6 +36,7 @@ struct impute {
     int64_t first_no, end_no;      /* the chunk's windows: first_no <= k < end_no */
     double from_cm, to_cm;         /* progress: the stretch of the chunk, */
     double window_from, window_to; /* and of the present window in it, as shares */
+    double phased, done;           /* shares */
 };
 
 static double line_of(const struct impute *m, int64_t k)
@@ -75,13 +77,19 @@ static sq_err gather_typed(struct impute *m, double from_cm, double to_cm, uint3
     return SQ_OK;
 }
 
-static sq_err report_progress(void *ctx, uint64_t n_done, uint64_t n_all)
+static sq_err show_progress(const struct impute *m)
 {
-    struct impute *m = ctx;
-    double share = m->window_from + (m->window_to - m->window_from) * (n_all ? (double)n_done / (double)n_all : 0);
+    double share = m->queue.takes_unphased ? PHASE_SHARE * m->phased + (1 - PHASE_SHARE) * m->done : m->done;
     return worker_progress(m->w, share > 0 && share < 1 ? (uint64_t)(share * PROGRESS_TOTAL) : share > 0 ? PROGRESS_TOTAL
                                                                                                          : 0,
                            PROGRESS_TOTAL);
+}
+
+static sq_err report_progress(void *ctx, uint64_t n_done, uint64_t n_all)
+{
+    struct impute *m = ctx;
+    m->done = m->window_from + (m->window_to - m->window_from) * (n_all ? (double)n_done / (double)n_all : 0);
+    return show_progress(m);
 }
 
 static double share_of(const struct impute *m, double cm)
@@ -89,6 +97,13 @@ static double share_of(const struct impute *m, double cm)
     double share = m->to_cm > m->from_cm ? (cm - m->from_cm) / (m->to_cm - m->from_cm) : 0;
     return share < 0 ? 0 : share > 1 ? 1
                                      : share;
+}
+
+static sq_err phase_progress(void *ctx, double cm)
+{
+    struct impute *m = ctx;
+    m->phased = share_of(m, cm);
+    return show_progress(m);
 }
 
 /* The rows of @region_from..@region_to among [from, to). */
@@ -149,6 +164,8 @@ static sq_err window_run(struct impute *m, int64_t k)
     struct sq_engine_sink sink = {.ctx = &m->sink, .put = impute_sink_put, .piece_end = impute_sink_piece_end, .progress = impute_sink_progress};
     struct sq_engine_report report = {.n_cluster = 0};
     sq_err e = queue_fill(q, to_cm + FLANK_CM);
+    if (!e && q->takes_unphased)
+        e = phase_filter_to(&m->filter, k + 1); /* whose rows begin with this one's flank */
     if (e)
         return e;
     window.from_site = site_walk_line(&q->walk, k);
@@ -228,7 +245,7 @@ static sq_err all_windows(struct impute *m)
 
 /* ---- the outputs --------------------------------------------------------------------------------------------------- */
 
-#define MAX_PARAM 6U
+#define MAX_PARAM 7U
 struct params {
     const char *at[MAX_PARAM];
     char text[MAX_PARAM][SQ_PANEL_LABEL_MAX + 64];
@@ -254,6 +271,8 @@ static void make_params(const struct impute *m, struct params *p)
     const struct sq_panel_info *info = sq_panel_info(m->panel.panel);
     if (info->build[0])
         add_param(p, "panel_build=%s", info->build);
+    if (m->queue.takes_unphased || m->queue.n_phasing >= 0)
+        add_param(p, "phasing=sequester, %u sampled", m->queue.takes_unphased ? PHASE_SAMPLED : (unsigned)m->queue.n_phasing);
     if (c->n_state)
         add_param(p, "states=%u", c->n_state);
     if (c->scale > 0)
@@ -338,6 +357,7 @@ static sq_err close_outputs(struct impute *m)
     w->counts.n_excluded = n.n_below_r2;
     worker_count_chrom(w, sq_panel_info(m->panel.panel)->chrom);
     if (c->figures) {
+        c->figures->phase_s = m->filter.counts.cpu_s;
         c->figures->format_s = (double)n.format_ns * 1e-9;
         c->figures->deflate_s = (double)n.deflate_ns * 1e-9;
         c->figures->write_s = (double)n.write_ns * 1e-9;
@@ -358,6 +378,11 @@ sq_err stage_impute(struct worker *w)
         m->engine_panel = panel_port_engine(&m->panel);
         e = queue_open(w, w->port[0], &m->panel, &m->queue);
     }
+    if (!e && w->choice.phases && m->queue.n_phasing < 0) {
+        sq_assert(!w->from_bp && !w->to_bp); /* phases are of the whole chromosome */
+        m->queue.takes_unphased = true;
+        phase_filter_open(&m->filter, w, &m->queue, &m->engine_panel, PHASE_SAMPLED, phase_progress, m);
+    }
     if (!e)
         e = open_outputs(m);
     if (!e)
@@ -369,6 +394,7 @@ sq_err stage_impute(struct worker *w)
     impute_sink_close(&m->sink);
     sq_pieces_free(m->pieces);
     sq_rows_free(m->plan);
+    phase_filter_close(&m->filter);
     queue_close(&m->queue);
     panel_port_close(&m->panel);
     free(m);

@@ -44,7 +44,7 @@ static sq_err copy_records(struct worker *w, struct sq_genotypes *g, struct sq_b
         if (e || !has)
             return e;
         if (!*writer) {
-            e = sq_bcf_writer_open(w->port[1], sq_genotypes_chrom(g), sq_genotypes_chrom_length(g), n_sample, writer);
+            e = sq_bcf_writer_open(w->port[1], sq_genotypes_chrom(g), sq_genotypes_chrom_length(g), n_sample, -1, writer);
             w->counts.first_bp = (uint64_t)r.pos_bp;
         }
         if (!e)
@@ -61,7 +61,7 @@ static sq_err copy_records(struct worker *w, struct sq_genotypes *g, struct sq_b
 sq_err stage_ingest(struct worker *w)
 {
     struct sq_genotypes_limits limits = {
-        .max_samples = w->max_samples, .max_variants = w->max_variants, .source.max_ratio = SQ_SOURCE_MAX_RATIO};
+        .max_samples = w->max_samples, .max_variants = w->max_variants, .with_sets = true, .source.max_ratio = SQ_SOURCE_MAX_RATIO};
     struct sq_genotypes *g = NULL;
     struct sq_bcf_writer *writer = NULL;
     sq_err e = sq_genotypes_open(w->port[0], &limits, &w->why, &g);

@@ -7,6 +7,7 @@
  * sites are reported: nothing about a sample.
  */
 #include "worker/panel_port.h"
+#include "worker/ploidy.h"
 #include "worker/site_walk.h"
 
 #include "lib/core/file.h"
@@ -28,6 +29,7 @@ enum verdict {
     FILTER_DUP,
     FILTER_OTHER,
     DUPLICATE,
+    OTHER_PART,
     LOW_CALL_RATE,
     ALLELE_SWITCH,
     STRAND_FLIP,
@@ -37,12 +39,12 @@ enum verdict {
 };
 static const char *const verdict_key[N_VERDICT] = {"in_panel", "typed_only", "multiallelic",
                                                    "no_alternative", "invalid_alleles", "filter_duplicate",
-                                                   "filter_other", "duplicate", "low_call_rate",
+                                                   "filter_other", "duplicate", "other_part_of_x", "low_call_rate",
                                                    "allele_switch", "strand_flip", "strand_flip_and_allele_switch",
                                                    "allele_mismatch"};
 static const char *const verdict_text[N_VERDICT] = {
     "Match", "Typed only", "Multiallelic site", "No alternative allele",
-    "Invalid alleles", "Filter duplicate", "Filter other", "Duplicate",
+    "Invalid alleles", "Filter duplicate", "Filter other", "Duplicate", "Other part of chromosome X than the panel",
     "Low call rate", "Allele switch", "Strand flip", "Strand flip and allele switch",
     "Allele mismatch"};
 
@@ -52,7 +54,12 @@ struct qc {
     struct panel_port panel;
     struct site_walk walk;   /* walk.here: the panel's rows at this position */
     struct site_group *seen; /* the target's records there */
+    struct ploidy ploidy;
+    uint32_t *set; /* [n_sample] the phase set of the sample's first heterozygote with phase; 0: none yet, 1: no PS */
     uint64_t n[N_VERDICT], n_record, n_outside, n_monomorphic, n_ambiguous, n_common_alt;
+    uint64_t n_unphased, n_other_set, n_half; /* genotypes: without phase, of a second phase set, half missing */
+    enum x_part x_first, x_last; /* parts of chromosome X that the panel has */
+    bool is_b38;
     struct sq_buf list;
     bool list_is_cut;
 };
@@ -92,10 +99,23 @@ static enum verdict compare(const struct site_group *here, const struct sq_recor
 }
 
 struct call_counts {
-    uint64_t n_allele, n_alt, n_missing;
+    uint64_t n_allele, n_alt, n_missing, n_half, n_unphased, n_other_set;
 };
 
-static sq_err count_calls(struct qc *q, const struct sq_record *r, struct call_counts *out)
+/* A heterozygote's order is known beside all others of the sample, unless it has no phase, or that of another set. */
+static void count_order(struct qc *q, const struct sq_record *r, uint32_t i, struct call_counts *out)
+{
+    uint32_t set = r->set && r->set[i] ? r->set[i] + 1 : 1;
+    if (!r->phased[i]) {
+        out->n_unphased++;
+        return;
+    }
+    if (!q->set[i])
+        q->set[i] = set;
+    out->n_other_set += q->set[i] != set;
+}
+
+static void count_calls(struct qc *q, const struct sq_record *r, struct call_counts *out)
 {
     uint32_t n_sample = sq_genotypes_n_sample(q->target);
     *out = (struct call_counts){0};
@@ -103,24 +123,36 @@ static sq_err count_calls(struct qc *q, const struct sq_record *r, struct call_c
         uint8_t a = r->gt[2 * i], b = r->gt[2 * i + 1];
         if (a == SQ_GT_MISSING || b == SQ_GT_MISSING) {
             out->n_missing++;
+            out->n_half += a != b && b != SQ_GT_NONE;
             continue;
         }
         out->n_allele += b == SQ_GT_NONE ? 1 : 2;
         out->n_alt += (a != 0 ? 1U : 0U) + (b != 0 && b != SQ_GT_NONE ? 1U : 0U);
-        if (a != b && !r->phased[i])
-            return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT",
-                              "record %llu (position %lld) has a heterozygous genotype without phase",
-                              (unsigned long long)r->line, (long long)r->pos_bp);
+        if (a != b && b != SQ_GT_NONE)
+            count_order(q, r, i, out);
     }
-    return SQ_OK;
+}
+
+static sq_err refuse_unphased(struct qc *q, const struct sq_record *r, const struct call_counts *c)
+{
+    if (!(q->w->flags & SQ_ORDER_WANTS_PHASED) || !(c->n_unphased + c->n_other_set))
+        return SQ_OK;
+    return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT", "record %llu (position %lld) has a heterozygous genotype %s",
+                      (unsigned long long)r->line, (long long)r->pos_bp, c->n_unphased ? "without phase" : "of a second phase set (PS)");
+}
+
+/* On chromosome X a panel of one part says nothing of the others, and samples have another number of haplotypes there. */
+static bool is_other_part(const struct qc *q, int64_t pos_bp)
+{
+    enum x_part part = x_part_of(sq_panel_info(q->panel.panel)->chrom, q->is_b38, pos_bp);
+    return part < q->x_first || part > q->x_last;
 }
 
 static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
 {
     struct call_counts c;
-    sq_err e = count_calls(q, r, &c);
-    if (e)
-        return e;
+    sq_err e = SQ_OK;
+    count_calls(q, r, &c);
     enum verdict v = r->n_alt > 1                                           ? MULTIALLELIC
                      : r->n_alt == 0                                        ? NO_ALT
                      : !sq_record_is_plain(r) || sq_span_eq(r->ref, r->alt) ? INVALID_ALLELES
@@ -135,14 +167,21 @@ static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
         else
             e = site_group_add(q->seen, 0, r->ref, r->alt);
     }
+    if (!e && v == MATCH && is_other_part(q, r->pos_bp))
+        v = OTHER_PART;
     if (!e && v == MATCH && (double)c.n_missing > QC_MAX_MISSING * sq_genotypes_n_sample(q->target))
         v = LOW_CALL_RATE;
     if (!e && v == MATCH) {
         e = site_walk_to(&q->walk, r->pos_bp, &q->w->why);
         v = compare(&q->walk.here, r);
     }
+    if (!e && v <= TYPED_ONLY)
+        e = refuse_unphased(q, r, &c);
     if (!e && v <= TYPED_ONLY) {
         uint8_t flipped;
+        q->n_unphased += c.n_unphased;
+        q->n_other_set += c.n_other_set;
+        q->n_half += c.n_half;
         q->n_outside += v == TYPED_ONLY && (!q->walk.has || r->pos_bp < sq_panel_info(q->panel.panel)->first_bp);
         q->n_monomorphic += c.n_alt == 0 || c.n_alt == c.n_allele;
         q->n_common_alt += 2 * c.n_alt > c.n_allele;
@@ -198,7 +237,7 @@ static sq_err read_target(struct qc *q, struct sq_bcf_writer **writer)
             w->counts.first_bp = (uint64_t)r.pos_bp;
             if (!e)
                 e = sq_bcf_writer_open(w->port[2], sq_genotypes_chrom(q->target), sq_genotypes_chrom_length(q->target),
-                                       sq_genotypes_n_sample(q->target), writer);
+                                       sq_genotypes_n_sample(q->target), -1, writer);
         }
         w->counts.last_bp = (uint64_t)r.pos_bp;
         enum verdict v = MATCH;
@@ -208,7 +247,7 @@ static sq_err read_target(struct qc *q, struct sq_bcf_writer **writer)
             return e;
         q->n[v]++;
         if (v <= TYPED_ONLY)
-            e = sq_bcf_writer_put(*writer, &r);
+            e = ploidy_put(&q->ploidy, &r, *writer, &w->why);
         if (!e && v != MATCH)
             e = list_add(q, &r, v);
         if (!e)
@@ -242,6 +281,11 @@ static sq_err check_overlap(struct qc *q)
         (unsigned long long)(q->n[STRAND_FLIP] + q->n[STRAND_FLIP_AND_SWITCH]));
 }
 
+static bool is_phased(const struct qc *q)
+{
+    return !(q->n_unphased + q->n_other_set);
+}
+
 static sq_err write_report(struct qc *q)
 {
     struct sq_buf text;
@@ -253,9 +297,11 @@ static sq_err write_report(struct qc *q)
     if (!e)
         e = sq_buf_addf(
             &text,
-            "#outside_panel\t%llu\n#kept_monomorphic\t%llu\n#kept_strand_ambiguous\t%llu\n#kept_alt_is_common\t%llu\n#list_is_cut\t%d\nPOS\tREF\tALT\tREASON\n",
+            "#outside_panel\t%llu\n#kept_monomorphic\t%llu\n#kept_strand_ambiguous\t%llu\n#kept_alt_is_common\t%llu\n#haploid_samples\t%u\n"
+            "#phased\t%d\n#unphased_genotypes\t%llu\n#other_phase_set_genotypes\t%llu\n#half_missing_genotypes\t%llu\n#list_is_cut\t%d\nPOS\tREF\tALT\tREASON\n",
             (unsigned long long)q->n_outside, (unsigned long long)q->n_monomorphic, (unsigned long long)q->n_ambiguous,
-            (unsigned long long)q->n_common_alt, q->list_is_cut);
+            (unsigned long long)q->n_common_alt, q->ploidy.n_haploid, is_phased(q), (unsigned long long)q->n_unphased, (unsigned long long)q->n_other_set,
+            (unsigned long long)q->n_half, q->list_is_cut);
     if (!e)
         e = sq_buf_add(&text, q->list.p, q->list.n);
     if (!e)
@@ -267,14 +313,22 @@ static sq_err write_report(struct qc *q)
 static sq_err run(struct qc *q, struct sq_bcf_writer **writer)
 {
     struct worker *w = q->w;
-    struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants};
+    struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants, .with_sets = true};
     sq_err e = sq_genotypes_open(w->port[0], &limits, &w->why, &q->target);
     if (!e)
         e = panel_port_open(w, w->port[1], -1, &q->panel);
     if (!e)
         e = site_walk_open(q->panel.panel, 0, &w->why, &q->walk);
+    if (!e)
+        e = ploidy_open(sq_genotypes_n_sample(q->target), &q->ploidy);
+    if (!e && !(q->set = calloc(sq_genotypes_n_sample(q->target), sizeof *q->set)))
+        e = sq_fail(SQ_ENOMEM);
     if (e)
         return e;
+    const struct sq_panel_info *info = sq_panel_info(q->panel.panel);
+    q->is_b38 = x_is_b38(info->chrom, info->contig_bp > 0 ? (uint64_t)info->contig_bp : 0, info->build);
+    q->x_first = x_part_of(info->chrom, q->is_b38, info->first_bp);
+    q->x_last = x_part_of(info->chrom, q->is_b38, info->last_bp);
     e = read_target(q, writer);
     if (e == SQ_EUNPHASED) { /* what was read so far tells the owner where it begins */
         sq_err told = write_report(q);
@@ -284,6 +338,9 @@ static sq_err run(struct qc *q, struct sq_bcf_writer **writer)
         return e;
     if (!q->n_record)
         return sq_fail(SQ_ENOVARIANT);
+    e = ploidy_end(&q->ploidy, *writer);
+    if (e)
+        return e;
     e = write_report(q); /* before the verdict: the user needs the reasons most when it fails */
     return e ? e : check_overlap(q);
 }
@@ -314,9 +371,11 @@ sq_err stage_qc(struct worker *w)
         w->counts.n_excluded = q->n_record - w->counts.n_kept;
         w->counts.n_haplotype = sq_panel_info(q->panel.panel)->n_hap;
         w->counts.n_site = sq_panel_info(q->panel.panel)->n_site;
-        w->counts.is_phased = 1;
+        w->counts.is_phased = is_phased(q);
         worker_count_chrom(w, sq_genotypes_chrom(q->target));
     }
+    ploidy_close(&q->ploidy);
+    free(q->set);
     sq_genotypes_close(q->target);
     site_walk_close(&q->walk);
     panel_port_close(&q->panel);

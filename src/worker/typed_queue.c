@@ -19,7 +19,7 @@ static sq_err count_haplotypes(struct typed_queue *q)
     if (!q->is_haploid)
         return sq_fail(SQ_ENOMEM);
     for (uint32_t i = 0; i < q->n_sample; i++) {
-        q->is_haploid[i] = q->next.gt[2 * i + 1] == SQ_GT_NONE && q->next.gt[2 * i] != SQ_GT_MISSING;
+        q->is_haploid[i] = q->next.gt[2 * i + 1] == SQ_GT_NONE; /* qc writes missing calls as many as there are haplotypes */
         q->n_target += q->is_haploid[i] ? 1 : 2;
     }
     return SQ_OK;
@@ -28,8 +28,10 @@ static sq_err count_haplotypes(struct typed_queue *q)
 sq_err queue_open(struct worker *w, int fd, const struct panel_port *panel, struct typed_queue *q)
 {
     *q = (struct typed_queue){.w = w, .panel = panel->panel, .map = sq_panel_map(panel->panel), .max_bytes = QUEUE_MAX_BYTES};
-    struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants};
+    struct sq_genotypes_limits limits = {.max_samples = w->max_samples, .max_variants = w->max_variants, .with_sets = true};
     sq_err e = sq_genotypes_open(fd, &limits, &w->why, &q->target);
+    if (!e)
+        q->n_phasing = sq_genotypes_n_phasing(q->target);
     if (!e)
         e = read_target(q);
     if (!e && !q->has_next)
@@ -41,11 +43,22 @@ sq_err queue_open(struct worker *w, int fd, const struct panel_port *panel, stru
     return e;
 }
 
+static void wipe(uint8_t *p, uint32_t n)
+{
+    if (p)
+        sq_wipe(p, n);
+    free(p);
+}
+
 static void entry_done(struct typed_entry *t, uint32_t n_target)
 {
-    if (t->allele)
-        sq_wipe(t->allele, n_target);
-    free(t->allele);
+    wipe(t->allele, n_target);
+    wipe(t->raw, n_target);
+    wipe(t->filled, n_target);
+    free(t->swap);
+    free(t->unphased);
+    free(t->set);
+    free(t->confidence);
     free(t->text);
 }
 
@@ -80,7 +93,7 @@ sq_err queue_start(struct typed_queue *q, double cm)
 }
 
 /* Alleles of the waiting record, a haplotype each. */
-static sq_err take_alleles(const struct typed_queue *q, uint8_t *out)
+static sq_err take_alleles(const struct typed_queue *q, bool is_typed, uint8_t *out)
 {
     const struct sq_record *r = &q->next;
     for (uint32_t i = 0, h = 0; i < q->n_sample; i++) {
@@ -88,11 +101,39 @@ static sq_err take_alleles(const struct typed_queue *q, uint8_t *out)
         bool is_missing = a == SQ_GT_MISSING || b == SQ_GT_MISSING;
         if (!is_missing && (b == SQ_GT_NONE) != q->is_haploid[i])
             return sq_why_set(&q->w->why, sq_fail(SQ_EPLOIDY), r->line, 0, "GT", "the ploidy of a sample differs from its first record");
-        if (!is_missing && a != b && !r->phased[i])
+        if (!is_missing && a != b && !r->phased[i] && !q->takes_unphased && is_typed)
             return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT", "a heterozygous genotype has no phase");
         out[h++] = is_missing ? SQ_ENGINE_MISSING : a;
         if (!q->is_haploid[i])
             out[h++] = is_missing ? SQ_ENGINE_MISSING : b;
+    }
+    return SQ_OK;
+}
+
+/* What is known of the order of the waiting record's alleles. */
+static sq_err take_order(const struct typed_queue *q, struct typed_entry *t)
+{
+    const struct sq_record *r = &q->next;
+    bool is_own = t->row == QUEUE_NO_ROW, has_set = false, has_unphased = false;
+    for (uint32_t i = 0; i < q->n_sample; i++) {
+        bool is_het = !q->is_haploid[i] && r->gt[2 * i] != r->gt[2 * i + 1] && r->gt[2 * i] != SQ_GT_MISSING && r->gt[2 * i + 1] != SQ_GT_MISSING;
+        has_set = has_set || (is_het && r->phased[i]);
+        has_unphased = has_unphased || (is_het && (!r->phased[i] || (q->takes_unphased && r->set && r->set[i])));
+    }
+    t->set = q->takes_unphased && !is_own && has_set ? calloc(q->n_sample, sizeof *t->set) : NULL;
+    t->unphased = is_own && has_unphased ? calloc(q->n_sample, 1) : NULL;
+    t->swap = r->swap && !is_own ? malloc(q->n_sample) : NULL;
+    if ((q->takes_unphased && !is_own && has_set && !t->set) || (is_own && has_unphased && !t->unphased) || (r->swap && !is_own && !t->swap))
+        return sq_fail(SQ_ENOMEM);
+    if (t->swap)
+        memcpy(t->swap, r->swap, q->n_sample);
+    for (uint32_t i = 0; i < q->n_sample; i++) {
+        bool is_het = r->gt[2 * i] != r->gt[2 * i + 1] && r->gt[2 * i] != SQ_GT_MISSING && r->gt[2 * i + 1] != SQ_GT_MISSING && !q->is_haploid[i];
+        uint32_t set = !is_het || !r->phased[i] ? 0 : r->set && r->set[i] ? r->set[i] + 1 : 1;
+        if (t->set)
+            t->set[i] = set;
+        if (t->unphased)
+            t->unphased[i] = is_het && (q->takes_unphased ? set != 1 : !r->phased[i]); /* within its set alone: not beside what is phased as a whole */
     }
     return SQ_OK;
 }
@@ -115,7 +156,7 @@ static sq_err find_row(struct typed_queue *q, struct typed_entry *t)
 static sq_err keep_text(const struct typed_queue *q, struct typed_entry *t)
 {
     const struct sq_record *r = &q->next;
-    if (t->row != QUEUE_NO_ROW)
+    if (t->row != QUEUE_NO_ROW && !q->keeps_text)
         return SQ_OK; /* the panel's own words stand in the result */
     size_t n = (size_t)r->id.n + r->ref.n + r->alt.n;
     t->text = malloc(n);
@@ -130,9 +171,22 @@ static sq_err keep_text(const struct typed_queue *q, struct typed_entry *t)
     return SQ_OK;
 }
 
-static size_t bytes_of(const struct typed_queue *q, const struct typed_entry *t)
+size_t queue_bytes_of(const struct typed_queue *q, const struct typed_entry *t)
 {
-    return sizeof *t + q->n_target + t->n_id + t->n_ref + t->n_alt + 64; /* 64: malloc's own */
+    const void *const hap[] = {t->allele, t->raw, t->filled}, *const sample[] = {t->swap, t->unphased, t->confidence};
+    size_t n = sizeof *t + t->n_id + t->n_ref + t->n_alt + 64; /* 64: malloc's own */
+    for (size_t i = 0; i < 3; i++)
+        n += (hap[i] ? q->n_target : 0) + (sample[i] ? q->n_sample : 0);
+    return n + (t->set ? 4 * (size_t)q->n_sample : 0);
+}
+
+sq_err queue_add_bytes(struct typed_queue *q, size_t n)
+{
+    q->n_bytes += n; /* fewer: it goes round */
+    if (q->n_bytes <= q->max_bytes)
+        return SQ_OK;
+    return sq_why_set(&q->w->why, sq_fail(SQ_ELIMIT), 0, 0, "window", "%u records of %u haplotypes within %g cM need more than %zu MiB", q->n, q->n_target, GRID_CM,
+                      q->max_bytes >> 20);
 }
 
 static sq_err grow(struct typed_queue *q)
@@ -158,10 +212,11 @@ static sq_err push(struct typed_queue *q)
         e = keep_text(q, &t);
     t.allele = e ? NULL : malloc(q->n_target);
     if (!e)
-        e = t.allele ? take_alleles(q, t.allele) : sq_fail(SQ_ENOMEM);
-    if (!e && (q->n_bytes += bytes_of(q, &t)) > q->max_bytes)
-        e = sq_why_set(&q->w->why, sq_fail(SQ_ELIMIT), 0, 0, "window", "%u records of %u haplotypes within %g cM need more than %zu MiB", q->n, q->n_target, GRID_CM,
-                       q->max_bytes >> 20);
+        e = t.allele ? take_alleles(q, t.row != QUEUE_NO_ROW, t.allele) : sq_fail(SQ_ENOMEM);
+    if (!e)
+        e = take_order(q, &t);
+    if (!e)
+        e = queue_add_bytes(q, queue_bytes_of(q, &t));
     if (e) {
         entry_done(&t, q->n_target);
         return e;
@@ -191,7 +246,7 @@ void queue_drop(struct typed_queue *q, double cm)
 {
     uint32_t n = 0;
     for (; n < q->n && q->entry[n].cm < cm; n++) {
-        q->n_bytes -= bytes_of(q, &q->entry[n]);
+        q->n_bytes -= queue_bytes_of(q, &q->entry[n]);
         entry_done(&q->entry[n], q->n_target);
     }
     if (n)

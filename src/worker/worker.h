@@ -32,6 +32,7 @@ struct worker_window_figures {
 struct worker_figures {
     double cpu_s[WORKER_N_STEP]; /* `output` is the sum of the three below and of what lies between */
     double format_s, deflate_s, write_s;
+    double phase_s;    /* of all steps of the phasing */
     uint32_t n_window; /* all of them; the first ones are kept */
     struct worker_window_figures window[WORKER_FIGURE_WINDOWS];
 };
@@ -49,8 +50,11 @@ struct worker_choice {
     double scale;
     size_t memory_bytes;
     const char *panel_name;               /* for the header; NULL: not said */
+    bool wants_phased;                   /* for the order's flags: refuse what isn't phased */
+    bool phases;                         /* impute: phase on the way */
     int fd_map;                          /* a map in place of the panel's; -1 */
     int fd_sites[2], fd_empirical[2];    /* body and index of these tracks; -1: not wanted */
+    int fd_phased_index;                 /* phase: rows of a file, and here their index; -1: a stream for impute */
     struct worker_figures *figures;      /* NULL: nobody asks */
 };
 /* counts.format of finish: which index it made */
@@ -94,6 +98,7 @@ void worker_count_chrom(struct worker *w, const char *chrom);
 sq_err stage_panel(struct worker *w) SQ_MUST_CHECK;
 sq_err stage_ingest(struct worker *w) SQ_MUST_CHECK;
 sq_err stage_qc(struct worker *w) SQ_MUST_CHECK;
+sq_err stage_phase(struct worker *w) SQ_MUST_CHECK;
 sq_err stage_impute(struct worker *w) SQ_MUST_CHECK;
 sq_err stage_finish(struct worker *w) SQ_MUST_CHECK;
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #define SQ_STAGE_MAX_PORTS 6
+#define SQ_ORDER_WANTS_PHASED 1U /* a flag of work_order: qc refuses what isn't phased (the parameter phasing=no_phasing) */
 #define SQ_STAGE_CONTROL_FD 3
 #define SQ_STAGE_FIRST_PORT_FD 4
 #define SQ_STAGE_REPORT_MAX_BYTES (1U << 20)
