@@ -4,15 +4,14 @@ import gzip
 import os
 import random
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import hub  # noqa: E402
+from results import index_of, split, unpacked  # noqa: E402
 
 WORKER = os.path.join(hub.BUILD, "sequester-worker")
 MB, CHUNK_MB = 1_000_000, 10
@@ -78,59 +77,8 @@ def add_panel(h):
     return h.admin_ok("panel-add", {"id": "made", "name": "A made panel", "build": "hg19", "populations": "all"}, [hub.panel_file(DATA.panel, DATA.map)])
 
 
-def unpacked(user, job, directory):
-    """The result's files, out of the package."""
-    password = user.claim(job)
-    path = os.path.join(directory, "p.zip")
-    with open(path, "wb") as f:
-        f.write(user.package(job))
-    p = subprocess.run(["7z", "x", "-y", "-p" + password, "-o" + directory, path], capture_output=True, text=True)
-    assert p.returncode == 0, p.stdout + p.stderr
-    return os.path.join(directory, "chr9.dose.vcf.gz"), path
-
-
-def split(path):
-    """A result's header lines, but for the panel's name (there its file, here its id); and its body as it is packed."""
-    with open(path, "rb") as f:
-        raw = f.read()
-    at, header = 0, b""
-    while at < len(raw):
-        size = struct.unpack_from("<H", raw, at + 16)[0] + 1
-        text = zlib.decompress(raw[at + 18:at + size - 8], -15)
-        if header.endswith(b"\n") and not text.startswith(b"#"):
-            break
-        header += text
-        at += size
-    names = [x for x in header.split(b"\n") if x.startswith(b"##sequester_panel=")]
-    assert len(names) == 1 and (names[0] == b"##sequester_panel=made" or path == DATA.one), names
-    return [x for x in header.split(b"\n") if x not in names], raw[at:], at
-
-
-def index_of(path, header_bytes):
-    """An index with its offsets counted from the body's start."""
-    with gzip.open(path) as f:
-        raw = bytearray(f.read())
-
-    def move(at):
-        v = struct.unpack_from("<Q", raw, at)[0]
-        struct.pack_into("<Q", raw, at, v - (header_bytes << 16) if v >= header_bytes << 16 else v)
-    at = 36 + struct.unpack_from("<i", raw, 32)[0]
-    for _ in range(struct.unpack_from("<i", raw, 4)[0]):
-        n_bin, at = struct.unpack_from("<i", raw, at)[0], at + 4
-        for _ in range(n_bin):
-            no, n = struct.unpack_from("<Ii", raw, at)
-            for i in range(2 if no == 37450 else 2 * n):  # the second pair of the pseudo-bin are counts
-                move(at + 8 + 8 * i)
-            at += 8 + 16 * n
-        n_line, at = struct.unpack_from("<i", raw, at)[0], at + 4
-        for i in range(n_line):
-            move(at + 8 * i)
-        at += 8 * n_line
-    return bytes(raw)
-
-
 def same_files(path):
-    header, body, n = split(path)
+    header, body, n = split(path, b"made")
     one_header, one_body, one_n = split(DATA.one)
     assert header == one_header, (header, one_header)
     assert body == one_body, "the joined result isn't the one piece"
@@ -139,7 +87,7 @@ def same_files(path):
 
 def same_as_one_piece(user, job):
     with tempfile.TemporaryDirectory() as d:
-        same_files(unpacked(user, job, d)[0])
+        same_files(unpacked(user, job, d, "9")[0])
 
 
 def impute_tasks(user, job):
@@ -179,7 +127,7 @@ def test_equals_one_piece():
         assert all(t["state"] == "done" and t["tries"] == 1 for t in chunks), chunks
         assert [(t.get("from_bp"), t.get("to_bp")) for t in chunks[:2]] == [(None, 10 * MB), (10 * MB, 20 * MB)] and "to_bp" not in chunks[-1], chunks
         with tempfile.TemporaryDirectory() as d:
-            out, package = unpacked(ada, job, d)
+            out, package = unpacked(ada, job, d, "9")
             same_files(out)
             assert next(f["bytes"] for f in j["files"] if f["name"].endswith(".vcf.gz")) == os.path.getsize(out)
             names = subprocess.run(["bcftools", "query", "-l", out], capture_output=True, text=True)

@@ -191,6 +191,10 @@ static sq_err read_choices(struct api *a, struct sq_db_job *row)
         mode = "qc";
     if (strcmp(mode, "qc") && strcmp(mode, "imputation"))
         return refuse_field(a, "mode", "must be imputation or qc");
+    const char *phasing = json_string_value(json_object_get(a->body, "phasing"));
+    phasing = !phasing || !strcmp(phasing, "eagle") || !strcmp(phasing, "beagle") ? "sequester" : phasing; /* scripts for the public services name those */
+    if (strcmp(phasing, "sequester") && strcmp(phasing, "no_phasing"))
+        return refuse_field(a, "phasing", "must be sequester or no_phasing");
     struct sq_db_panel p;
     struct sq_db *db = db_lock(a->r);
     sq_err e = sq_db_panel_get(db, panel, &p);
@@ -202,6 +206,7 @@ static sq_err read_choices(struct api *a, struct sq_db_job *row)
     snprintf(row->panel_id, sizeof row->panel_id, "%s", panel);
     snprintf(row->population, sizeof row->population, "%s", population);
     snprintf(row->mode, sizeof row->mode, "%s", mode);
+    snprintf(row->phasing, sizeof row->phasing, "%s", phasing);
     return e;
 }
 

@@ -4,7 +4,7 @@
  * fence are dropped. A crash is tried once more, then the job fails with a reason; what the data is to blame for fails at once.
  *
  *     upload:  ingest
- *     job:     qc -> impute, once a chunk -> finish -> done      (mode qc: qc -> done)
+ *     job:     qc -> phase, where it isn't -> impute, once a chunk -> finish -> done      (mode qc: qc -> done)
  *              sealed to the owner's own key: finish -> package (plan_package.c) -> done
  *
  * This file starts work; plan_over.c is its end, plan_watch.c what happens to it in between, plan_runner.c what runner says.
@@ -99,6 +99,8 @@ static sq_err input_of(struct sq_db *db, const struct work *w, const struct sq_p
         memcpy(out, id, ID);
     else
         e = newest_of_kind(db, w->job.id, kind, out);
+    if (!e && kind == SQ_DB_object_kind_kept && is_zero(out)) /* the phase stage has put its own in its place */
+        e = newest_of_kind(db, w->job.id, SQ_DB_object_kind_phased, out);
     if (e)
         return e;
     return is_zero(out) ? sq_fail(SQ_EGONE) : SQ_OK;
@@ -248,7 +250,7 @@ static sq_err send_task(struct registrar *r, struct work *w)
     struct sq_msg m = sq_msg_of(task_run, .fence = (uint32_t)w->task.fence, .stage = (uint8_t)w->task.stage, .objects = {&f.object[0][0], (uint32_t)f.n},
                                 .ports = sq_span_of(f.port, f.n), .sealed_bytes = sq_span_of(f.sealed, 8 * f.n), .panel = sq_span_str(w->panel.id),
                                 .population = sq_span_str(w->job.population), .max_samples = r->max_samples, .max_variants = r->max_variants,
-                                .from_bp = w->task.from_bp, .to_bp = w->task.to_bp);
+                                .flags = strcmp(w->job.phasing, "no_phasing") ? 0 : SQ_ORDER_WANTS_PHASED, .from_bp = w->task.from_bp, .to_bp = w->task.to_bp);
     memcpy(m.u.task_run.task_id, w->task.id, ID);
     memcpy(m.u.task_run.files.fd, f.fd, f.n * sizeof(int));
     m.u.task_run.files.n = (uint32_t)f.n;

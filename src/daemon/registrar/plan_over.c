@@ -127,6 +127,19 @@ sq_err tx_job_done(struct tx *tx, const struct sq_db_job *job)
     return e ? e : tx_job_state(tx, job, SQ_DB_job_state_done, NULL);
 }
 
+/* What comes after quality control: the chunks, or before them the phases of all the chromosome. */
+static sq_err tx_work_add(struct tx *tx, const struct sq_db_job *job, bool is_phased)
+{
+    uint8_t task[ID];
+    return is_phased ? tx_chunks_add(tx, job) : tx_task_add(tx, job->id, NULL, SQ_STAGE_phase, task);
+}
+
+static sq_err tx_phased(struct tx *tx, struct over *o)
+{
+    sq_err e = tx_object_erase(tx, port_object(o, "kept"), NULL); /* in whose place `phased` stands now */
+    return e ? e : tx_chunks_add(tx, &o->w.job);
+}
+
 static sq_err tx_checked(struct tx *tx, struct over *o)
 {
     struct sq_db_job *job = &o->w.job;
@@ -137,7 +150,7 @@ static sq_err tx_checked(struct tx *tx, struct over *o)
     if (e)
         return e;
     if (strcmp(job->mode, "qc"))
-        e = tx_chunks_add(tx, job);
+        e = tx_work_add(tx, job, t->is_phased);
     if (!e)
         e = tx_job_state(tx, job, strcmp(job->mode, "qc") ? SQ_DB_job_state_running : SQ_DB_job_state_sealing, NULL);
     if (e || strcmp(job->mode, "qc"))
@@ -199,12 +212,16 @@ sq_err chunk_object(struct sq_db *db, const struct sq_db_task *chunk, const char
 static sq_err tx_all_imputed(struct tx *tx, struct over *o, uint64_t n_site)
 {
     struct sq_db_job *job = &o->w.job;
-    uint8_t task[ID], kept[ID];
+    uint8_t task[ID], kept[ID], phased[ID];
     sq_err e = newest_of_kind(tx->db, job->id, SQ_DB_object_kind_kept, kept);
+    if (!e)
+        e = newest_of_kind(tx->db, job->id, SQ_DB_object_kind_phased, phased);
     if (!e)
         e = tx_object_erase(tx, o->w.upload.genotypes_object_id, NULL);
     if (!e)
         e = tx_object_erase(tx, kept, NULL);
+    if (!e)
+        e = tx_object_erase(tx, phased, NULL);
     if (!e)
         e = sq_db_job_set_counts(tx->db, job->id, job->samples, job->variants_in, job->variants_kept, job->variants_overlap,
                                  n_site + job->variants_kept - job->variants_overlap);
@@ -326,6 +343,7 @@ static sq_err tx_stage_done(struct tx *tx, struct over *o)
     switch (o->w.stage->stage) {
     case SQ_STAGE_ingest: return tx_ingested(tx, o);
     case SQ_STAGE_qc:     return tx_checked(tx, o);
+    case SQ_STAGE_phase:  return tx_phased(tx, o);
     case SQ_STAGE_impute: return tx_imputed(tx, o);
     case SQ_STAGE_finish: return tx_finished(tx, o);
     default:              return sq_fail(SQ_EINTERNAL);

@@ -14,6 +14,7 @@
 
 #define MAX_WATCHED 256
 #define PROGRESS_EVERY_MS 1000 /* of one job, into the database */
+#define PHASES_PERCENT 60U     /* of the time of a job that is phased, roughly */
 
 struct watched {
     uint8_t task[ID];
@@ -67,34 +68,45 @@ void watch_begin(struct registrar *r, const struct sq_db_task *task)
 /* ---- progress ---- */
 
 struct progress {
+    struct registrar *r;
     char job[SQ_DB_JOB_ID_BYTES];
-    uint64_t running; /* shares of the chunks under way, added up */
+    uint64_t n_chunk, chunks, phases; /* shares added up */
+    bool has_phases;
 };
+
+static uint64_t share_of(struct registrar *r, const struct sq_db_task *task)
+{
+    uint64_t share = 0;
+    if (task->state != SQ_DB_task_state_running)
+        return task->state == SQ_DB_task_state_done ? WATCH_PROGRESS_TOTAL : 0;
+    pthread_mutex_lock(&r->watch_lock);
+    for (const struct watched *w = r->watched; w < r->watched + MAX_WATCHED; w++)
+        if (!memcmp(w->task, task->id, ID) && w->fence == task->fence)
+            share = w->share;
+    pthread_mutex_unlock(&r->watch_lock);
+    return share;
+}
+
+static sq_err add_share(void *ctx, const struct sq_db_task *row)
+{
+    struct progress *p = ctx;
+    if (row->stage == SQ_STAGE_impute) {
+        p->n_chunk++;
+        p->chunks += share_of(p->r, row);
+    } else if (row->stage == SQ_STAGE_phase) {
+        p->has_phases = true;
+        p->phases = share_of(p->r, row);
+    }
+    return SQ_OK;
+}
 
 static sq_err tx_progress(struct tx *tx, void *ctx)
 {
     struct progress *p = ctx;
-    struct chunks *c = calloc(1, sizeof *c);
-    uint64_t done = p->running;
-    sq_err e = c ? chunks_of(tx->db, p->job, c) : sq_fail(SQ_ENOMEM);
-    for (size_t i = 0; !e && i < c->n; i++)
-        done += c->row[i].state == SQ_DB_task_state_done ? WATCH_PROGRESS_TOTAL : 0;
-    if (!e && c->n) {
-        done /= c->n;
-        e = sq_db_job_set_progress(tx->db, p->job, done < WATCH_PROGRESS_TOTAL ? done : WATCH_PROGRESS_TOTAL, WATCH_PROGRESS_TOTAL);
-    }
-    free(c);
-    return e;
-}
-
-/* the other chunks of the job that are under way; the lock is held */
-static uint64_t shares_locked(const struct registrar *r, const char *job, int64_t since_ms)
-{
-    uint64_t sum = 0;
-    for (const struct watched *w = r->watched; w < r->watched + MAX_WATCHED; w++)
-        if (!strcmp(w->job, job) && w->sign_ms >= since_ms)
-            sum += w->share;
-    return sum;
+    sq_err e = sq_db_task_list(tx->db, p->job, NULL, 0, 1000, add_share, p);
+    uint64_t chunks = p->n_chunk ? p->chunks / p->n_chunk : 0;
+    uint64_t done = p->has_phases ? (PHASES_PERCENT * p->phases + (100 - PHASES_PERCENT) * chunks) / 100 : chunks;
+    return e ? e : sq_db_job_set_progress(tx->db, p->job, done < WATCH_PROGRESS_TOTAL ? done : WATCH_PROGRESS_TOTAL, WATCH_PROGRESS_TOTAL);
 }
 
 void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
@@ -108,12 +120,12 @@ void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     db_unlock(r);
     if (e || task.fence != (int64_t)m->fence || task.state != SQ_DB_task_state_running || m->total > UINT64_C(1) << 53 || m->done > m->total)
         return;
-    struct progress p = {.running = 0};
+    struct progress p = {.r = r};
     int64_t now_ms = sq_clock_steady_ms();
     pthread_mutex_lock(&r->watch_lock);
     struct watched *w = find_try_locked(r, &task);
     w->sign_ms = now_ms;
-    bool is_due = m->total && task.stage == SQ_STAGE_impute && now_ms - w->stored_ms >= PROGRESS_EVERY_MS;
+    bool is_due = m->total && (task.stage == SQ_STAGE_impute || task.stage == SQ_STAGE_phase) && now_ms - w->stored_ms >= PROGRESS_EVERY_MS;
     if (m->total)
         w->share = (uint64_t)((double)m->done / (double)m->total * WATCH_PROGRESS_TOTAL);
     if (is_due) {
@@ -121,7 +133,6 @@ void on_task_progress(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
             if (!strcmp(v->job, task.job_id))
                 v->stored_ms = now_ms;
         memcpy(p.job, task.job_id, sizeof p.job);
-        p.running = shares_locked(r, task.job_id, now_ms - r->watchdog_ms);
     }
     pthread_mutex_unlock(&r->watch_lock);
     if (is_due)

@@ -161,6 +161,7 @@ json_t *view_job(struct registrar *r, const struct sq_db_job *row, const char *n
     json_object_set_new(j, "panel", json_string(row->panel_id));
     json_object_set_new(j, "population", json_string(row->population));
     json_object_set_new(j, "mode", json_string(row->mode));
+    json_object_set_new(j, "phasing", json_string(row->phasing));
     json_object_set_new(j, "created", view_time(row->created_s));
     json_object_set_new(j, "started", view_time(row->started_s));
     json_object_set_new(j, "finished", view_time(row->finished_s));

@@ -387,6 +387,7 @@ struct sq_db_job {
     char panel_id[SQ_DB_PANEL_ID_BYTES];
     char population[SQ_DB_WORD_BYTES];
     char mode[SQ_DB_WORD_BYTES]; /* impute, qc */
+    char phasing[SQ_DB_WORD_BYTES]; /* sequester, no_phasing */
     struct sq_db_sealed name_sealed;
     int state; /* SQ_DB_job_state_... */
     struct sq_db_why why;

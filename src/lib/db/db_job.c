@@ -9,6 +9,7 @@ static const struct sq_column job_columns[] = {
     SQ_COLUMN(sq_db_job, panel_id, TEXT),
     SQ_COLUMN(sq_db_job, population, TEXT),
     SQ_COLUMN(sq_db_job, mode, TEXT),
+    SQ_COLUMN(sq_db_job, phasing, TEXT),
     SQ_COLUMN(sq_db_job, name_sealed, SEALED),
     SQ_COLUMN(sq_db_job, state, INT),
     SQ_COLUMN_AS(sq_db_job, why.err, "err", U32),

@@ -149,6 +149,7 @@ CREATE TABLE job (
     panel_id TEXT NOT NULL REFERENCES panel (id),
     population TEXT NOT NULL,
     mode TEXT NOT NULL,
+    phasing TEXT NOT NULL,
     name_sealed BLOB,
     state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 9),
     err INTEGER NOT NULL,
