@@ -204,7 +204,7 @@ def test_jobs_that_cannot_be_done():
     for what, data, code in cases:
         a = ada.upload_raw(data, "target.vcf.gz")
         assert a.status == 201, (what, a)
-        j = ada.wait_job(ada.submit(a.json["id"]))
+        j = ada.wait_job(ada.submit(a.json["id"], phasing="no_phasing"))
         assert j["state"] == "failed" and j["error"]["code"] == code and j["error"]["hint"] == ERR[code][2] and j["error"].get("detail"), (what, j)
         assert MARK not in str(j["error"]) and [x["state"] for x in j["lifecycle"]][-1] == "failed", j
         assert ada.get("/api/v1/uploads/" + a.json["id"])["state"] == "erased"

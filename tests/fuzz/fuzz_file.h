@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FUZZ_FILES 8
+#define FUZZ_FILES 10
 
 /* File number @no, holding @n bytes of @p, standing at its beginning. */
 static inline int fuzz_file_of(unsigned no, const void *p, size_t n)

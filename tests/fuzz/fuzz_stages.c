@@ -1,8 +1,9 @@
 /*
- * qc, impute and finish, in a row, on what an earlier stage (which had met a stranger's file) may have written.
+ * qc, phase, impute and finish, in a row, on what an earlier stage (which had met a stranger's file) may have written.
  * Input: how | target | a line "%%" | panel, of which a panel file is made | a line "%%" | map, as text or packed.
- * how & 1: without the map | 2: impute gets the target itself, not what qc kept | 4: the panel stage first | 8: the map replaces the panel's own.
- * What impute writes, finish must accept, and header and body joined must be a file that our own reader takes.
+ * how & 1: without the map | 2: impute gets the target itself, not what qc kept | 4: the panel stage first | 8: the map replaces the panel's own |
+ * 16: impute phases on the way | 32: the phase stage before impute | 64: the phase stage makes a file, and that's all.
+ * What impute and phase write, finish must accept, and header and body joined must be a file that our own reader takes.
  */
 #include "fuzz_file.h"
 #include "lib/panel/panel_build.h"
@@ -64,6 +65,26 @@ static void finish(int index, int body, uint64_t n_sample)
     read_result(w.port[2], body, n_sample);
 }
 
+/* What impute @m would read, through the phase stage: the stream that it then reads, or a file, which is looked at. -1: refused. */
+static int phase(const struct worker *m, bool as_file)
+{
+    struct worker w = worker_new();
+    again(m->port[0]);
+    w.port[0] = m->port[0];
+    w.port[1] = m->port[1];
+    w.port[2] = fuzz_file_of(as_file ? 8 : 9, NULL, 0);
+    w.choice.fd_map = m->choice.fd_map;
+    w.choice.fd_phased_index = as_file ? fuzz_file_of(5, NULL, 0) : -1;
+    if (w.choice.fd_map >= 0)
+        again(w.choice.fd_map);
+    sq_err e = stage_phase(&w);
+    if (w.choice.fd_map >= 0)
+        again(w.choice.fd_map);
+    if (!e && as_file)
+        finish(w.choice.fd_phased_index, w.port[2], w.counts.n_sample);
+    return e ? -1 : w.port[2];
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1 || size > (1 << 18))
@@ -89,6 +110,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     m.port[0] = how & 2 ? q.port[0] : q.port[2];
     m.port[1] = panel_fd;
     m.choice.fd_map = how & 8 ? map_fd : -1;
+    m.choice.phases = how & 16;
+    if (how & 64) {
+        phase(&m, true);
+        return 0;
+    }
+    if (how & 32)
+        m.port[0] = phase(&m, false);
+    if (m.port[0] < 0)
+        return 0;
     again(m.port[0]);
     m.port[2] = fuzz_file_of(4, NULL, 0);
     m.port[3] = fuzz_file_of(5, NULL, 0);

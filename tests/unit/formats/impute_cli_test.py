@@ -239,12 +239,12 @@ def check_wrong_targets():
             ("build", lambda x: [re.sub(r"##contig=<ID=22.*>", "##contig=<ID=22,length=50818468>", y) for y in x if True] if any("##contig=<ID=22" in y for y in x)
              else x[:1] + ["##contig=<ID=22,length=50818468>\n"] + x[1:], ["another build", "50818468", "51304566", "lift your data over"]),
             ("unsorted", lambda x: x[:at] + [x[at + 9]] + x[at:], ["not sorted", "line %d" % (at + 2), "bcftools sort"]),
-            ("unphased", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["0/1"] + fields[10:]) + "\n"] + x[at + 6:], ["not phased", "record 6", "phase them first"]),
+            ("unphased", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["0/1"] + fields[10:]) + "\n"] + x[at + 6:], ["not phased", "record 6", "sequester phase"]),
             ("ploidy", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["0|1|1"] + fields[10:]) + "\n"] + x[at + 6:], ["ploidy", "line %d" % (at + 6)]),
             ("changing", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["1"] + fields[10:]) + "\n"] + x[at + 6:], ["ploidy", "males are haploid"]),
             ("elsewhere", lambda x: x[:at] + [re.sub(r"^22\t(\d+)", lambda m: "22\t%d" % (int(m[1]) + 1), y) for y in x[at:]], ["too few of your variants", "usable variants are in the panel", "--dry-run"]),
             ("headless", lambda x: x[:at], ["no variants"])):
-        refused([path(name), *words], target=made(name, edit))
+        refused([path(name), *words], *(["--phased"] if name == "unphased" else []), target=made(name, edit))
     data = open(TARGET, "rb").read()
     for name, content, words in (("empty", b"", ["empty"]), ("half", data[:len(data) // 2], ["ends in the middle", "copy it again"]), ("no_end", data[:-28], ["ends in the middle"]),
                                  ("zip", b"PK\3\4" + bytes(99), ["compression", "bgzip"]), ("text", b"hello\n" * 9, ["not a VCF"]), ("bits", data[:3000] + b"\x55\xaa" + data[3002:], ["compression"])):

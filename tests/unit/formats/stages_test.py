@@ -224,10 +224,18 @@ PANEL = vcf(*[row(p, r, a, "0|1", "1|0", "0|0", "0|1") for p, r, a in
 FLAT_MAP = b"pos chr cM\n1 22 0\n1000000 22 1\n"
 
 
-def qc(target, panel=PANEL):
+WANTS_PHASED = 1  # SQ_ORDER_WANTS_PHASED
+
+
+def no_length(data):
+    """A header that doesn't say how long the chromosome is, so that a made one may be longer."""
+    return data.replace(b",length=51304566", b"")
+
+
+def qc(target, panel=PANEL, flags=0):
     r = ingest(target)
     equal(r.error, "OK", "ingest before qc")
-    return driver.run(WORKER, "qc", {"genotypes": r.out["genotypes"], "panel": sqp(panel)})
+    return driver.run(WORKER, "qc", {"genotypes": r.out["genotypes"], "panel": sqp(panel)}, flags=flags)
 
 
 def report_of(r):
@@ -247,7 +255,8 @@ def check_qc_verdicts():
     counts, listed = report_of(r)
     want = dict(samples=2, records=19, in_panel=5, typed_only=3, multiallelic=1, no_alternative=1, invalid_alleles=1, filter_duplicate=1,
                 filter_other=1, duplicate=1, low_call_rate=1, allele_switch=1, strand_flip=1, strand_flip_and_allele_switch=1,
-                allele_mismatch=1, outside_panel=2, kept_monomorphic=1, kept_strand_ambiguous=1, kept_alt_is_common=8, list_is_cut=0)
+                allele_mismatch=1, outside_panel=2, kept_monomorphic=1, kept_strand_ambiguous=1, kept_alt_is_common=8, list_is_cut=0,
+                other_part_of_x=0, haploid_samples=0, phased=1, unphased_genotypes=0, other_phase_set_genotypes=0, half_missing_genotypes=0)
     equal(counts, want, "counts")
     equal([x for x in listed if x[0] in ("5", "20", "40", "75", "90")],
           [("5", "A", "C", "Typed only"), ("20", "T", "G", "Allele switch"), ("40", "G", "T", "Strand flip"), ("75", "-", "-", "Invalid alleles"),
@@ -261,8 +270,10 @@ def check_qc_verdicts():
 def check_qc_refusals():
     good = [row(p, r, a, "0|1", "0|0") for p, r, a in [(10, "A", "C"), (20, "G", "T"), (30, "A", "G"), (40, "C", "A")]]
     equal(qc(vcf(*good)).error, "OK", "good")
-    r = qc(vcf(good[0], row(20, "G", "T", "0|0", "0/1")))
+    r = qc(vcf(good[0], row(20, "G", "T", "0|0", "0/1"), *good[2:]), flags=WANTS_PHASED)
     equal((r.error, r.why.line), ("EUNPHASED", 2), "unphased")
+    equal(report_of(r)[0]["records"], 2, "the report is there when the data isn't phased")
+    equal(qc(vcf(*good), flags=WANTS_PHASED).error, "OK", "phased")
     chr_named = vcf(*good).replace(b"\n22\t", b"\nchr22\t").replace(b"ID=22,", b"ID=chr22,")
     equal(qc(chr_named).error, "EBUILD", "chr in front")
     equal(qc(vcf(*good).replace(b"\n22\t", b"\n21\t")).error, "EBUILD", "other chromosome")
@@ -274,6 +285,71 @@ def check_qc_refusals():
     equal(report_of(r)[0]["typed_only"], 6, "the report is there when qc fails")
     gone = [row(p, "A", "C", ".|.", ".|.") for p in (10, 20, 30)]
     equal(qc(vcf(*gone)).error, "ECALLRATE", "missing")
+
+
+def check_qc_phase_sets():
+    """A sample is phased when the order of its heterozygotes is known among all of them: one set, whichever. Half a call is missing."""
+    sites = [(10, "A", "C"), (20, "G", "T"), (30, "A", "G"), (40, "C", "A")]
+
+    def of(*gts, fmt="GT:PS"):
+        return vcf(*[row(*s, g, "1|1" + (":." if ":" in fmt else ""), fmt=fmt) for s, g in zip(sites, gts)])
+    for name, data, phased, unphased, other in (
+            ("no PS", of("0|1", "0|1", "1|0", "0|1", fmt="GT"), 1, 0, 0), ("one set", of("0|1:7", "0|1:7", "1|0:7", "0|1:7"), 1, 0, 0),
+            ("words", of("0|1:PATMAT", "0|1:PATMAT", "1|0:PATMAT", "1|1:x"), 1, 0, 0), ("two sets", of("0|1:7", "0|1:7", "1|0:30", "0|1:30"), 0, 0, 2),
+            ("a set beside none", of("0|1:.", "0|1", "1|0:30", "0|1"), 0, 0, 1), ("of what is no heterozygote", of("0|1:7", "1|1:9", "1|0:7", "./.:3"), 1, 0, 0),
+            ("of what has no phase", of("0|1:7", "0/1:7", "1/1:9", "0|1:7"), 0, 1, 0), ("a place before PS", of("0|1:9:7", "0|1:9", "1|0:9:7", "0|1:1:7", fmt="GT:DP:PS"), 0, 0, 1)):
+        for form, container in (("text", data), ("bcf", None if "words" in name else bcf(data.replace(b"##FILTER=<ID=q10", b"##FORMAT=<ID=PS,Number=1,Type=Integer,Description=\"set\">\n##FORMAT=<ID=DP,Number=1,Type=Integer,Description=\"d\">\n##FILTER=<ID=q10")))):
+            if container is None:
+                continue
+            r = qc(container)
+            c = report_of(r)[0]
+            equal((r.error, r.counts.is_phased, c["phased"], c["unphased_genotypes"], c["other_phase_set_genotypes"]), ("OK", phased, phased, unphased, other), name + ", " + form)
+            r = qc(container, flags=WANTS_PHASED)
+            equal(r.error, "OK" if phased else "EUNPHASED", name + ", " + form)
+    r = qc(vcf(*[row(*s, g, *["1|1"] * 10) for s, g in zip(sites, ("0/.", "./1", "./.", "0|1"))], names=["s%d" % i for i in range(11)]))
+    c = report_of(r)[0]
+    equal((r.error, c["half_missing_genotypes"], c["phased"]), ("OK", 2, 1), "half-calls")
+    kept = [x.split("\t")[9] for x in tool("bcftools", "view", "-H", "-", data=r.out["kept"]).decode().splitlines()]
+    equal([x.replace("|", "/") for x in kept], ["./.", "./.", "./.", "0/1"], "kept half-calls")
+
+
+def check_qc_ploidy():
+    """A missing call doesn't say of how many haplotypes; a sample whose number changes is refused; the parts of chromosome X are kept apart."""
+    sites = [(10, "A", "C"), (20, "G", "T"), (30, "A", "G"), (40, "C", "A")]
+    many = ["0|1"] * 30
+
+    def kept(*rows, panel=PANEL):
+        r = qc(no_length(vcf(*rows, names=["s%d" % i for i in range(32)])), no_length(panel))
+        equal(r.error, "OK", "%r" % (r.why,))
+        return [x.split("\t")[9:11] for x in tool("bcftools", "view", "-H", "-", data=r.out["kept"]).decode().splitlines()]
+    for male, female in ((".", "./."), ("./.", "."), (".", "."), ("./.", "./.")):
+        got = kept(row(*sites[0], male, female, *many), row(*sites[1], "1", female, *many), row(*sites[2], male, "0|0", *many), row(*sites[3], "0", "0|1", *many))
+        equal([[g.replace("/", "|") for g in x] for x in got], [[".", ".|."], ["1", ".|."], [".", "0|0"], ["0", "0|1"]], "missing first: %s %s" % (male, female))
+    got = kept(*[row(*s, ".", "1", *many) for s in sites])
+    equal([x[0] for x in got], ["."] * 4, "never called, beside a haploid sample")
+    got = kept(*[row(*s, ".", "1|1", *many) for s in sites])
+    equal([x[0].replace("/", "|") for x in got], [".|."] * 4, "never called, all others diploid")
+    r = qc(vcf(row(*sites[0], "0|1", "1|1"), row(*sites[1], "0|0", "1"), *[row(*s, "0|1", "1|1") for s in sites[2:]]))
+    equal((r.error, r.why.line, r.why.column), ("EPLOIDY", 2, 11), "changing")
+    for part in ("PAR1", "position 20", "1 allele"):
+        if part not in r.why.detail:
+            raise AssertionError("%r: %r" % (part, r.why.detail))
+    # 22 becomes X, and positions move to a part of it
+    for chrom, shift, length in (("X", 3_000_000, b"155270560"), ("chrX", 3_000_000, b"156040895"), ("X", 3_000_000, None), ("23", 3_000_000, b"155270560")):
+        def moved(data, by):
+            head, _, body = data.partition(b"#CHROM")
+            head = head.replace(b"ID=22,length=51304566", b"ID=" + chrom.encode() + (b",length=" + length if length else b""))
+            lines = [re.sub(rb"^22\t(\d+)", lambda m: b"%s\t%d" % (chrom.encode(), int(m[1]) + by), x) for x in (b"#CHROM" + body).split(b"\n")]
+            return head + b"\n".join(lines)
+        par2 = 155_000_000 if length != b"156040895" else 155_800_000
+        inside = [row(p + shift, a, b, "0", "0|1", chrom=chrom) for p, a, b in sites]
+        before, behind = row(2_000_000, "A", "C", "0|1", "0|1", chrom=chrom), row(par2, "A", "C", "0|1", "0|1", chrom=chrom)
+        up = moved(vcf(before, *inside, behind), 0)
+        r = qc(up, moved(PANEL, shift))
+        equal(r.error, "OK", "%s: %r" % (chrom, r.why))
+        c, listed = report_of(r)
+        equal((c["in_panel"], c["other_part_of_x"], c["haploid_samples"], c["outside_panel"]), (4, 2, 1, 0), chrom)
+        equal([x[0] for x in listed], ["2000000", str(par2)], chrom)
 
 
 # ---- panel and maps -----------------------------------------------------------------------------------------------
@@ -426,11 +502,6 @@ def whole_and_chunks(kept, ids, panel, cuts):
     return parts, out
 
 
-def no_length(data):
-    """A header that doesn't say how long the chromosome is, so that a made one may be longer."""
-    return data.replace(b",length=51304566", b"")
-
-
 def check_chunks():
     """Chunks joined are the one piece, byte for byte: lines within an indel and within one position, windows without a record or a
     typed site, records of the target alone, chunks without a window, a panel that begins in mid-chunk."""
@@ -526,7 +597,7 @@ def check_finish_trusts_nobody():
            ("index", made(meta=meta + b"#CHROM\tevil\n")), ("index", made(meta=meta[:-1])), ("index", made(meta=meta.replace(b"##source", b"##so\trce"))),
            ("index", made(body=1 << 60)), ("index", made(tbi=b"\xff" + tbi[1:])),
            ("index", index + made(n=3)), ("index", index + made(meta=meta + b"##x=1\n")), ("index", index + made(tbi=tbi.replace(b"22", b"23", 1))),
-           ("index", made(tbi=tbi[:-1])), ("index", made(tbi=tbi + b"\0")), ("index", index[:30]), ("index", index[:8] + b"\3" + index[9:]), ("index", index[:9] + b"\2" + index[10:]), ("index", made(tbi=b"")),
+           ("index", made(tbi=tbi[:-1])), ("index", made(tbi=tbi + b"\0")), ("index", index[:30]), ("index", index[:8] + b"\4" + index[9:]), ("index", index[:9] + b"\2" + index[10:]), ("index", made(tbi=b"")),
            ("ids", b""), ("ids", ids + b"c\n"), ("ids", ids[:-2]), ("ids", ids.replace(b"b", b"b\tc")),
            ("ids", ids.replace(b"b", b"")), ("ids", ids.replace(b"1 2", b"1 9999999999"))]
     for port, data in bad:
