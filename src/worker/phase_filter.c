@@ -92,6 +92,7 @@ static sq_err gather(struct phase_filter *f)
 struct set_row {
     uint32_t name, n_het, sample;
     uint8_t number;
+    int64_t as_read[1 + SQ_PHASE_MAX_SAMPLED]; /* heterozygotes that stand as they were read, less those that don't: best phasing, sampled ones */
 };
 
 static struct set_row *set_find(struct set_row *table, uint32_t mask, uint32_t name, uint32_t sample)
@@ -135,19 +136,29 @@ static void number_sets(struct phase_filter *f, struct set_row *table, uint32_t 
     }
 }
 
+/* A table for the sets of any one sample; NULL with SQ_OK: there are none. */
+static sq_err set_table(const struct phase_filter *f, struct set_row **out, uint32_t *out_mask)
+{
+    uint32_t n_with = 0, mask = 15;
+    for (uint32_t k = 0; k < f->n; k++)
+        n_with += f->q->entry[f->entry[k]].set != NULL;
+    while (mask < 2 * n_with)
+        mask = mask * 2 + 1;
+    *out_mask = mask;
+    *out = n_with ? calloc((size_t)mask + 1, sizeof **out) : NULL;
+    return n_with && !*out ? sq_fail(SQ_ENOMEM) : SQ_OK;
+}
+
 static sq_err take_sets(struct phase_filter *f)
 {
     const struct typed_queue *q = f->q;
-    uint32_t n_with = 0, mask = 15;
-    for (uint32_t k = 0; k < f->n; k++)
-        n_with += q->entry[f->entry[k]].set != NULL;
-    if (!n_with)
-        return SQ_OK;
-    while (mask < 2 * n_with)
-        mask = mask * 2 + 1;
-    struct set_row *table = calloc((size_t)mask + 1, sizeof *table);
+    struct set_row *table;
+    uint32_t mask;
+    sq_err e = set_table(f, &table, &mask);
+    if (e || !table)
+        return e;
     uint8_t **out = calloc(f->n, sizeof(*out));
-    sq_err e = table && out ? SQ_OK : sq_fail(SQ_ENOMEM);
+    e = out ? SQ_OK : sq_fail(SQ_ENOMEM);
     for (uint32_t k = 0; k < f->n && !e; k++) {
         if (!q->entry[f->entry[k]].set)
             continue;
@@ -158,6 +169,54 @@ static sq_err take_sets(struct phase_filter *f)
         number_sets(f, table, mask, i, out);
     free(table);
     free(out);
+    return e;
+}
+
+/* Of each sampled phasing, and the best one: does it have this heterozygote as it was read? */
+static bool is_as_read(const struct sq_phase_site *s, const uint8_t *raw, uint32_t i, uint32_t h, unsigned phasing)
+{
+    bool is_same = s->allele[h] == raw[h];
+    return phasing ? is_same != (s->swap && (s->swap[i] >> (phasing - 1) & 1)) : is_same;
+}
+
+static void hold_sample(struct phase_filter *f, struct set_row *table, uint32_t mask, uint32_t i, uint32_t h)
+{
+    const struct typed_queue *q = f->q;
+    for (uint32_t k = 0; k < f->n; k++) {
+        const struct typed_entry *t = &q->entry[f->entry[k]];
+        struct set_row *row = set_at(f, k, i) ? set_find(table, mask, set_at(f, k, i), i + 1) : NULL;
+        bool is_out = f->is_turned && k < f->n_shared && t->cm < f->from_cm; /* handed out by the window before, for good */
+        for (unsigned p = 0; row && p <= f->n_sampled; p++)
+            row->as_read[p] += (is_as_read(is_out ? &f->shared[k] : &f->site[k], raw_of(t), i, h, p) ? 1 : -1) * (is_out ? (int64_t)1 << 32 : 1);
+    }
+    for (uint32_t k = 0; k < f->n; k++) {
+        const struct set_row *row = set_at(f, k, i) ? set_find(table, mask, set_at(f, k, i), i + 1) : NULL;
+        if (!row)
+            continue;
+        const uint8_t *raw = raw_of(&q->entry[f->entry[k]]);
+        bool keeps = row->as_read[0] >= 0;
+        unsigned swap = 0;
+        for (unsigned p = 1; p <= f->n_sampled; p++)
+            swap |= (unsigned)((row->as_read[p] >= 0) != keeps) << (p - 1);
+        f->site[k].allele[h] = raw[h + !keeps];
+        f->site[k].allele[h + 1] = raw[h + keeps];
+        if (f->site[k].swap)
+            f->site[k].swap[i] = (uint8_t)swap;
+    }
+}
+
+/* What is given is kept whatever the engine made of it: of a set all heterozygotes stand as they were read, or none. Once the window is turned, a
+ * set that began before it goes on as it was handed out. */
+static sq_err hold_sets(struct phase_filter *f)
+{
+    const struct typed_queue *q = f->q;
+    struct set_row *table;
+    uint32_t mask;
+    sq_err e = set_table(f, &table, &mask);
+    for (uint32_t i = 0, h = 0; !e && table && i < q->n_sample; h += q->is_haploid[i++] ? 1 : 2)
+        if (!q->is_haploid[i])
+            hold_sample(f, table, mask, i, h);
+    free(table);
     return e;
 }
 
@@ -282,9 +341,17 @@ static sq_err window_phase(struct phase_filter *f, int64_t k)
         return e;
     f->counts.cpu_s += report.cpu_typed + report.cpu_start + report.cpu_sweep + report.cpu_rows + report.cpu_pairs;
     sq_assert(!f->n_shared || agrees(f)); /* nothing of the stretch around the line was dropped */
+    f->is_turned = false;
+    e = hold_sets(f);
+    if (e)
+        return e;
     sq_phase_ligate(f->shared, f->n_shared, f->site, f->n, q->n_sample, q->is_haploid);
-    turn_to_given(f);
-    e = keep_shared(f);
+    f->is_turned = true;
+    e = hold_sets(f);
+    if (!e) {
+        turn_to_given(f);
+        e = keep_shared(f);
+    }
     return e ? e : hand_out(f);
 }
 

@@ -40,6 +40,7 @@ struct phase_filter {
     /* what the window before said of the stretch around its end */
     struct sq_phase_site *shared;
     uint32_t n_shared;
+    bool is_turned; /* the present window agrees with it */
 };
 
 /** phase_filter_open - for a queue that takes_unphased. @panel, @q borrowed. @progress may be NULL. */

@@ -139,6 +139,10 @@ def stages():
     put("stages", "no_map", b"\1" + b"%%\n".join((target, some, b"")))
     put("stages", "direct", b"\3" + b"%%\n".join((haploid, some, b"")))
     put("stages", "panel_first", b"\4" + b"%%\n".join((target, some, maps)))
+    unphased = header(2) + b"".join(line(p, ["%d/%d" % (i & 1, i >> 1 & 1), ("1|0:%d" % (i // 3), "0/1:.", "./1")[i % 3]]).replace(b"\tGT\t", b"\tGT:PS\t") for i, p in enumerate(range(1000, 60000, 3000)))
+    put("stages", "phased_on_the_way", b"\x10" + b"%%\n".join((unphased, some, maps)))
+    put("stages", "phase_stage", b"\x20" + b"%%\n".join((unphased, some, maps.replace(b"6.5", b"99"))))
+    put("stages", "phased_file", b"\x40" + b"%%\n".join((unphased, some, maps)))
     put("stages", "wide_map", b"\2" + b"%%\n".join((target, some, maps.replace(b"6.5", b"9999"))))
 
 
