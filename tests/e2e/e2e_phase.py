@@ -132,17 +132,19 @@ def test_killed():
     with hub.Hub(settings=SETTINGS) as h:
         add_panel(h)
         ada = h.user("ada")
-        h.arm("task.2:phase")
-        job = ada.submit(ada.upload(DATA.target)["id"], panel="made")
-        hub.wait_for("the first try to phase", lambda: any(t["stage"] == "phase" and t["tries"] > 1 for t in tasks(ada, job)), 120)
-        hub.wait_for("a chunk", lambda: any(t["stage"] == "impute" for t in tasks(ada, job)), 120)
-        h.kill("registrar")
-        h.kill("runner")
-        h.wait_up()
-        j = ada.wait_job(job, seconds=300)
-        assert j["state"] == "done", j
-        assert stages(j).count("phase") == 1
-        same_as_one_piece(ada, job)
+        for point in ("task.2:phase", "runner.mid_task:phase"):
+            h.arm(point)
+            job = ada.submit(ada.upload(DATA.target)["id"], panel="made")
+            hub.wait_for("the first try to phase", lambda: any(t["stage"] == "phase" and t["tries"] > 1 for t in tasks(ada, job)), 120)
+            hub.wait_for("a chunk", lambda: any(t["stage"] == "impute" for t in tasks(ada, job)), 120)
+            h.kill("registrar")
+            h.kill("runner")
+            h.wait_up()
+            j = ada.wait_job(job, seconds=300)
+            assert j["state"] == "done", j
+            phase = [t for t in j["tasks"] if t["stage"] == "phase"]
+            assert len(phase) == 1 and phase[0]["tries"] == 2, phase
+            same_as_one_piece(ada, job)
         h.verify_log()
 
 
