@@ -41,6 +41,10 @@ void phase_filter_close(struct phase_filter *f)
     sites_free(f->shared, f->n_shared, f->q->n_target);
     f->shared = NULL;
     f->n_shared = 0;
+    free(f->last_set);
+    free(f->last_turned);
+    f->last_set = NULL;
+    f->last_turned = NULL;
 }
 
 /* ---- what a window is made of ---------------------------------------------------------------------------------------- */
@@ -188,6 +192,8 @@ static void hold_sample(struct phase_filter *f, struct set_row *table, uint32_t 
         bool is_out = f->is_turned && k < f->n_shared && t->cm < f->from_cm; /* handed out by the window before, for good */
         for (unsigned p = 0; row && p <= f->n_sampled; p++)
             row->as_read[p] += (is_as_read(is_out ? &f->shared[k] : &f->site[k], raw_of(t), i, h, p) ? 1 : -1) * (is_out ? (int64_t)1 << 32 : 1);
+        for (unsigned p = 0; row && f->is_turned && f->last_set && row->name == f->last_set[i] && p <= f->n_sampled; p++)
+            row->as_read[p] += f->last_turned[i] >> p & 1 ? -((int64_t)1 << 32) : (int64_t)1 << 32; /* over a gap of the panel, too */
     }
     for (uint32_t k = 0; k < f->n; k++) {
         const struct set_row *row = set_at(f, k, i) ? set_find(table, mask, set_at(f, k, i), i + 1) : NULL;
@@ -218,6 +224,32 @@ static sq_err hold_sets(struct phase_filter *f)
             hold_sample(f, table, mask, i, h);
     free(table);
     return e;
+}
+
+/* Where each sample's last set stands, for the window to come. */
+static sq_err keep_last_sets(struct phase_filter *f)
+{
+    const struct typed_queue *q = f->q;
+    for (uint32_t k = 0; k < f->n; k++) {
+        const struct typed_entry *t = &q->entry[f->entry[k]];
+        if (!t->set || t->cm < f->from_cm || t->cm >= f->to_cm)
+            continue;
+        if (!f->last_set) {
+            f->last_set = calloc(q->n_sample, sizeof *f->last_set);
+            f->last_turned = calloc(q->n_sample, sizeof *f->last_turned);
+            if (!f->last_set || !f->last_turned)
+                return sq_fail(SQ_ENOMEM);
+        }
+        for (uint32_t i = 0, h = 0; i < q->n_sample; h += q->is_haploid[i++] ? 1 : 2) {
+            if (!t->set[i])
+                continue;
+            f->last_set[i] = t->set[i];
+            f->last_turned[i] = 0;
+            for (unsigned p = 0; p <= f->n_sampled; p++)
+                f->last_turned[i] = (uint16_t)(f->last_turned[i] | (unsigned)!is_as_read(&f->site[k], raw_of(t), i, h, p) << p);
+        }
+    }
+    return SQ_OK;
 }
 
 /* ---- after the engine -------------------------------------------------------------------------------------------------- */
@@ -350,8 +382,10 @@ static sq_err window_phase(struct phase_filter *f, int64_t k)
     e = hold_sets(f);
     if (!e) {
         turn_to_given(f);
-        e = keep_shared(f);
+        e = keep_last_sets(f);
     }
+    if (!e)
+        e = keep_shared(f);
     return e ? e : hand_out(f);
 }
 

@@ -41,6 +41,9 @@ struct phase_filter {
     struct sq_phase_site *shared;
     uint32_t n_shared;
     bool is_turned; /* the present window agrees with it */
+    /* [n_sample] the last set that was handed out, 0: none, and by which phasings (bits; 0: the best one) it stands the other way round than it was read */
+    uint32_t *last_set;
+    uint16_t *last_turned;
 };
 
 /** phase_filter_open - for a queue that takes_unphased. @panel, @q borrowed. @progress may be NULL. */
