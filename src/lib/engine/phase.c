@@ -196,7 +196,7 @@ sq_err sq_phase(const struct sq_phase_window *window, const struct sq_phase_para
                                     .n_sampled = params->n_sampled};
     e = run_window(r);
     typed_free(&r->y);
-    pool_free(&r->pool);
+    phase_pool_free(&r->pool);
     neighbours_free(&r->near);
     free(r->site);
     free(r);

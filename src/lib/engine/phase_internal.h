@@ -47,7 +47,7 @@ struct pool {
     uint64_t *by_marker;     /* [n_marker][target_words] of all guesses */
 };
 sq_err pool_build(struct pool *p, const struct typed *y, const struct sq_phase_window *w) SQ_MUST_CHECK;
-void pool_free(struct pool *p);
+void phase_pool_free(struct pool *p);
 /** pool_start - the first guesses. */
 sq_err pool_start(struct pool *p, uint64_t key) SQ_MUST_CHECK;
 /** pool_end_round - what is in next is the present guess. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void pool_free(struct pool *p)
+void phase_pool_free(struct pool *p)
 {
     free(p->first_target);
     free(p->sample_of);
