@@ -16,9 +16,12 @@ REAL = os.environ.get("SEQUESTER_BENCH_DATA", os.path.join(ROOT, "..", "shared",
 
 #             haplotypes, targets, bp, seed
 SIMULATED = {"tiny": (2400, 100, 1_000_000, 7), "sm": (10400, 200, 10_000_000, 7), "sm2": (10400, 200, 10_000_000, 11), "sl": (50400, 200, 10_000_000, 7),
+             "s2k": (2400, 100, 6_000_000, 21), "s600": (800, 100, 6_000_000, 22),
              "targets": (12000, 1000, 10_000_000, 7), "huge": (200400, 200, 2_000_000, 7), "huge500": (500400, 200, 2_000_000, 7)}
 #         folder, map, its chromosome
 REAL_SETS = {"chr22": ("chr22-1kgp3-b37", "chr22"), "par1": ("chrX-par1-b37", "chrX_par1"), "chr20": ("chr20-eur-b37", "chr20")}
+#         100 samples of the real panel of chr22 become targets: which, typed at every how-manieth common site
+SPLIT = {"chr22x": (4, 10), "chr22y": (9, 25)}
 ACCURACY = ("sm", "sl", "chr22", "par1", "chr20")
 
 
@@ -59,8 +62,8 @@ def make(name):
     os.makedirs(s.dir, exist_ok=True)
     if name in SIMULATED:
         make_simulated(s)
-    elif name == "chr22x":
-        if not make_split(s):
+    elif name in SPLIT:
+        if not make_split(s, *SPLIT[name]):
             return None
     elif not make_real(s):
         return None
@@ -127,21 +130,21 @@ def copy_maps(s, shapeit):
             f.write("%s . %s %s\n" % (chrom, cm, pos))
 
 
-def make_split(s):
-    """chr22x: 100 samples of the real chr22 panel become targets, typed at every tenth common site (more than in chr22, of all ancestries)."""
+def make_split(s, seed, every):
+    """100 samples of the real chr22 panel become targets, typed at every tenth (25th) common site: of all ancestries, none of them in the panel."""
     folder, maps = real_folder("chr22")
     if folder is None:
         return False
     panel = os.path.join(folder, "ref.bcf")
     names = subprocess.check_output(["bcftools", "query", "-l", panel], text=True).split()
-    random.Random(4).shuffle(names)
+    random.Random(seed).shuffle(names)
     with open(s.path("targets.txt"), "w") as f:
         f.writelines(n + "\n" for n in sorted(names[:100]))
     shell('bcftools view --no-version -S "^$2" -Ou "$1" | bcftools view --no-version -c1 -Ob -o "$3" && bcftools index -f "$3"', panel, s.path("targets.txt"), s.path("panel.bcf"))
     shell('bcftools query -f "%CHROM\\t%POS\\n" "$3" >"$5" && bcftools view --no-version -S "$2" -T "$5" -Oz -o "$4" "$1" && bcftools index -ft "$4"',
           panel, s.path("targets.txt"), s.path("panel.bcf"), s.path("truth.vcf.gz"), s.path("sites.txt"))
-    shell('bcftools +fill-tags "$1" -Ou -- -t MAF | bcftools query -i "MAF>0.05" -f "%CHROM\\t%POS\\n" | awk "NR % 10 == 5" >"$2" && '
-          'bcftools view --no-version -T "$2" -Oz -o "$4" "$3" && bcftools index -ft "$4"', s.path("panel.bcf"), s.path("array.txt"), s.path("truth.vcf.gz"), s.path("target.vcf.gz"))
+    shell('bcftools +fill-tags "$1" -Ou -- -t MAF | bcftools query -i "MAF>0.05" -f "%CHROM\\t%POS\\n" | awk -v n="$5" "NR % n == int(n / 2)" >"$2" && '
+          'bcftools view --no-version -T "$2" -Oz -o "$4" "$3" && bcftools index -ft "$4"', s.path("panel.bcf"), s.path("array.txt"), s.path("truth.vcf.gz"), s.path("target.vcf.gz"), every)
     copy_maps(s, os.path.join(maps, "chr22.b37.gmap.gz"))
     return True
 

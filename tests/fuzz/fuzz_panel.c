@@ -17,6 +17,41 @@ static int nowhere(void)
     return fd;
 }
 
+#define MAX_HAP 4000U /* of what is looked at closely */
+
+static void compare_bits(const struct sq_panel_cursor *c, const struct sq_panel_block *x, uint32_t n_hap)
+{
+    uint64_t bits[MAX_HAP / 64 + 1];
+    for (uint32_t s = 0; s < x->n_site; s += 1 + s) {
+        sq_panel_cursor_bits(c, s, bits);
+        for (uint32_t h = 0; h < n_hap; h++)
+            sq_assert((bits[h / 64] >> (h % 64) & 1) == (x->pattern[x->class_of[h]] >> s & 1));
+    }
+}
+
+/* @b stands behind block @no. */
+static void compare_some(const struct sq_panel *p, uint32_t no, struct sq_panel_cursor *b)
+{
+    uint64_t want[MAX_HAP / 64 + 1];
+    uint32_t n_hap = sq_panel_info(p)->n_hap;
+    struct sq_panel_cursor *a = NULL;
+    struct sq_panel_block x = {.no = UINT32_MAX}, y;
+    struct sq_why why = {0};
+    bool has = true, also = true;
+    for (uint32_t w = 0; w <= MAX_HAP / 64; w++)
+        want[w] = UINT64_C(0x9249249249249249) & (w * 64 + 64 <= n_hap ? UINT64_MAX : w * 64 < n_hap ? UINT64_MAX >> (64 - n_hap % 64) : 0);
+    sq_assert(!sq_panel_cursor_new(p, SQ_PANEL_HAPS, &a));
+    while (x.no != no)
+        sq_assert(!sq_panel_cursor_next(a, false, &why, &x, &has) && has);
+    sq_assert(!sq_panel_cursor_want(b, want));
+    for (unsigned i = 0; i < 3 && has; i++) {
+        sq_assert(!sq_panel_cursor_next(a, true, &why, &x, &has) && !sq_panel_cursor_next(b, true, &why, &y, &also) && has == also);
+        for (uint32_t h = 0; h < n_hap && has; h++)
+            sq_assert(!(want[h / 64] >> (h % 64) & 1) || x.class_of[h] == y.class_of[h]);
+    }
+    sq_panel_cursor_free(a);
+}
+
 /* Each block by a cursor of its own that starts from a mark: the same classes. */
 static void compare_marks(const struct sq_panel *p)
 {
@@ -36,6 +71,9 @@ static void compare_marks(const struct sq_panel *p)
         sq_assert(x.no == y.no && !memcmp(x.class_of, y.class_of, sq_panel_info(p)->n_hap * sizeof *x.class_of));
         for (uint32_t h = 0; h < sq_panel_info(p)->n_hap; h++)
             sq_assert(x.class_of[h] < x.n_pattern);
+        compare_bits(a, &x, sq_panel_info(p)->n_hap);
+        if (n && n % 2) /* the next blocks of the segment for every third haplotype alone */
+            compare_some(p, x.no, b);
     }
     sq_panel_cursor_free(a);
     sq_panel_cursor_free(b);
