@@ -148,6 +148,8 @@ static int open_run(struct work *w, const struct sq_demux_options *options)
     show_problems(w->sheet, w->l->is_quiet);
     if (e == SQ_ESHEET)
         return fprintf(stderr, "sequester: %s: %u problems\n", sq_err_text(e), w->sheet->n_error), 1;
+    if (e == SQ_EFIELD) /* of --lanes and --tiles alone */
+        return fprintf(stderr, "sequester: %s: --%s: %s\n  `sequester run check` says how many lanes and tiles there are\n", w->run_path, why.field, why.detail), 1;
     return e ? local_say_error(w->run_path, e, &why) : 0;
 }
 
@@ -168,6 +170,8 @@ static int open_folders(struct work *w)
     w->run_dir = open(w->run_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w->run_dir < 0)
         return local_cannot_open(w->run_path);
+    if (faccessat(w->run_dir, "RunInfo.xml", F_OK, 0))
+        return fprintf(stderr, "sequester: %s has no RunInfo.xml: is this the folder of a run?\n  give the folder that the instrument made, the one that holds RunInfo.xml and Data\n", w->run_path), 1;
     if (!w->l->opt[LOCAL_no_sample_sheet])
         e = given ? sq_file_read(AT_FDCWD, given, &w->sheet_text) : sq_file_read(w->run_dir, "SampleSheet.csv", &w->sheet_text);
     if (e == SQ_ENOTFOUND && !given)

@@ -55,4 +55,12 @@ static inline struct sq_span fuzz_piece(struct sq_span *rest)
     return piece;
 }
 
+/* The same for files that are no text: without the line feed before "%%". */
+static inline struct sq_span fuzz_bytes(struct sq_span *rest)
+{
+    size_t before = rest->n;
+    struct sq_span piece = fuzz_piece(rest);
+    return piece.n < before ? sq_span_of(piece.p, piece.n - 1) : piece;
+}
+
 #endif

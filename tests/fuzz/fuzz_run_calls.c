@@ -51,15 +51,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct sq_span rest = sq_span_of(data + 1, size - 1);
     struct fuzz_run files = {.end = {"RunInfo.xml", ends[data[0] & 3], ".filter"}, .bytes = {fuzz_text(info)}};
-    files.bytes[1] = fuzz_piece(&rest);
-    files.bytes[2] = fuzz_piece(&rest);
+    files.bytes[1] = fuzz_bytes(&rest);
+    files.bytes[2] = fuzz_bytes(&rest);
     if (rest.n) {
         files.end[3] = "s_1.bci";
-        files.bytes[3] = fuzz_piece(&rest);
+        files.bytes[3] = fuzz_bytes(&rest);
     }
     if (rest.n) {
         files.end[4] = ".bgzf.bci";
-        files.bytes[4] = fuzz_piece(&rest);
+        files.bytes[4] = fuzz_bytes(&rest);
     }
     struct sq_run_files open = {.ctx = &files, .open = fuzz_run_open};
     if (!sq_run_open(&open, &why, &run) && !sq_calls_new(run, &r)) {

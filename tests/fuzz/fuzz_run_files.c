@@ -33,7 +33,7 @@ static void read_positions(const char *end, struct sq_span rest)
     struct fuzz_run files = {.end = {"RunInfo.xml", end}, .bytes = {fuzz_text(info)}};
     struct sq_run *run = NULL;
     struct sq_run_why why;
-    files.bytes[1] = fuzz_piece(&rest);
+    files.bytes[1] = fuzz_bytes(&rest);
     if (rest.n) {
         files.end[2] = "s_1.bci";
         files.bytes[2] = rest;

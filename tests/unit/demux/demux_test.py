@@ -418,4 +418,12 @@ with tap.case("a run that is still growing, killed at every cycle, ends with the
         bad.append("it doesn't end")
     compare(bad, BYTES, raw(out))
 
+with tap.case("what is said of a folder that is none, of lanes and of tiles") as bad:
+    empty = tempfile.mkdtemp(dir=TEMP.name)
+    for run, options, words in ((empty, [], ("has no RunInfo.xml", "is this the folder of a run?")), (os.path.join(DATA, "runs/sim-cbcl"), ["--lanes", "7"], ("--lanes: no tile is left", "run check")),
+                                (os.path.join(DATA, "runs/sim-cbcl"), ["--tiles", "x"], ("--tiles: numbers with commas", "1101,2_21*"))):
+        _, p = demux(run, *options, ok=False)
+        if p.returncode != 1 or not all(w in p.stderr for w in words) or "route" in p.stderr:
+            bad.append("%s: exit %d: %s" % (options, p.returncode, p.stderr))
+
 tap.done()
