@@ -46,8 +46,9 @@ struct pairs {
     uint32_t *change_first, *change; /* rows that change at a step */
     float *emission;                 /* [n_step][pad] of the homozygotes */
     float *column[6];                /* [pad] for the kernel */
-    float *p, *q, *r, *stay, *apart[2];
+    float *p, *q, *r, *stay, *apart[2], *part;
     uint8_t *has_alt;                /* [pad] of the step's last marker */
+    float *with, *without;           /* [pad] 1 for rows with the ALT, and for those without; else 0 */
     float *matrix;                   /* [BLOCK][max_row][pad] */
     float *mark, *mark_sum;          /* [n_mark][max_row][pad], [n_mark][pad] */
     float *sum;                      /* [pad] column sums of the newest matrix */
@@ -84,7 +85,7 @@ sq_err pairs_new(const struct pool *p, uint32_t max_row, struct pairs **out)
     m->chance = malloc(n);
     m->has_alt = malloc(pad);
     m->matrix = floats(BLOCK * max_row * pad);
-    float **each[] = {&m->p, &m->q, &m->r, &m->stay, &m->sum, &m->apart[0], &m->apart[1], &m->column[0], &m->column[1], &m->column[2],
+    float **each[] = {&m->p, &m->q, &m->r, &m->stay, &m->sum, &m->apart[0], &m->apart[1], &m->with, &m->without, &m->part, &m->column[0], &m->column[1], &m->column[2],
                       &m->column[3], &m->column[4], &m->column[5]};
     bool is_whole = m->step && m->step_of && m->change_first && m->emission && m->order && m->chance && m->has_alt && m->matrix;
     for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
@@ -121,6 +122,9 @@ void pairs_free(struct pairs *m)
     free(m->apart[0]);
     free(m->apart[1]);
     free(m->has_alt);
+    free(m->with);
+    free(m->without);
+    free(m->part);
     free(m->matrix);
     free(m->mark);
     free(m->mark_sum);
@@ -208,8 +212,12 @@ static void set_alt(struct pairs *m, const struct rows *r, uint32_t t)
 {
     const uint64_t *alt = r->alt + (m->step[t].end - 1) * r->row_words;
     bool is_open = m->step[t].kind != STEP_HOM;
-    for (uint32_t i = 0; i < m->n_row; i++)
-        m->has_alt[i] = is_open && phase_bit(alt, i);
+    for (uint32_t i = 0; i < m->pad; i++)
+        m->has_alt[i] = is_open && i < m->n_row ? alt[i / 64] >> (i % 64) & 1 : 0;
+    for (uint32_t i = 0; i < m->pad; i++) {
+        m->with[i] = (float)m->has_alt[i];
+        m->without[i] = 1 - m->with[i];
+    }
 }
 
 /* ---- backward ----------------------------------------------------------------------------------------------------------- */
@@ -257,19 +265,19 @@ static void backward_step(struct pairs *m, const struct rows *rows, float mismat
         memset(m->stay, 0, m->pad * sizeof *m->stay);
         memset(m->sum, 0, m->pad * sizeof *m->sum);
     }
-    float *const *without = m->column, *const *with = m->column + 3;
     for (uint32_t i = 0; i < m->pad; i++) {
         float stay = e[i] * m->stay[i], leave = e[i] - stay, back = stay * (share * m->sum[i]);
+        float of_without = m->with[i] + m->without[i] * same, of_with = m->without[i] + m->with[i] * same;
         m->p[i] = stay;
         m->q[i] = back + leave * each;
         m->r[i] = leave;
-        without[0][i] = with[0][i] = g * stay;
-        without[1][i] = with[1][i] = leave;
-        without[2][i] = with[2][i] = back;
+        m->column[0][i] = g * stay * of_without;
+        m->column[1][i] = leave * of_without;
+        m->column[2][i] = back * of_without;
+        m->column[3][i] = g * stay * of_with;
+        m->column[4][i] = leave * of_with;
+        m->column[5][i] = back * of_with;
     }
-    for (uint32_t i = 0; i < m->n_row; i++)
-        for (unsigned k = 0; k < 3; k++)
-            m->column[3 * m->has_alt[i] + k][i] *= same;
     sq_kernels()->pair_step(in ? in : out, out, m->n_row, m->pad, m->column, m->has_alt, m->p, m->q, m->r, m->sum);
 }
 
@@ -282,7 +290,7 @@ static void move_on(const struct pairs *m, struct walk *w, uint32_t t)
         float *x = w->x[h], all = t ? sum_of(x, m->pad) : 0, kept = t ? dot(x, m->stay, m->pad) : 0;
         float g = t ? 1 / all : 0, each = (t ? (all - kept) * g : 1) / (float)m->n_row;
         for (uint32_t i = 0; i < m->n_row; i++)
-            x[i] = t ? x[i] * m->stay[i] * g + each : each;
+            x[i] = (t ? x[i] * m->stay[i] * g : 0) + each;
         for (uint32_t i = m->n_row; i < m->pad; i++)
             x[i] = 0;
     }
@@ -291,11 +299,13 @@ static void move_on(const struct pairs *m, struct walk *w, uint32_t t)
 /* How likely each pair of alleles is, given the order of all heterozygotes before and all genotypes: out[first's][second's]. */
 static void weigh(struct pairs *m, const struct walk *w, const float *matrix, float out[2][2])
 {
-    memset(out, 0, 4 * sizeof(float));
     sq_kernels()->pair_apart(matrix, m->n_row, m->pad, m->has_alt, w->x[1], m->apart[0], m->apart[1]);
-    for (uint32_t i = 0; i < m->n_row; i++) {
-        out[m->has_alt[i]][0] += w->x[0][i] * m->apart[0][i];
-        out[m->has_alt[i]][1] += w->x[0][i] * m->apart[1][i];
+    for (unsigned a = 0; a < 2; a++) {
+        const float *is_of = a ? m->with : m->without;
+        for (uint32_t i = 0; i < m->pad; i++)
+            m->part[i] = w->x[0][i] * is_of[i];
+        out[a][0] = dot(m->part, m->apart[0], m->pad);
+        out[a][1] = dot(m->part, m->apart[1], m->pad);
     }
 }
 
@@ -351,8 +361,8 @@ static void walk_step(struct pairs *m, struct walk *w, float mismatch, uint32_t 
             m->chance[marker] = chance;
     }
     for (unsigned h = 0; h < 2; h++)
-        for (uint32_t i = 0; i < m->n_row; i++)
-            w->x[h][i] *= e[i] * of[h][m->has_alt[i]];
+        for (uint32_t i = 0; i < m->pad; i++)
+            w->x[h][i] *= e[i] * (m->without[i] * of[h][0] + m->with[i] * of[h][1]);
 }
 
 static sq_err need_marks(struct pairs *m)
