@@ -35,6 +35,7 @@ static enum sq_db_again why_again(sq_err code)
 {
     switch (code) {
     case SQ_EDOWN: case SQ_ESEALED: case SQ_EGRANT: /* keeper began anew and has forgotten what it granted */
+    case SQ_EEXISTS: /* jailer still cleans up after the try of a runner that is gone */
         return SQ_DB_AGAIN_lost;
     case SQ_ETIMEOUT: case SQ_ENOTFOUND: case SQ_EBUSY: case SQ_ELOG:
         return SQ_DB_AGAIN_missed;
