@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/api.md from routes.def, schemas.def and err.def; --check only compares.
+"""Writes the tables of docs/api.md from routes.def and schemas.def; --check only compares.
 
     tools/api_page.py            write
     tools/api_page.py --check    exit 1 and say so when the page is older than the tables
@@ -24,14 +24,6 @@ def routes(t):
     lines = ["| method | address | who | needs | rate | audit event | what |", "|---|---|---|---|---|---|---|"]
     for r in t.routes:
         lines.append("| %s | `%s` | %s | %s | %s | %s | %s |" % (r.method, r.path, t.who[r.who][1], NEEDS[r.needs], r.rate.lower(), r.event.replace("-", "–"), cell(r.text)))
-    return "\n".join(lines)
-
-
-def errors(t):
-    lines = ["| code | status | what is wrong | how to mend it |", "|---|---|---|---|"]
-    for name, (no, status, text, hint) in t.errors.items():
-        if no:
-            lines.append("| `%s` | %s | %s | %s |" % (name, status, cell(text), cell(hint)))
     return "\n".join(lines)
 
 
@@ -84,7 +76,7 @@ def main():
     t = api_tables.Tables()
     page = api_tables.read("docs", "api.md")
     new = page
-    for name, table in (("routes", routes(t)), ("reference", reference(t)), ("errors", errors(t))):
+    for name, table in (("routes", routes(t)), ("reference", reference(t))):
         begin, end = "<!-- %s: made by tools/api_page.py -->" % name, "<!-- end of %s -->" % name
         if new.count(begin) != 1 or new.count(end) != 1:
             sys.exit("docs/api.md: the marks of table `%s` are missing" % name)

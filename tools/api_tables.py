@@ -14,7 +14,7 @@ def read(*path):
 
 
 STRING = r'"((?:[^"\\]|\\.)*)"'
-TYPE = re.compile(r"(~?)(text|count|integer|yesno|true|time|ms|hex16|hex32|hex64|job|code|event|word\([^)]*\)|state\(\w+\)|one\(\w+\)|many\(\w+\))(\??)$")
+TYPE = re.compile(r"(~?)(any|text|count|integer|yesno|true|time|ms|hex16|hex32|hex64|job|code|event|word\([^)]*\)|state\(\w+\)|one\(\w+\)|many\(\w+\))(\??)$")
 
 
 def unquoted(text):

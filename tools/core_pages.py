@@ -88,7 +88,7 @@ def config():
     found = re.findall(r'^SQ_KEY\((\w+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)"\)', text, re.M)
     lost(path, text, "SQ_KEY", len(found))
     out = [CONFIG, "| key | type | default | for | what |\n|---|---|---|---|---|"]
-    kinds = {"TEXT": "text", "PATH": "path", "NUMBER": "number", "YESNO": "yes or no", "URL": "URL", "MAIL": "mail address", "RATES": "rates"}
+    kinds = {"TEXT": "text", "PATH": "path", "NUMBER": "number", "YESNO": "yes or no", "URL": "URL", "MAIL": "mail address", "WORD": "word", "RATES": "rates"}
     for name, kind, default, who, what in found:
         out.append("| `%s` | %s | %s | %s | %s |" % (name, kinds[kind], "`%s`" % cell(default) if default else "–", who.replace(" ", ", "), cell(what)))
     return "\n".join(out) + "\n"

@@ -42,6 +42,8 @@ class Maker:
         inner = (re.search(r"\(([^)]*)\)", base) or [None, None])[1]
         if base == "text":
             s = {"type": "string"}
+        elif base == "any":
+            s = {"type": "object"}
         elif base in PATTERNS:
             s = {"type": "string", "pattern": PATTERNS[base]}
             if base == "time":
@@ -79,6 +81,8 @@ class Maker:
             return None
         if base in ("count", "ms", "integer"):
             return int(text)
+        if base == "any":
+            return {}
         if base in ("yesno", "true"):
             return text == "true"
         if base.startswith("one"):

@@ -44,6 +44,7 @@ import contract  # noqa: E402
 import rows  # noqa: E402
 import sanitizer  # noqa: E402
 import sqp  # noqa: E402
+import totp  # noqa: E402
 import wire  # noqa: E402
 
 REGISTRAR = os.path.join(BUILD, "sequester-registrar")
@@ -229,6 +230,11 @@ class Hub:
             (now,) = struct.unpack_from("<q", m, 0)
             struct.pack_into("<q", m, 0, now + int(seconds))
 
+    def now(self):
+        """The hub's clock."""
+        with contextlib.closing(self._hooks()) as m:
+            return time.time() + struct.unpack_from("<q", m, 0)[0]
+
     def arm(self, name, code=None):
         """The next process that comes to fault `name` dies there (or gets error number `code`)."""
         with contextlib.closing(self._hooks()) as m:
@@ -260,6 +266,11 @@ class Hub:
         """This wait and all before it are over."""
         with contextlib.closing(self._hooks()) as m:
             struct.pack_into("<i", m, 76, number)
+
+    def n_count(self):
+        """Password hashes so far."""
+        with contextlib.closing(self._hooks()) as m:
+            return struct.unpack_from("<Q", m, 80)[0]
 
     def fault_hits(self):
         with contextlib.closing(self._hooks()) as m:
@@ -367,13 +378,38 @@ class Hub:
 class User:
     def __init__(self, h, name):
         self.hub, self.name, self.password = h, name, PASSWORD % name
-        self.token = None
+        self.token = self.secret = None
         self.login()
 
     def login(self):
-        a = self.hub.request("POST", "/api/v1/login", {"name": self.name, "password": self.password})
+        body = {"name": self.name, "password": self.password}
+        if self.secret:
+            body["code"] = self.code()
+        a = self.hub.request("POST", "/api/v1/login", body)
         assert a.status == 200, a
         self.token = a.json["token"]
+        return self.token
+
+    # ---- the second factor: codes are good once, so that each is of a later step than the one before ----
+    def enrol(self):
+        """Adds an authenticator, signs in again with it; the recovery codes."""
+        begun = self.call("POST", "/api/v1/me/totp", {"password": self.password}, status=200).json
+        self.secret, self.last_step = begun["secret"], 0
+        codes = self.call("POST", "/api/v1/me/totp/confirm", {"id": begun["id"], "code": self.code()}, status=200).json["recovery"]
+        self.login()
+        return codes
+
+    def code(self):
+        """A code that is good and wasn't used: of the step before, of this one or of the next; when all three are used, the clock moves on."""
+        now = int(self.hub.now() // totp.STEP_S)
+        step = max(now - 1, self.last_step + 1)
+        if step > now + 1:
+            self.hub.move_clock((step - now) * totp.STEP_S)
+        self.last_step = step
+        return totp.code(self.secret, step * totp.STEP_S)
+
+    def step_up(self):
+        self.token = self.call("POST", "/api/v1/step-up", {"code": self.code()}, status=200).json["token"]
         return self.token
 
     def call(self, method, path, body=None, status=None, **kw):

@@ -128,6 +128,24 @@ static sq_err open_address(struct courier *c, const uint8_t owner[16], struct sq
     return e;
 }
 
+/* Id and secret of a link, in hex: keeper opens it for us alone. */
+static sq_err open_link(struct courier *c, const struct sq_msg_mail_send *q, char out[4 * SQ_ID_BYTES + 1])
+{
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    struct sq_msg ask = sq_msg_of(link_open, .kind = q->link_kind, .expires_s = q->link_expires_s, .sealed = q->link), m;
+    memcpy(ask.u.link_open.owner_id, q->owner_id, SQ_ID_BYTES);
+    memcpy(ask.u.link_open.link_id, q->link_id, SQ_ID_BYTES);
+    sq_err e = sq_node_call(c->node, SQ_ROLE_KEEPER, &ask, KEEPER_MS, pkt, &m);
+    if (!e) {
+        sq_hex(q->link_id, SQ_ID_BYTES, out);
+        sq_hex(m.u.link_is.secret, SQ_ID_BYTES, out + 2 * SQ_ID_BYTES);
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
 static enum sq_send_end end_of_keeper(sq_err e)
 {
     return e == SQ_ENOMEM                                                               ? SQ_SEND_internal
@@ -155,7 +173,7 @@ void on_mail_send(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     struct courier *c = ctx;
     const struct sq_msg_mail_send *q = &m->u.mail_send;
     struct ending end = {.end = SQ_SEND_off};
-    char to[SQ_MAIL_MAX_BYTES + 1] = "", job[49] = "";
+    char to[SQ_MAIL_MAX_BYTES + 1] = "", job[49] = "", link[4 * SQ_ID_BYTES + 1] = "";
     struct sq_buf receipts, text;
     sq_buf_init(&receipts, SQ_MAIL_RECEIPTS_MAX_BYTES);
     sq_buf_init(&text, 0);
@@ -170,8 +188,12 @@ void on_mail_send(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         e = open_address(c, q->owner_id, q->sealed, to);
         end.end = e ? end_of_keeper(e) : end.end;
     }
+    if (!e && q->link.n) {
+        e = open_link(c, q, link);
+        end.end = e ? end_of_keeper(e) : end.end;
+    }
     if (!e) {
-        struct sq_mail mail = {.no = (enum sq_template)q->template, .from = c->mail_from, .to = to, .service = c->service, .job = job,
+        struct sq_mail mail = {.no = (enum sq_template)q->template, .link = q->link.n ? link : NULL, .from = c->mail_from, .to = to, .service = c->service, .job = job,
                                .now_s = sq_clock_now_s(), .until_s = (int64_t)q->until_s, .why = sq_err_from_no(q->why),
                                .receipts = sq_span_of(receipts.p, receipts.n), .n_receipt = q->n_receipt, .n_receipt_all = q->n_receipt_all};
         memcpy(mail.id, q->notice_id, sizeof mail.id);
@@ -187,6 +209,7 @@ void on_mail_send(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_buf_done(&text);
     sq_buf_done(&receipts);
     sq_wipe(to, sizeof to);
+    sq_wipe(link, sizeof link);
     courier_answer(ask, &end, false); /* a server's text may name the address */
 }
 

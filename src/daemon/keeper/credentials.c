@@ -2,6 +2,7 @@
 #include "daemon/keeper/keeper.h"
 
 #include "lib/core/clock.h"
+#include "lib/core/fault.h"
 
 #define PURPOSE "sequester password v1"
 #define SEALED_MAX_BYTES (SQ_PHC_MAX_BYTES + SQ_BOX_EXTRA_BYTES)
@@ -23,6 +24,7 @@ static sq_err hash_in_turn(struct keeper *k, struct sq_span password, char out_p
     sq_err err = keeper_hash_enter(&k->hash_pool);
     if (err)
         return err;
+    sq_count();
     err = sq_password_hash(password.p, password.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, out_phc);
     keeper_hash_leave(&k->hash_pool);
     return err;
@@ -33,6 +35,7 @@ static sq_err check_in_turn(struct keeper *k, struct sq_span password, const cha
     sq_err err = keeper_hash_enter(&k->hash_pool);
     if (err)
         return err;
+    sq_count();
     err = sq_password_check(password.p, password.n, phc);
     keeper_hash_leave(&k->hash_pool);
     return err;

@@ -99,6 +99,16 @@ void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 sq_err keeper_may_change(struct keeper *k, const uint8_t *owner, const uint8_t *proof, bool is_link_enough) SQ_MUST_CHECK;
 void keeper_answer_proof(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, uint8_t means);
 
+/* factors.c */
+void on_totp_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_totp_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_factor_forget(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_recovery_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_recovery_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_link_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
 /* fields.c */
 void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

@@ -204,6 +204,14 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_password_hash, on_password_hash);
     sq_node_on(n, SQ_MSG_password_check, on_password_check);
     sq_node_on(n, SQ_MSG_token_sign, on_token_sign);
+    sq_node_on(n, SQ_MSG_totp_make, on_totp_make);
+    sq_node_on(n, SQ_MSG_totp_check, on_totp_check);
+    sq_node_on(n, SQ_MSG_factor_forget, on_factor_forget);
+    sq_node_on(n, SQ_MSG_recovery_make, on_recovery_make);
+    sq_node_on(n, SQ_MSG_recovery_check, on_recovery_check);
+    sq_node_on(n, SQ_MSG_link_make, on_link_make);
+    sq_node_on(n, SQ_MSG_link_open, on_link_open);
+    sq_node_on(n, SQ_MSG_link_check, on_link_check);
     sq_node_on(n, SQ_MSG_fields_seal, on_fields_seal);
     sq_node_on(n, SQ_MSG_fields_open, on_fields_open);
     sq_node_on(n, SQ_MSG_lookup, on_lookup);

@@ -44,3 +44,25 @@ sq_err keeper_proof_take(struct keeper_proofs *p, const uint8_t *id, const uint8
     pthread_mutex_unlock(&p->lock);
     return err ? sq_fail(err) : SQ_OK;
 }
+
+sq_err keeper_step_take(struct keeper_proofs *p, const uint8_t *factor, uint64_t step)
+{
+    sq_err err = SQ_OK;
+    pthread_mutex_lock(&p->lock);
+    struct keeper_step *at = &p->step[0];
+    for (size_t i = 0; i < KEEPER_MAX_STEPS; i++) {
+        if (p->step[i].step && !memcmp(p->step[i].factor, factor, SQ_ID_BYTES)) {
+            at = &p->step[i];
+            err = at->step >= step ? SQ_ECODE : SQ_OK;
+            break;
+        }
+        if (p->step[i].step < at->step)
+            at = &p->step[i];
+    }
+    if (!err) {
+        memcpy(at->factor, factor, SQ_ID_BYTES);
+        at->step = step;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return err ? sq_fail(err) : SQ_OK;
+}

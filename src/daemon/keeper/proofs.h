@@ -14,12 +14,17 @@
 #include <pthread.h>
 
 #define KEEPER_MAX_PROOFS 2048
+#define KEEPER_MAX_STEPS 2048
 #define KEEPER_PROOF_MS (5 * 60 * INT64_C(1000))
 
 enum keeper_means { KEEPER_PASSWORD = 1, KEEPER_LINK = 2, KEEPER_FACTOR = 4 };
 
 struct keeper_proofs {
     pthread_mutex_t lock;
+    struct keeper_step { /* the last code of a factor, so that it is good once even when registrar says otherwise */
+        uint8_t factor[SQ_ID_BYTES];
+        uint64_t step; /* 0: free */
+    } step[KEEPER_MAX_STEPS];
     struct keeper_proof {
         uint8_t id[SQ_ID_BYTES], owner[SQ_ID_BYTES];
         int64_t until_steady_ms; /* 0: free */
@@ -32,5 +37,7 @@ void keeper_proofs_init(struct keeper_proofs *p);
 sq_err keeper_proof_make(struct keeper_proofs *p, const uint8_t *owner, uint8_t means, uint8_t out_id[SQ_ID_BYTES]) SQ_MUST_CHECK;
 /** Use it up: SQ_EPROOF when it isn't there, is too old, or is another owner's. */
 sq_err keeper_proof_take(struct keeper_proofs *p, const uint8_t *id, const uint8_t *owner, uint8_t *out_means) SQ_MUST_CHECK;
+/** A step of this factor is used: SQ_ECODE when it, or a later one, was before. When there is no place the oldest goes. */
+sq_err keeper_step_take(struct keeper_proofs *p, const uint8_t *factor, uint64_t step) SQ_MUST_CHECK;
 
 #endif

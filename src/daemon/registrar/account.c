@@ -185,6 +185,30 @@ static sq_err history(struct api *a, const uint8_t *object)
     return SQ_OK;
 }
 
+/* The whole log, as auditors read it: what is sealed in it stays sealed. */
+sq_err api_admin_audit(struct api *a)
+{
+    uint64_t size = sq_audit_size(a->r->log);
+    int64_t limit = query_number(a->query, "limit", 50, PAGE), before = query_number(a->query, "before", 0, INT64_MAX);
+    if (limit < 1 || before < 0)
+        return sq_fail(SQ_EFIELD);
+    uint64_t to = before && (uint64_t)before <= size ? (uint64_t)before - 1 : size, from = to > (uint64_t)limit ? to - (uint64_t)limit + 1 : 1;
+    struct history h = {.r = a->r, .out = json_array()};
+    db_lock(a->r);
+    sq_err e = SQ_OK;
+    for (uint64_t no = to; no >= from && no && !e; no--)
+        e = sq_audit_read(a->r->log, no, 1, add_entry, &h);
+    db_unlock(a->r);
+    if (e) {
+        json_decref(h.out);
+        return e;
+    }
+    a->is_audited = true;
+    e = record(a->r, &(struct event){.no = SQ_AUDIT_audit_read, .by = &a->caller, .subject = a->caller.user, .a = from, .b = to >= from ? to - from + 1 : 0});
+    a->answer = json_pack("{s:o, s:o}", "data", h.out, "next", from > 1 ? json_integer((json_int_t)from) : json_null());
+    return e;
+}
+
 sq_err api_me_audit(struct api *a)
 {
     return history(a, NULL);

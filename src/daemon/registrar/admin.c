@@ -61,7 +61,7 @@ static json_t *promises_json(uint64_t losses)
     return all;
 }
 
-static sq_err do_status(struct admin *a)
+sq_err admin_status(struct admin *a)
 {
     struct registrar *r = a->r;
     bool is_unsealed = false;
@@ -109,69 +109,6 @@ static sq_err do_mail_test(struct admin *a)
     if (!e)
         a->answer = notices_mail_test(a->r, to);
     return e;
-}
-
-static sq_err do_user_add(struct admin *a)
-{
-    const char *name = admin_arg(a, "name"), *role = name ? admin_arg(a, "role") : NULL, *password = role ? admin_arg(a, "password") : NULL;
-    if (!password)
-        return sq_fail(SQ_EFIELD);
-    int no = sq_db_named(SQ_DB_role, role);
-    if (!no)
-        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "role", "must be user or operator");
-    if (strlen(name) > 200)
-        return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "name", "must have at most 200 bytes");
-    uint8_t id[ID];
-    const char *mail = json_string_value(json_object_get(a->args, "mail"));
-    sq_err e = user_add(a->r, &a->by, name, no, sq_span_str(password), mail, &a->why, id);
-    if (!e)
-        a->answer = json_pack("{s:o, s:s}", "id", view_id(id), "role", role);
-    return e;
-}
-
-struct account {
-    struct sq_db_user user;
-    const struct caller *by;
-    int64_t n;
-    bool is_disabling;
-};
-
-static sq_err tx_revoke(struct tx *tx, void *ctx)
-{
-    struct account *x = ctx;
-    int64_t epoch;
-    sq_err e = sq_db_user_next_epoch(tx->db, x->user.id, &epoch);
-    if (!e)
-        e = sq_db_token_revoke_all(tx->db, x->user.id, sq_clock_now_s(), &x->n);
-    if (!e && x->is_disabling)
-        e = sq_db_user_set_disabled(tx->db, x->user.id, true);
-    if (!e && x->is_disabling)
-        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_user_disabled, .by = x->by, .subject = x->user.id});
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_tokens_revoked, .by = x->by, .subject = x->user.id, .a = (uint64_t)x->n});
-}
-
-static sq_err revoke_tokens(struct admin *a, bool is_disabling)
-{
-    struct account x = {.by = &a->by, .is_disabling = is_disabling};
-    const char *name = admin_arg(a, "name");
-    sq_err e = name ? user_by_name(a->r, name, &x.user) : sq_fail(SQ_EFIELD);
-    if (!e)
-        e = commit(a->r, tx_revoke, &x);
-    if (!e)
-        streams_stop(a->r, x.user.id);
-    if (!e)
-        a->answer = json_pack("{s:I}", "tokens_revoked", (json_int_t)x.n);
-    return e;
-}
-
-static sq_err do_user_revoke(struct admin *a)
-{
-    return revoke_tokens(a, false);
-}
-
-static sq_err do_user_disable(struct admin *a)
-{
-    return revoke_tokens(a, true);
 }
 
 /* ---- panels ---- */
@@ -387,14 +324,14 @@ static const struct {
 } verbs[] = {
     {"unseal", do_unseal, true},
     {"clock-confirm", do_clock_confirm, true},
-    {"status", do_status, true},
+    {"status", admin_status, true},
     {"key-status", admin_key_status, true},
     {"key-rotate", admin_key_rotate, false},
     {"key-passphrase", admin_key_passphrase, false},
     {"key-split", admin_key_split, false},
-    {"user-add", do_user_add, false},
-    {"user-revoke", do_user_revoke, false},
-    {"user-disable", do_user_disable, false},
+    {"user-add", admin_user_add, false},
+    {"user-revoke", admin_user_revoke, false},
+    {"user-disable", admin_user_disable, false},
     {"panel-add", do_panel_add, false},
     {"panel-remove", do_panel_remove, false},
     {"check", do_check, true},
@@ -403,6 +340,13 @@ static const struct {
     {"mail-test", do_mail_test, true},
     {"tls-reload", admin_tls_reload, true},
     {"network-reload", admin_network_reload, true},
+    {"user-enable", admin_user_enable, false},
+    {"user-role", admin_user_role, false},
+    {"user-expire", admin_user_expire, false},
+    {"user-factors-reset", admin_user_factors_reset, false},
+    {"user-show", admin_user_show, false},
+    {"user-list", admin_user_list, false},
+    {"sessions-revoke", admin_sessions_revoke, false},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)

@@ -17,11 +17,25 @@ struct admin {
 /** Text of the argument @key; NULL and a->why when it is missing or empty. */
 const char *admin_arg(struct admin *a, const char *key);
 
+sq_err admin_status(struct admin *a);
+
 /* admin_keys.c */
 sq_err admin_key_status(struct admin *a);
 sq_err admin_key_rotate(struct admin *a);
 sq_err admin_key_passphrase(struct admin *a);
 sq_err admin_key_split(struct admin *a);
+
+/* admin_users.c */
+sq_err admin_user_add(struct admin *a);
+sq_err admin_user_revoke(struct admin *a);
+sq_err admin_user_disable(struct admin *a);
+sq_err admin_user_enable(struct admin *a);
+sq_err admin_user_role(struct admin *a);
+sq_err admin_user_expire(struct admin *a);
+sq_err admin_user_factors_reset(struct admin *a);
+sq_err admin_user_show(struct admin *a);
+sq_err admin_user_list(struct admin *a);
+sq_err admin_sessions_revoke(struct admin *a);
 
 /* certificate.c */
 sq_err admin_tls_reload(struct admin *a);

@@ -142,7 +142,7 @@ static sq_err take_apart(struct api *a, const struct sq_msg_api *m, char *query,
 
 sq_err caller_admit(struct registrar *r, const struct caller *c, const struct sq_route_row *row)
 {
-    sq_err why = caller_may(c, row);
+    sq_err why = caller_may(r, c, row);
     if (!why)
         return SQ_OK;
     sq_err e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = why, .by = c, .subject = c->user, .a = row->route});

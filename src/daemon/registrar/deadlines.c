@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define TURN_MS 1000
+#define BEGUN_S 3600           /* a second factor whose first code never came */
+#define SEEN_S (90 * SQ_DAY_S) /* an address that an account wasn't used from any more */
 #define CHORES_TURNS 60
 #ifdef SQ_TEST_HOOKS
 #define REMIND_TURNS 1
@@ -161,7 +163,14 @@ static sq_err tx_chores(struct tx *tx, void *ctx)
 {
     int64_t n;
     (void)ctx;
-    sq_err e = sq_db_token_delete_expired(tx->db, sq_clock_now_s() - SQ_DAY_S, &n);
+    int64_t now = sq_clock_now_s();
+    sq_err e = sq_db_token_delete_expired(tx->db, now - SQ_DAY_S, &n);
+    if (!e)
+        e = sq_db_link_delete_expired(tx->db, now, &n);
+    if (!e)
+        e = sq_db_factor_delete_begun(tx->db, now - BEGUN_S, &n);
+    if (!e)
+        e = sq_db_seen_delete_old(tx->db, now - SEEN_S, &n);
     return e ? e : tx_notices_chores(tx);
 }
 
@@ -188,6 +197,7 @@ void *deadlines_main(void *arg)
         if (n % CHORES_TURNS == 0) {
             sq_err e = commit(r, tx_chores, NULL);
             (void)e;
+            accounts_forget(r);
             streams_stale(r);
             streams_forget(r);
             struct sq_db *db = db_lock(r); /* what was deleted is then in no file, the write-ahead log included */

@@ -86,6 +86,7 @@ static void read_settings(struct registrar *r)
     r->origin = sq_node_setting(r->node, "origin");
     r->retention_s = (int64_t)sq_node_setting_u64(r->node, "retention_days") * SQ_DAY_S;
     r->upload_life_s = (int64_t)sq_node_setting_u64(r->node, "upload_hours") * 3600;
+    r->is_factor_required = !strcmp(sq_node_setting(r->node, "second_factor"), "required");
     r->token_life_s = (int64_t)sq_node_setting_u64(r->node, "token_hours") * 3600;
     r->upload_max_bytes = sq_node_setting_u64(r->node, "upload_max_mib") << 20;
     r->quota_bytes = sq_node_setting_u64(r->node, "quota_mib") << 20;
@@ -166,6 +167,7 @@ int main(void)
     thread_start(deadlines_main, r);
     thread_start(admin_main, r);
     thread_start(mail_main, r);
+    thread_start(register_main, r);
     thread_start(webhook_main, r);
     thread_start(syslog_main, r);
     sq_node_serve(r->node, "");

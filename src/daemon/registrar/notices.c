@@ -35,7 +35,10 @@
 
 _Static_assert((int)SQ_DB_notice_kind_job_finished == SQ_TEMPLATE_job_finished && (int)SQ_DB_notice_kind_job_failed == SQ_TEMPLATE_job_failed &&
                    (int)SQ_DB_notice_kind_reminder == SQ_TEMPLATE_reminder && (int)SQ_DB_notice_kind_job_erased == SQ_TEMPLATE_job_erased &&
-                   (int)SQ_DB_notice_kind_upload_erased == SQ_TEMPLATE_upload_erased && (int)SQ_DB_notice_kind_job_late == SQ_TEMPLATE_job_late,
+                   (int)SQ_DB_notice_kind_upload_erased == SQ_TEMPLATE_upload_erased && (int)SQ_DB_notice_kind_job_late == SQ_TEMPLATE_job_late &&
+                   (int)SQ_DB_notice_kind_account_verify == SQ_TEMPLATE_account_verify && (int)SQ_DB_notice_kind_account_exists == SQ_TEMPLATE_account_exists &&
+                   (int)SQ_DB_notice_kind_password_reset == SQ_TEMPLATE_password_reset && (int)SQ_DB_notice_kind_password_changed == SQ_TEMPLATE_password_changed &&
+                   (int)SQ_DB_notice_kind_factor_changed == SQ_TEMPLATE_factor_changed,
                "kinds of notices are templates");
 
 static const struct channel {
@@ -69,9 +72,30 @@ static sq_err insert(struct tx *tx, int channel, int kind, int state, const uint
     return e ? e : sq_db_notice_insert(tx->db, &n);
 }
 
-static bool wants_mail(const struct sq_db_user *u)
+static bool is_of_account(int kind)
 {
-    return u->mail_sealed.n && u->is_notified && !u->is_disabled;
+    return kind >= SQ_DB_notice_kind_account_verify;
+}
+
+/* What concerns the account itself is told in any case. */
+static bool wants_mail(const struct sq_db_user *u, int kind)
+{
+    return u->mail_sealed.n && (u->is_notified || is_of_account(kind)) && !u->is_disabled;
+}
+
+sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link)
+{
+    struct sq_db_user row;
+    int64_t now = sq_clock_now_s();
+    sq_err e = sq_db_user_get(tx->db, user, &row);
+    if (e || !is_on(tx->r, "smtp_url") || !wants_mail(&row, kind))
+        return e;
+    struct sq_db_notice n = {.channel = SQ_DB_notice_channel_mail, .kind = kind, .state = SQ_DB_notice_state_waiting, .next_s = now, .created_s = now};
+    memcpy(n.user_id, user, ID);
+    if (link)
+        memcpy(n.link_id, link, ID);
+    e = id_new(n.id);
+    return e ? e : sq_db_notice_insert(tx->db, &n);
 }
 
 sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *job_id, const uint8_t *upload_id)
@@ -84,7 +108,7 @@ sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *j
             continue;
         if (channels[i].no == SQ_DB_notice_channel_mail) {
             sq_err found = sq_db_user_get(tx->db, owner, &user);
-            if (found == SQ_ENOTFOUND || (!found && !wants_mail(&user)))
+            if (found == SQ_ENOTFOUND || (!found && !wants_mail(&user, kind)))
                 continue;
             e = found;
         }
@@ -148,6 +172,7 @@ struct parcel {
     size_t n_object;
     uint32_t n_receipt, n_receipt_all;
     struct sq_buf receipts;
+    struct sq_db_link link;
     bool is_moot, is_early;
 };
 
@@ -228,6 +253,18 @@ static sq_err load_upload(struct sq_db *db, struct parcel *p)
     return take_upload_objects(db, p->row.upload_id, p);
 }
 
+/* A link that was used, replaced or is too old isn't sent any more. */
+static sq_err load_account(struct sq_db *db, struct parcel *p)
+{
+    if (is_zero(p->row.link_id))
+        return SQ_OK;
+    sq_err e = sq_db_link_get(db, p->row.link_id, &p->link);
+    p->is_moot = p->is_moot || e == SQ_ENOTFOUND || (!e && p->link.expires_s <= sq_clock_now_s());
+    if (!e)
+        p->until_s = p->link.expires_s;
+    return e == SQ_ENOTFOUND ? SQ_OK : e;
+}
+
 /* lock held */
 static sq_err load(struct sq_db *db, int channel, struct parcel *p)
 {
@@ -236,11 +273,11 @@ static sq_err load(struct sq_db *db, int channel, struct parcel *p)
         return e;
     if (channel == SQ_DB_notice_channel_mail) {
         sq_err found = sq_db_user_get(db, p->row.user_id, &p->user);
-        p->is_moot = found == SQ_ENOTFOUND || (!found && !wants_mail(&p->user));
+        p->is_moot = found == SQ_ENOTFOUND || (!found && !wants_mail(&p->user, p->row.kind));
         e = found == SQ_ENOTFOUND ? SQ_OK : found;
     }
     if (!e)
-        e = p->row.job_id[0] ? load_job(db, p) : load_upload(db, p);
+        e = is_of_account(p->row.kind) ? load_account(db, p) : p->row.job_id[0] ? load_job(db, p) : load_upload(db, p);
     if (!e && !p->is_moot && !p->is_early && channel == SQ_DB_notice_channel_mail)
         e = add_receipts(db, p);
     return e;
@@ -272,6 +309,12 @@ static void send_mail(struct registrar *r, const struct parcel *p, struct sent *
                                 .n_receipt_all = p->n_receipt_all);
     memcpy(m.u.mail_send.notice_id, p->row.id, ID);
     memcpy(m.u.mail_send.owner_id, p->row.user_id, ID);
+    if (!is_zero(p->link.id)) {
+        memcpy(m.u.mail_send.link_id, p->link.id, ID);
+        m.u.mail_send.link_kind = (uint8_t)p->link.kind;
+        m.u.mail_send.link_expires_s = (uint64_t)p->link.expires_s;
+        m.u.mail_send.link = sq_span_of(p->link.sealed.p, p->link.sealed.n);
+    }
     int fd = -1;
     sq_err e = SQ_OK;
     if (p->receipts.n) {
@@ -569,7 +612,7 @@ static sq_err add_notice(void *ctx, const struct sq_db_notice *n)
         return SQ_OK;
     char upload[2 * ID + 1];
     sq_hex(n->upload_id, ID, upload);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:I, s:o}", "kind", sq_db_name(SQ_DB_notice_kind, n->kind), "about", n->job_id[0] ? n->job_id : upload, "state",
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:I, s:o}", "kind", sq_db_name(SQ_DB_notice_kind, n->kind), "about", is_of_account(n->kind) ? "account" : n->job_id[0] ? n->job_id : upload, "state",
                           sq_db_name(SQ_DB_notice_state, n->state), "created", view_time(n->created_s), "tries", (json_int_t)n->tries, "last_error",
                           n->last_end > SQ_SEND_sent ? json_string(sq_send_text(n->last_end)) : json_null());
     return json_array_append_new(ctx, j) ? sq_fail(SQ_ENOMEM) : SQ_OK;

@@ -42,7 +42,7 @@ struct tried {
     struct sq_db_user user;
     struct sq_db_seen seen;
     bool is_seen; /* he has signed in from there before */
-    bool is_right;
+    bool is_right, is_code;
 };
 
 static sq_err tx_tried(struct tx *tx, void *ctx)
@@ -53,7 +53,7 @@ static sq_err tx_tried(struct tx *tx, void *ctx)
         return t->is_seen ? sq_db_seen_put(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s()) : sq_db_user_succeeded(tx->db, t->user.id);
     sq_err e = t->is_seen ? sq_db_seen_failed(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s(), &failures)
                           : sq_db_user_failed(tx->db, t->user.id, sq_clock_now_s(), &failures);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_login_failed, .result = SQ_EPASSWORD, .by = t->by, .subject = t->user.id, .a = (uint64_t)failures});
+    return e ? e : tx_event(tx, &(struct event){.no = t->is_code ? SQ_AUDIT_factor_failed : SQ_AUDIT_login_failed, .result = t->is_code ? SQ_ECODE : SQ_EPASSWORD, .by = t->by, .subject = t->user.id, .a = (uint64_t)failures});
 }
 
 sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32])
@@ -120,13 +120,45 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
     return e ? e : kept;
 }
 
+sq_err factor_may_try(struct registrar *r, const struct caller *c, const struct sq_db_user *user)
+{
+    struct tried t = {.by = c};
+    bool must_wait = false;
+    sq_err e = look_back(r, user, c->address, &t, &must_wait);
+    return !e && must_wait ? sq_fail(SQ_ECODE) : e;
+}
+
+/* Six digits can be guessed: a wrong code counts as a wrong password does. */
+sq_err factor_tried(struct registrar *r, const struct caller *c, const struct sq_db_user *user, sq_err how)
+{
+    struct tried t = {.by = c, .is_right = how == SQ_OK, .is_code = true};
+    bool must_wait = false;
+    if (how && how != SQ_ECODE)
+        return SQ_OK;
+    sq_err e = look_back(r, user, c->address, &t, &must_wait);
+    if (e || (t.is_right && !(t.is_seen ? t.seen.failures : user->failures)))
+        return e;
+    return commit(r, tx_tried, &t);
+}
+
 sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_user, uint8_t out_proof[ID])
 {
     const char *password = body_text(a, key, 1024);
     if (!password)
         return sq_fail(SQ_EFIELD);
+    int64_t n = 0;
+    uint8_t first[ID];
     sq_err e = user_load(a->r, a->caller.user, out_user);
-    return e ? e : password_ok(a->r, &a->caller, out_user, sq_span_str(password), out_proof);
+    if (!e)
+        e = factor_count(a->r, a->caller.user, &n);
+    if (!e)
+        e = password_ok(a->r, &a->caller, out_user, sq_span_str(password), first);
+    if (!e && !n)
+        memcpy(out_proof, first, ID);
+    if (e || !n)
+        return e;
+    const char *code = body_text(a, "code", 64);
+    return code ? factor_check(a->r, &a->caller, out_user, code, first, out_proof) : sq_fail(SQ_EFIELD);
 }
 
 /* ---- changing ---- */

@@ -56,6 +56,7 @@ struct registrar {
     struct sq_db *db;
     struct sq_audit *log;
     struct sq_db_reserve *reserve;
+    bool is_factor_required; /* by the configuration, of everyone */
     bool is_tight;        /* a reserve isn't whole: the disk is full, and only erasing goes on */
     int64_t full_until_ms; /* atomic: a task found the disk full; planning waits until then */
     uint64_t next_entry; /* number of the next audit entry */
@@ -204,7 +205,7 @@ sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via
 sq_err caller_nobody(struct registrar *r, const char *address, const uint8_t request[8], struct caller *out) SQ_MUST_CHECK;
 sq_err caller_operator(struct registrar *r, unsigned uid, struct caller *out) SQ_MUST_CHECK;
 /** May @c ask for this route? SQ_EDENIED, SQ_ESCOPE, SQ_ENOFACTOR, SQ_ESTEPUP. */
-sq_err caller_may(const struct caller *c, const struct sq_route_row *row) SQ_MUST_CHECK;
+sq_err caller_may(const struct registrar *r, const struct caller *c, const struct sq_route_row *row) SQ_MUST_CHECK;
 /** The same, and a refusal has its event. */
 sq_err caller_admit(struct registrar *r, const struct caller *c, const struct sq_route_row *row) SQ_MUST_CHECK;
 enum sq_audit_role audit_role(int role);
@@ -222,8 +223,48 @@ sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32]) S
 sq_err user_load(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out) SQ_MUST_CHECK;
 sq_err lookup(struct registrar *r, const char *text, uint8_t out[32]) SQ_MUST_CHECK;
 
+/** A second factor may be tried, or he has to wait (SQ_ECODE); and what came of it. */
+sq_err factor_may_try(struct registrar *r, const struct caller *c, const struct sq_db_user *user) SQ_MUST_CHECK;
+sq_err factor_tried(struct registrar *r, const struct caller *c, const struct sq_db_user *user, sq_err how) SQ_MUST_CHECK;
+
+/* ---- second_factors.c ---- */
+/** Live second factors of an account, recovery codes aside. */
+sq_err factor_count(struct registrar *r, const uint8_t user[ID], int64_t *out_n) SQ_MUST_CHECK;
+bool factor_is_required(const struct registrar *r, int role);
+/** @code is of one of his authenticators, or a recovery code, and wasn't used before: what @before (zero: nothing) proved, and that. SQ_ECODE. */
+sq_err factor_check(struct registrar *r, const struct caller *c, const struct sq_db_user *user, const char *code, const uint8_t before[ID], uint8_t out_proof[ID]) SQ_MUST_CHECK;
+/** keeper signs on his password alone again. */
+sq_err factor_forget(struct registrar *r, const uint8_t user[ID]) SQ_MUST_CHECK;
+
+/* ---- register.c ---- */
+void *register_main(void *r);
+/** A link of this kind for @user; not in the database yet. */
+sq_err link_make(struct registrar *r, const uint8_t user[ID], int kind, int64_t for_s, struct sq_db_link *out) SQ_MUST_CHECK;
+/** An account without a password: its key at keeper, its row not in the database yet. */
+sq_err user_prepare(struct registrar *r, const char *name, const char *mail, int role, struct sq_db_user *row) SQ_MUST_CHECK;
+/** It gets a mail with a link to choose its password. */
+sq_err user_invite(struct registrar *r, const struct caller *by, struct sq_db_user *row, bool is_new, int64_t for_s) SQ_MUST_CHECK;
+/** Accounts that never came to life go, their keys first. */
+void accounts_forget(struct registrar *r);
+
+/* ---- staff.c ---- */
+struct account_change { /* what is to become of an account: any of these */
+    struct sq_db_user user; /* as it was, then as it is */
+    const struct caller *by;
+    bool is_local; /* the operator at the local socket may also stop the last one: he can make another */
+    bool set_disabled, is_disabled, set_expires, revoke, reset_factors;
+    int64_t expires_s;
+    int role;  /* 0: as it is */
+    int64_t n; /* sessions and tokens that ended */
+};
+sq_err account_change(struct registrar *r, struct account_change *x) SQ_MUST_CHECK;
+sq_err tx_account_change(struct tx *tx, void *x) SQ_MUST_CHECK;
+sq_err revoke_everybody(struct registrar *r, const struct caller *by, int64_t *out_n) SQ_MUST_CHECK;
+json_t *account_json(struct registrar *r, const struct sq_db_user *u);
+
 /* ---- sessions.c ---- */
 struct issuing { /* a token on its way: the row, and who asked */
+    bool is_step_up;
     struct sq_db_token row;
     struct caller by;
     uint8_t address_hmac[32]; /* of a session that begins with a password: remembered; else zero */
@@ -358,6 +399,8 @@ sq_err task_run_and_wait(struct registrar *r, const uint8_t task[ID], const stru
 sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *job_id, const uint8_t *upload_id) SQ_MUST_CHECK;
 /** Reminders of results that will be erased within 48 hours. */
 void notices_remind(struct registrar *r);
+/** A mail about the account itself, whatever it chose to be told; @link NULL: without one. */
+sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link) SQ_MUST_CHECK;
 sq_err tx_notices_chores(struct tx *tx) SQ_MUST_CHECK;
 void *mail_main(void *r);
 void *webhook_main(void *r);

@@ -11,6 +11,9 @@
 
 #define MAX_API_TOKENS 100
 #define MAX_LISTED 200
+#define MAX_TICKETS 1024
+#define TICKET_MS (4 * 60 * INT64_C(1000)) /* keeper's proof lives for five */
+#define MAX_WRONG 5
 
 /* ---- issue ---- */
 
@@ -27,6 +30,8 @@ static sq_err tx_issue(struct tx *tx, void *ctx)
         e = sq_db_user_signed_in(tx->db, x->row.user_id, sq_clock_now_s());
     if (!e && is_login)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_login_ok, .by = &x->by, .subject = x->row.user_id});
+    if (!e && x->is_step_up)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_stepped_up, .by = &x->by, .subject = x->row.user_id, .object = x->replaces});
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_token_issued, .by = &x->by, .subject = x->row.user_id, .object = x->row.jti, .a = (uint64_t)(x->row.expires_s - x->row.issued_s)});
 }
 
@@ -110,6 +115,89 @@ static sq_err begin_session(struct api *a, const struct sq_db_user *user, const 
     return e;
 }
 
+/* ---- between the password and the second factor: a ticket, in memory ---- */
+
+struct ticket {
+    uint8_t id[ID], user[ID], proof[ID];
+    int64_t until_steady_ms; /* 0: free */
+    unsigned n_wrong;
+};
+static struct {
+    pthread_mutex_t lock;
+    struct ticket ticket[MAX_TICKETS];
+} tickets = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static sq_err ticket_new(const uint8_t user[ID], const uint8_t proof[ID], uint8_t out_id[ID])
+{
+    struct ticket new = {.until_steady_ms = sq_clock_steady_ms() + TICKET_MS};
+    sq_err e = id_new(new.id);
+    memcpy(new.user, user, ID);
+    memcpy(new.proof, proof, ID);
+    memcpy(out_id, new.id, ID);
+    pthread_mutex_lock(&tickets.lock);
+    struct ticket *at = &tickets.ticket[0];
+    for (size_t i = 1; i < MAX_TICKETS; i++)
+        if (tickets.ticket[i].until_steady_ms < at->until_steady_ms)
+            at = &tickets.ticket[i];
+    *at = new;
+    pthread_mutex_unlock(&tickets.lock);
+    return e;
+}
+
+/* Taken out while it is looked at: two tries at once are one. */
+static bool ticket_take(const char *hex, struct ticket *out)
+{
+    uint8_t id[ID];
+    bool is_found = false;
+    if (!hex || strlen(hex) != 2 * ID || sq_hex_decode(hex, 2 * ID, id, ID))
+        return false;
+    pthread_mutex_lock(&tickets.lock);
+    for (size_t i = 0; i < MAX_TICKETS && !is_found; i++) {
+        struct ticket *t = &tickets.ticket[i];
+        if (t->until_steady_ms <= sq_clock_steady_ms() || !sq_equal_ct(t->id, id, ID))
+            continue;
+        *out = *t;
+        sq_wipe(t, sizeof *t);
+        is_found = true;
+    }
+    pthread_mutex_unlock(&tickets.lock);
+    return is_found;
+}
+
+static void ticket_put_back(struct ticket *t)
+{
+    if (++t->n_wrong >= MAX_WRONG)
+        return;
+    pthread_mutex_lock(&tickets.lock);
+    for (size_t i = 0; i < MAX_TICKETS; i++)
+        if (tickets.ticket[i].until_steady_ms <= sq_clock_steady_ms()) {
+            tickets.ticket[i] = *t;
+            break;
+        }
+    pthread_mutex_unlock(&tickets.lock);
+}
+
+static sq_err answer_ticket(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID])
+{
+    uint8_t id[ID];
+    sq_err e = ticket_new(user->id, proof, id);
+    a->is_audited = true; /* nobody has signed in yet */
+    if (!e)
+        a->answer = json_pack("{s:o, s:[s, s], s:o}", "pending", view_id(id), "factors", "totp", "recovery", "expires", view_time(sq_clock_now_s() + TICKET_MS / 1000));
+    return e;
+}
+
+/* He has a second factor: with its code at once, or with a ticket for bringing it. */
+static sq_err ask_factor(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID])
+{
+    uint8_t both[ID];
+    if (!json_object_get(a->body, "code"))
+        return answer_ticket(a, user, proof);
+    const char *code = body_text(a, "code", 64);
+    sq_err e = code ? factor_check(a->r, &a->caller, user, code, proof, both) : sq_fail(SQ_EFIELD);
+    return e ? e : begin_session(a, user, both, true);
+}
+
 sq_err api_login(struct api *a)
 {
     const char *name = body_text(a, "name", 256), *password = name ? body_text(a, "password", 1024) : NULL;
@@ -117,6 +205,7 @@ sq_err api_login(struct api *a)
         return sq_fail(SQ_EFIELD);
     struct sq_db_user user;
     uint8_t proof[ID];
+    int64_t n = 0;
     sq_err e = user_by_name(a->r, name, &user);
     bool is_known = e == SQ_OK;
     if (e && e != SQ_ENOTFOUND)
@@ -124,7 +213,71 @@ sq_err api_login(struct api *a)
     e = password_ok(a->r, &a->caller, is_known ? &user : NULL, sq_span_str(password), proof);
     if (!e && !user_is_able(&user))
         e = sq_fail(SQ_EPASSWORD);
+    if (!e)
+        e = factor_count(a->r, user.id, &n);
+    if (e)
+        return e;
+    if (n)
+        return ask_factor(a, &user, proof);
+    e = begin_session(a, &user, proof, false);
+    if (e != SQ_EPROOF)
+        return e;
+    /* keeper waits for a factor that a crash kept from being added */
+    e = factor_forget(a->r, user.id);
+    if (!e)
+        e = password_ok(a->r, &a->caller, &user, sq_span_str(password), proof);
     return e ? e : begin_session(a, &user, proof, false);
+}
+
+sq_err api_login_factor(struct api *a)
+{
+    struct ticket t;
+    struct sq_db_user user;
+    uint8_t both[ID];
+    const char *hex = body_text(a, "ticket", 2 * ID), *code = hex ? body_text(a, "code", 64) : NULL;
+    if (!code)
+        return sq_fail(SQ_EFIELD);
+    if (!ticket_take(hex, &t))
+        return sq_fail(SQ_ECODE);
+    sq_err e = user_load(a->r, t.user, &user);
+    if (!e && !user_is_able(&user))
+        e = sq_fail(SQ_ECODE);
+    if (!e)
+        e = factor_check(a->r, &a->caller, &user, code, t.proof, both);
+    if (e == SQ_ECODE)
+        ticket_put_back(&t);
+    sq_wipe(&t, sizeof t);
+    if (!e)
+        e = begin_session(a, &user, both, true);
+    return e == SQ_ENOTFOUND || e == SQ_EPROOF ? sq_fail(SQ_ECODE) : e; /* the account went meanwhile, or the ticket was too old for keeper */
+}
+
+/* A second factor anew: another token in place of the one that asks, with the same end. */
+sq_err api_step_up(struct api *a)
+{
+    struct sq_db_user user;
+    struct sq_db_token row;
+    uint8_t proof[ID];
+    const char *code = body_text(a, "code", 64);
+    sq_err e = code ? user_load(a->r, a->caller.user, &user) : sq_fail(SQ_EFIELD);
+    struct sq_db *db = db_lock(a->r);
+    if (!e)
+        e = sq_db_token_get(db, a->caller.jti, &row);
+    db_unlock(a->r);
+    if (!e)
+        e = factor_check(a->r, &a->caller, &user, code, no_id, proof);
+    if (e)
+        return e;
+    struct issuing x = {.scope = "session", .is_step_up = true, .by = a->caller, .row = row};
+    x.row.issued_s = x.row.factor_s = sq_clock_now_s();
+    memcpy(x.replaces, a->caller.jti, ID);
+    e = issue(a->r, &x, &user, proof, a->caller.token);
+    if (!e) {
+        a->is_audited = true;
+        answer_session(a, &x, &user);
+    }
+    sq_wipe(x.token, sizeof x.token);
+    return e;
 }
 
 static sq_err tx_logout(struct tx *tx, void *ctx)

@@ -7,6 +7,7 @@
 #ifndef SQ_CORE_CLOCK_H
 #define SQ_CORE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SQ_DAY_S 86400
@@ -17,5 +18,7 @@ int64_t sq_clock_steady_ms(void); /* monotonic: for waiting, never moved */
 
 /** sq_clock_text - "2026-11-22T10:00:00Z". */
 void sq_clock_text(int64_t unix_s, char out[21]);
+/** The same read back; false when @text is anything else, or no time. */
+bool sq_clock_read(const char *text, int64_t *out_unix_s);
 
 #endif

@@ -33,6 +33,8 @@ const char *sq_key_type_name(enum sq_key_type type)
         return "yes or no";
     case SQ_KEY_URL:
         return "URL";
+    case SQ_KEY_WORD:
+        return "word";
     case SQ_KEY_MAIL:
         return "mail address";
     case SQ_KEY_RATES:
@@ -109,6 +111,17 @@ static sq_err check_rates(const struct sq_key_row *row, const char *value, struc
     return sq_rates_read(value, &rates, &bad) ? sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "%s", bad.detail) : SQ_OK;
 }
 
+/* One of the words that the key's text explains, each before a colon. */
+static sq_err check_word(const struct sq_key_row *row, const char *value, struct sq_why *why)
+{
+    char word[40];
+    int n = snprintf(word, sizeof word, "%s:", value);
+    const char *at = n > 1 && n < (int)sizeof word ? strstr(row->text, word) : NULL;
+    if (!at || strspn(value, "abcdefghijklmnopqrstuvwxyz") != (size_t)n - 1 || (at > row->text && at[-1] != ' '))
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "is no word that is known here; see `sequester admin config explain`");
+    return SQ_OK;
+}
+
 sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why)
 {
     if (strlen(value) >= SQ_CONFIG_MAX_VALUE)
@@ -128,6 +141,8 @@ sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_w
         return SQ_OK;
     case SQ_KEY_URL:
         return check_url(row, value, why);
+    case SQ_KEY_WORD:
+        return check_word(row, value, why);
     case SQ_KEY_MAIL:
         return check_mail(row, value, why);
     case SQ_KEY_RATES:

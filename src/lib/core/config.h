@@ -11,7 +11,7 @@
 
 #define SQ_CONFIG_MAX_VALUE 1024
 
-enum sq_key_type { SQ_KEY_TEXT, SQ_KEY_PATH, SQ_KEY_NUMBER, SQ_KEY_YESNO, SQ_KEY_URL, SQ_KEY_MAIL, SQ_KEY_RATES };
+enum sq_key_type { SQ_KEY_TEXT, SQ_KEY_PATH, SQ_KEY_NUMBER, SQ_KEY_YESNO, SQ_KEY_URL, SQ_KEY_MAIL, SQ_KEY_WORD, SQ_KEY_RATES };
 
 struct sq_key_row {
     const char *name;

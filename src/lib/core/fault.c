@@ -21,6 +21,12 @@ int64_t sq_hooks_clock_offset_s(void)
     return hooks ? __atomic_load_n(&hooks->clock_offset_s, __ATOMIC_SEQ_CST) : 0;
 }
 
+void sq_count(void)
+{
+    if (hooks)
+        __atomic_add_fetch(&hooks->n_count, 1, __ATOMIC_SEQ_CST);
+}
+
 /* armed as NAME, or as NAME:WHAT */
 static bool is_meant(const char *name, const char *what)
 {

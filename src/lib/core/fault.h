@@ -22,13 +22,19 @@ struct sq_hooks {
     char name[48];             /* of a fault, or fault:what, where `what` was reached */
     volatile uint64_t n_hit;
     volatile int32_t held, released; /* waits that were reached; all up to `released` are over */
+    volatile uint64_t n_count;       /* sq_count(): what a test wants to know the number of */
 };
 
 void sq_hooks_map(int fd); /* borrowed; maps the page; aborts when it can't */
 int64_t sq_hooks_clock_offset_s(void);
 sq_err sq_fault(const char *name); /* SQ_OK, or the armed code; or doesn't return */
 sq_err sq_fault_at(const char *name, const char *what); /* the same; armed as NAME, or as NAME:WHAT to choose a stage */
+void sq_count(void); /* one more password was hashed */
 #else
+static inline void sq_count(void)
+{
+}
+
 static inline sq_err sq_fault(const char *name)
 {
     (void)name;

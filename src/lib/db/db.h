@@ -163,7 +163,8 @@ sq_err sq_db_user_set_role(struct sq_db *db, const uint8_t id[16], int role) SQ_
 sq_err sq_db_user_set_expires(struct sq_db *db, const uint8_t id[16], int64_t expires_s) SQ_MUST_CHECK; /* 0: no end */
 sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pending) SQ_MUST_CHECK;
 sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_s) SQ_MUST_CHECK;
-/** Accounts that were made before @before_s and never came to life, in order of id. */
+/** Accounts that were made before @before_s and never came to life, and can't any more: no link of theirs is left. In order of id. */
+sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_users_stale(struct sq_db *db, int64_t before_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password) SQ_MUST_CHECK;
 sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled) SQ_MUST_CHECK;
@@ -558,6 +559,7 @@ struct sq_db_notice {
     uint8_t user_id[SQ_DB_ID_BYTES];
     char job_id[SQ_DB_JOB_ID_BYTES];   /* empty: of an upload */
     uint8_t upload_id[SQ_DB_ID_BYTES]; /* zero: of a job */
+    uint8_t link_id[SQ_DB_ID_BYTES];   /* a link that goes along; zero: none */
     int64_t tries, next_s;      /* not tried before next_s */
     int64_t created_s, ended_s;
     uint32_t last_end, last_code; /* lib/mail/ends.def; the server's number */

@@ -11,6 +11,7 @@ static const struct sq_column notice_columns[] = {
     SQ_COLUMN(sq_db_notice, user_id, ID),
     SQ_COLUMN(sq_db_notice, job_id, TEXT_OR_NULL),
     SQ_COLUMN(sq_db_notice, upload_id, ID_OR_NULL),
+    SQ_COLUMN(sq_db_notice, link_id, ID_OR_NULL),
     SQ_COLUMN(sq_db_notice, tries, I64),
     SQ_COLUMN(sq_db_notice, next_s, I64),
     SQ_COLUMN(sq_db_notice, created_s, I64),

@@ -80,9 +80,14 @@ sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_
     return sq_db_run_one(db, "UPDATE user SET last_login_s = ?2 WHERE id = ?1", ARGS(A_ID(id), A_NO(now_s)));
 }
 
+sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM user WHERE pending = 1", NO_ARGS, out_n);
+}
+
 sq_err sq_db_users_stale(struct sq_db *db, int64_t before_s, int limit, sq_db_on_user on, void *ctx)
 {
-    return each_user(db, "WHERE pending = 1 AND last_login_s IS NULL AND created_s < ?1 ORDER BY id LIMIT ?2", ARGS(A_NO(before_s), A_NO(sq_db_limit(limit))), on, ctx);
+    return each_user(db, "WHERE pending = 1 AND created_s < ?1 AND NOT EXISTS (SELECT 1 FROM link WHERE user_id = user.id) ORDER BY id LIMIT ?2", ARGS(A_NO(before_s), A_NO(sq_db_limit(limit))), on, ctx);
 }
 
 sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password)

@@ -4,6 +4,7 @@
  *     jwt.h        one spelling of a token: made by keeper, verified by registrar and keeper
  *     strength.h   is this password good enough to be chosen?
  *     otp.h        the one-time password of a result package
+ *     totp.h       codes of an authenticator, recovery codes
  *     scope.h      what a token is for, and from where
  *     this header  states of an account, how long it waits after failures
  *

@@ -39,6 +39,7 @@ struct sq_mail {
     const char *job;              /* id of a job or upload; "" for a test */
     int64_t now_s, until_s;       /* Unix; until 0: not known */
     sq_err why;                   /* of a failed job */
+    const char *link;             /* the code of a link; NULL: none */
     struct sq_span receipts;      /* signed notes one behind the other; empty: no attachment */
     uint32_t n_receipt;           /* how many of them are attached */
     uint32_t n_receipt_all;       /* how many there are */

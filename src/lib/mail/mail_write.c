@@ -99,6 +99,8 @@ static sq_err add_value(const struct sq_mail *m, const char *name, size_t n, str
         return sq_buf_addf(out, "%s", m->service);
     if (n == 3 && !memcmp(name, "why", n))
         return sq_buf_addf(out, "%s", sq_err_text(m->why));
+    if (n == 4 && !memcmp(name, "link", n))
+        return sq_buf_addf(out, "%s", m->link ? m->link : "");
     if (n == 8 && !memcmp(name, "receipts", n))
         return add_receipts_text(m, out);
     sq_assert(n == 5 && !memcmp(name, "until", n)); /* a template names a value that there isn't */
@@ -164,7 +166,7 @@ sq_err sq_mail_write(const struct sq_mail *m, struct sq_buf *out)
     sq_err e = sq_mail_check(m->from, NULL);
     if (!e)
         e = sq_mail_check(m->to, NULL);
-    if (e || !t || !is_plain(m->service, 256) || !is_plain(m->job, 64) || m->now_s <= 0)
+    if (e || !t || !is_plain(m->service, 256) || !is_plain(m->job, 64) || (m->link && !is_plain(m->link, 64)) || m->now_s <= 0)
         return sq_fail(SQ_EFIELD);
     char id[2 * SQ_MAIL_ID_BYTES + 1];
     sq_hex(m->id, SQ_MAIL_ID_BYTES, id);

@@ -1,0 +1,34 @@
+/**
+ * identity/totp - codes of an authenticator: RFC 6238 over liboath, SHA-1, 30 seconds, 6 digits, as every app has them; and recovery codes.
+ *
+ * Pure functions; secrets are the caller's to wipe.
+ */
+#ifndef SQ_IDENTITY_TOTP_H
+#define SQ_IDENTITY_TOTP_H
+
+#include "lib/crypt/crypt.h"
+
+#define SQ_TOTP_SECRET_BYTES 20
+#define SQ_TOTP_DIGITS 6
+#define SQ_TOTP_STEP_S 30
+#define SQ_TOTP_BASE32_BYTES 33 /* of the secret, with the NUL */
+
+/**
+ * sq_totp_check - is @code that of the step now, or of the one before or after it?
+ *
+ * @after     steps up to this one are used up: a code is good once.
+ * @out_step  the step that it is of.
+ *
+ * SQ_OK or SQ_ECODE. The time it takes doesn't tell which digits are right.
+ */
+sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, uint64_t after, const char *code, uint64_t *out_step) SQ_MUST_CHECK;
+void sq_totp_base32(const uint8_t secret[SQ_TOTP_SECRET_BYTES], char out[SQ_TOTP_BASE32_BYTES]);
+
+/* Recovery codes: 16 of 32 characters in four groups, 80 bits. */
+#define SQ_RECOVERY_CODES 10
+#define SQ_RECOVERY_CODE_BYTES 20 /* with the NUL */
+sq_err sq_recovery_make(char out[SQ_RECOVERY_CODE_BYTES]) SQ_MUST_CHECK;
+/** The keyed hash of @code as people type it (groups or not, either case). SQ_ECODE: not the shape of one. */
+sq_err sq_recovery_hash(const struct sq_key *key, const char *code, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
+
+#endif

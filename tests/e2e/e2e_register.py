@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Accounts that people make for themselves, and passwords that they have forgotten: mails with codes, and answers that tell nobody anything."""
+import contextlib
+import os
+import re
+import sqlite3
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import hub  # noqa: E402
+import outside  # noqa: E402
+
+MAIL_PASSWORD = "mail-Password-1"
+GOOD = "seven-Otters-climb-81"
+
+
+class World:
+    def __init__(self, **settings):
+        self.h = hub.Hub()
+        self.ca = outside.Authority(os.path.join(self.h.dir, "outside"))
+        self.sink = outside.Sink(self.ca.pair("good"), "hub", MAIL_PASSWORD)
+        secret = os.path.join(self.h.dir, "smtp.password")
+        with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(MAIL_PASSWORD + "\n")
+        ini = dict({"smtp_url": "smtp://localhost:%d" % self.sink.port, "smtp_user": "hub", "smtp_password_file": secret, "mail_from": "hub@example.org",
+                    "public_url": "https://hub.example.org", "outbound_ca": self.ca.ca, "register": "domains", "register_domains": "uni.example, example.org"}, **settings)
+        with open(self.h.ini, "a") as f:
+            f.writelines("%s = %s\n" % x for x in ini.items())
+
+    def __enter__(self):
+        self.h.__enter__()
+        return self
+
+    def __exit__(self, *a):
+        self.h.__exit__(*a)
+        self.sink.down()
+
+    def post(self, path, body):
+        return self.h.request("POST", "/api/v1/" + path, body)
+
+    def mail(self, n, subject):
+        """The n-th mail: its code."""
+        m = hub.wait_for("mail %d" % n, lambda: self.sink.mails[n - 1] if len(self.sink.mails) >= n else None, 30)
+        assert m.subject == subject, (m.subject, subject)
+        found = re.search(r"code +([0-9a-f]{64})", m.text)
+        return found and found.group(1)
+
+    def rows(self, sql):
+        with contextlib.closing(sqlite3.connect(os.path.join(self.h.state, "registrar", "registrar.db"), timeout=10)) as db:
+            return db.execute(sql).fetchall()
+
+
+def user(w, name, password):
+    u = hub.User.__new__(hub.User)
+    u.hub, u.name, u.password, u.token, u.secret = w.h, name, password, None, None
+    return u
+
+
+def test_from_a_mail_address_to_an_account():
+    with World() as w:
+        for bad in ("ada@elsewhere.example", "ada@notuni.example"):
+            a = w.post("register", {"mail": bad})
+            assert a.status == 403 and a.json["code"] == "ECLOSED", a
+        assert w.post("register", {"mail": "not an address"}).status == 400
+        w.h.arm("link.made")  # nothing was kept: one asks again
+        assert w.post("register", {"mail": "ada@med.uni.example"}).status == 202
+        hub.wait_for("the fault", lambda: not w.h.is_armed(), 20)
+        w.h.wait_up()
+        assert not w.rows("SELECT id FROM user")
+        first = w.post("register", {"mail": "Ada@med.uni.example"})
+        assert first.status == 202, first
+        code = w.mail(1, "Confirm your mail address")
+        assert w.sink.mails[0].to == ["ada@med.uni.example"]
+        assert w.rows("SELECT pending FROM user") == [(1,)] and code[32:] not in str(w.rows("SELECT hex(sealed) FROM link"))
+        assert w.post("login", {"name": "ada@med.uni.example", "password": GOOD}).status == 401
+        # asked again: the first code is void, and who asked for it hasn't chosen a password
+        assert w.post("register", {"mail": "ADA@med.uni.example"}).status == 202
+        second = w.mail(2, "Confirm your mail address")
+        assert len(w.rows("SELECT id FROM user")) == 1
+        for body, status in (({"code": code, "password": GOOD}, 410), ({"code": second, "password": "password1234"}, 422), ({"code": second[:-1] + ("0" if second[-1] != "0" else "1"), "password": GOOD}, 410),
+                             ({"code": "zz", "password": GOOD}, 410), ({"code": second}, 400)):
+            assert w.post("register/confirm", body).status == status, body
+        assert w.post("password/reset", {"code": second, "password": GOOD}).status == 410  # of another kind
+        assert w.post("register/confirm", {"code": second, "password": GOOD}).status == 200
+        assert w.post("register/confirm", {"code": second, "password": GOOD}).status == 410
+        ada = user(w, "ada@med.uni.example", GOOD)
+        ada.login()
+        assert ada.get("/api/v1/me")["role"] == "user" and ada.get("/api/v1/me/mail")["mail"] == "ada@med.uni.example"
+        # there is one: the same answer, another mail
+        again = w.post("register", {"mail": "ada@MED.uni.example"})
+        assert (again.status, again.json) == (first.status, first.json), again
+        assert w.mail(3, "You have an account already") is None
+        assert len(w.rows("SELECT id FROM user")) == 1
+        w.h.verify_log()
+
+
+def test_a_forgotten_password():
+    with World() as w:
+        w.h.admin_ok("user-add", {"name": "bob", "role": "user", "password": hub.PASSWORD % "bob", "mail": "bob@example.org"})
+        bob = hub.User(w.h, "bob")
+        script = bob.call("POST", "/api/v1/me/tokens", {"name": "s", "scopes": ["read"], "days": 3, "password": bob.password}, status=201).json["token"]
+        known, unknown = w.post("password/forgot", {"mail": "bob@example.org"}), w.post("password/forgot", {"mail": "nobody@example.org"})
+        assert known.status == unknown.status == 202 and known.json == unknown.json, (known, unknown)
+        code = w.mail(1, "Choose a password")
+        assert w.h.request("GET", "/api/v1/me", token=script).status == 200
+        w.h.arm("password.reset")
+        assert w.post("password/reset", {"code": code, "password": GOOD}).status == 503
+        w.h.wait_up()
+        assert w.post("login", {"name": "bob", "password": bob.password}).status == 200  # it wasn't changed
+        assert w.post("password/reset", {"code": code, "password": GOOD}).status == 200
+        assert w.post("password/reset", {"code": code, "password": GOOD}).status == 410
+        assert w.h.request("GET", "/api/v1/me", token=script).status == 401 and bob.call("GET", "/api/v1/me").status == 401
+        assert w.post("login", {"name": "bob", "password": bob.password}).status == 401
+        bob.password = GOOD
+        bob.login()
+        assert w.mail(2, "Your password was changed") is None
+        bob.name = "bob@example.org"  # one signs in with either
+        bob.login()
+        # an hour
+        assert w.post("password/forgot", {"mail": "bob@example.org"}).status == 202
+        code = w.mail(3, "Choose a password")
+        w.h.move_clock(3601)
+        assert w.post("password/reset", {"code": code, "password": "another-Otter-climbs-9"}).status == 410
+        # second factors stay
+        bob.login()
+        bob.enrol()
+        hub.wait_for("a mail", lambda: len(w.sink.mails) >= 4, 20)
+        w.post("password/forgot", {"mail": "bob@example.org"})
+        code = w.mail(5, "Choose a password")
+        assert w.post("password/reset", {"code": code, "password": "another-Otter-climbs-9"}).status == 200
+        bob.password = "another-Otter-climbs-9"
+        assert "pending" in w.post("login", {"name": "bob", "password": bob.password}).json
+        bob.login()
+        w.h.clean()
+
+
+def test_an_account_that_nobody_confirms_goes():
+    with World(register="open") as w:
+        assert w.post("register", {"mail": "eve@anywhere.example"}).status == 202
+        w.mail(1, "Confirm your mail address")
+        w.h.arm("account.forget")
+        w.h.move_clock(86400 + 60)
+        with contextlib.suppress(AssertionError):
+            w.h.admin_ok("clock-confirm")
+        hub.wait_for("the fault", lambda: not w.h.is_armed(), 90)
+        w.h.wait_up()
+        hub.wait_for("the account to go", lambda: not w.rows("SELECT id FROM user"), 90)
+        w.h.clean()
+
+
+def test_invited_by_the_security_officer():
+    with World(register="off") as w:
+        a = w.post("register", {"mail": "ada@uni.example"})
+        assert a.status == 403 and a.json["code"] == "ECLOSED", a
+        vera = w.h.user("vera", "security")
+        vera.enrol()
+        a = vera.call("POST", "/api/v1/admin/users", {"name": "carl", "mail": "carl@example.org", "role": "auditor"}, status=201)
+        assert a.json["state"] == "pending" and a.headers["Location"].endswith(a.json["id"]), a
+        assert vera.call("POST", "/api/v1/admin/users", {"name": "other", "mail": "CARL@example.org", "role": "user"}).status == 409
+        code = w.mail(1, "Choose a password")
+        assert w.post("password/reset", {"code": code, "password": GOOD}).status == 200
+        carl = user(w, "carl", GOOD)
+        carl.login()
+        assert carl.get("/api/v1/admin/audit?limit=5")["data"]
+        vera.step_up()
+        oscar = w.h.user("oscar", "operator")
+        oscar.enrol()
+        assert oscar.call("POST", "/api/v1/admin/users", {"name": "x", "mail": "x@example.org", "role": "operator"}).status == 403
+        oscar.call("POST", "/api/v1/admin/users", {"name": "x", "mail": "x@example.org", "role": "user"}, status=201)
+
+
+def test_unknown_names_cost_as_much_as_known_ones():
+    """Each sign-in is one Argon2, whatever is wrong with it: counted."""
+    with World() as w:
+        w.h.user("known")
+        w.h.admin_ok("user-add", {"name": "off", "role": "user", "password": hub.PASSWORD % "off"})
+        w.h.admin_ok("user-disable", {"name": "off"})
+        for name, password in (("known", "wrong"), ("nobody", "wrong"), ("off", hub.PASSWORD % "off"), ("off", "wrong"), ("known", hub.PASSWORD % "known")):
+            before = w.h.n_count()
+            w.post("login", {"name": name, "password": password})
+            assert w.h.n_count() == before + 1, (name, password)
+        for _ in range(6):
+            w.post("login", {"name": "known", "password": "wrong"})
+        before = w.h.n_count()
+        assert w.post("login", {"name": "known", "password": "wrong"}).status == 401  # also while it waits
+        assert w.h.n_count() == before + 1
+        for path in ("register", "password/forgot"):
+            for mail in ("known@uni.example", "nobody@uni.example"):
+                before = w.h.n_count()
+                assert w.post(path, {"mail": mail}).status == 202
+                time.sleep(0.5)
+                assert w.h.n_count() == before
+
+
+if __name__ == "__main__":
+    hub.main([test_from_a_mail_address_to_an_account, test_a_forgotten_password, test_an_account_that_nobody_confirms_goes, test_invited_by_the_security_officer,
+              test_unknown_names_cost_as_much_as_known_ones])
