@@ -34,8 +34,8 @@ class Ours(Program):
     def convert(self, s, path):
         return run([os.path.join(BUILD, "sequester"), "panel", "build", s.path("panel.bcf"), "--map", s.path("map.shapeit.gz"), "--out", path, "--quiet"])
 
-    def impute(self, s, threads, out, log=None, options=()):
-        return run([os.path.join(BUILD, "sequester"), "impute", "--panel", self.panel(s)[0], "--target", s.path("target.vcf.gz"), "--threads", threads,
+    def impute(self, s, threads, out, log=None, options=(), target=None):
+        return run([os.path.join(BUILD, "sequester"), "impute", "--panel", self.panel(s)[0], "--target", target or s.path("target.vcf.gz"), "--threads", threads,
                     "--format", ",".join(FORMAT), "--timing", "-o", out + ".vcf.gz", *options], log=log)
 
     def stages(self, log):
@@ -54,9 +54,9 @@ class Minimac4(Program):
     def convert(self, s, path):
         return run(["minimac4", "--compress-reference", s.path("panel.bcf")], out=path)
 
-    def impute(self, s, threads, out, log=None):
+    def impute(self, s, threads, out, log=None, target=None):
         # it wants PLINK's map: with others it fails or, in later versions, goes on without
-        return run(["minimac4", self.panel(s)[0], s.path("target.vcf.gz"), "-m", s.path("map.plink"), "-f", ",".join(FORMAT), "-t", threads, "-O", "vcf.gz",
+        return run(["minimac4", self.panel(s)[0], target or s.path("target.vcf.gz"), "-m", s.path("map.plink"), "-f", ",".join(FORMAT), "-t", threads, "-O", "vcf.gz",
                     "-o", out + ".vcf.gz"], log=log)
 
 
@@ -83,8 +83,8 @@ class Beagle(Program):
         os.unlink(vcf)
         return cost
 
-    def impute(self, s, threads, out, log=None):
-        return run(["java", "-Xmx" + HEAP, "-jar", self.jar, "gt=" + s.path("target.vcf.gz"), "ref=" + self.panel(s)[0], "map=" + s.path("map.plink"),
+    def impute(self, s, threads, out, log=None, target=None):
+        return run(["java", "-Xmx" + HEAP, "-jar", self.jar, "gt=" + (target or s.path("target.vcf.gz")), "ref=" + self.panel(s)[0], "map=" + s.path("map.plink"),
                     "nthreads=%d" % threads, "out=" + out], log=log)
 
 

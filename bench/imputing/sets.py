@@ -16,6 +16,7 @@ REAL = os.environ.get("SEQUESTER_BENCH_DATA", os.path.join(ROOT, "..", "shared",
 
 #             haplotypes, targets, bp, seed
 SIMULATED = {"tiny": (2400, 100, 1_000_000, 7), "sm": (10400, 200, 10_000_000, 7), "sm2": (10400, 200, 10_000_000, 11), "sl": (50400, 200, 10_000_000, 7),
+             "sm3": (10400, 200, 10_000_000, 19), "cohort": (30000, 10000, 4_000_000, 7),
              "s2k": (2400, 100, 6_000_000, 21), "s600": (800, 100, 6_000_000, 22),
              "targets": (12000, 1000, 10_000_000, 7), "huge": (200400, 200, 2_000_000, 7), "huge500": (500400, 200, 2_000_000, 7)}
 #         folder, map, its chromosome
@@ -26,7 +27,7 @@ ACCURACY = ("sm", "sl", "chr22", "par1", "chr20")
 
 
 class Set:
-    """Paths of one set: panel.bcf with .csi, target.vcf.gz (phased) and truth.vcf.gz with index, map.plink, map.shapeit.gz."""
+    """Paths of one set: panel.bcf with .csi, target.vcf.gz (phased), unphased.vcf.gz and truth.vcf.gz with index, map.plink, map.shapeit.gz."""
 
     def __init__(self, name):
         self.name = name
@@ -99,14 +100,37 @@ def make_real(s):
     truth = os.path.join(folder, "truth.vcf.gz")
     copy_with_index(truth if os.path.exists(truth) else os.path.join(folder, "truth.unphased.vcf.gz"), s.path("truth.vcf.gz"), "-ft")
     copy_maps(s, os.path.join(maps, REAL_SETS[s.name][1] + ".b37.gmap.gz"))
+    unphased(s)
     phased = os.path.join(folder, "target.array.phased.vcf.gz")
     if os.path.exists(phased):
         copy_with_index(phased, s.path("target.vcf.gz"), "-ft")
     else:  # phased once, for all tools
-        copy_with_index(os.path.join(folder, "target.array.unphased.vcf.gz"), s.path("unphased.vcf.gz"), "-ft")
         shell('shapeit4 -I "$1" -H "$2" -M "$3" -R "$4" -T 1 --seed 15052011 -O "$5" && bcftools index -ft "$5"',
               s.path("unphased.vcf.gz"), s.path("panel.bcf"), s.path("map.shapeit.gz"), first_chrom(s.path("unphased.vcf.gz")), s.path("target.vcf.gz"))
     return True
+
+
+def unphased(s):
+    """Path of the set's targets without phase; of real sets made by earlier versions it wasn't kept. None when the set has none."""
+    path = s.path("unphased.vcf.gz")
+    if not os.path.exists(path):
+        folder = real_folder(s.name)[0] if s.name in REAL_SETS else None
+        source = os.path.join(folder, "target.array.unphased.vcf.gz") if folder else ""
+        if not os.path.exists(source):
+            return None
+        copy_with_index(source, path, "-ft")
+    return path
+
+
+def eagle_map(s):
+    """The set's map as Eagle wants it, made once: a rate a row, and X as 23."""
+    def make(part):
+        rows = [(int(r.split()[0]), r.split()[1], float(r.split()[2])) for r in gzip.open(s.path("map.shapeit.gz"), "rt").read().split("\n")[1:] if r]
+        with gzip.open(part, "wt") as f:
+            f.write("chr position COMBINED_rate(cM/Mb) Genetic_Map(cM)\n")
+            for (pos, chrom, cm), (after, _, further) in zip(rows, rows[1:] + rows[-1:]):
+                f.write("%s %d %.8f %.8f\n" % ("23" if chrom == "X" else chrom, pos, (further - cm) / max(after - pos, 1) * 1e6, cm))
+    return whole(s.path("map.eagle.gz"), make)
 
 
 def first_chrom(path):
@@ -155,7 +179,7 @@ def subset(source, name, n_sample=None, n_target=None):
     if os.path.exists(s.path("whole")):
         return s
     os.makedirs(s.dir, exist_ok=True)
-    names = {"panel.bcf": n_sample, "target.vcf.gz": n_target, "truth.vcf.gz": n_target}
+    names = {"panel.bcf": n_sample, "target.vcf.gz": n_target, "unphased.vcf.gz": n_target, "truth.vcf.gz": n_target}
     for file, n in names.items():
         if n is None and file != "truth.vcf.gz":
             for suffix in ("", ".csi"):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the benchmark of imputation computes with: its score against tools/score, its simulator.
+"""What the benchmarks of imputation and phasing compute with: accuracy against tools/score, switch errors, the simulator.
 
     bench_test.py REPOSITORY
 """
@@ -14,10 +14,12 @@ import tap
 
 ROOT = sys.argv[1]
 DATA = os.path.join(ROOT, "tests", "data", "chr22-1kgp3-b37")
-sys.path[:0] = [os.path.join(ROOT, "bench", "imputing"), os.path.join(ROOT, "tools", "score"), os.path.join(ROOT, "bench", "simulate")]
+sys.path[:0] = [os.path.join(ROOT, "bench", "imputing"), os.path.join(ROOT, "bench", "phasing"), os.path.join(ROOT, "tools", "score"), os.path.join(ROOT, "bench", "simulate")]
 import accuracy  # noqa: E402
+import ordering  # noqa: E402
 import score  # noqa: E402
 import simulate  # noqa: E402
+import switches  # noqa: E402
 
 N_SAMPLE = 30
 
@@ -50,7 +52,46 @@ def blurred_truth(out_truth, out_imputed):
             f.write(text)
 
 
+def one_column(path, name, rows):
+    """A file of one sample; rows are (pos, genotype), REF A, ALT C."""
+    with open(path, "w") as f:
+        f.write("##fileformat=VCFv4.2\n##contig=<ID=22>\n##FORMAT=<ID=GT,Number=1,Type=String,Description=\"g\">\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t%s\n" % name)
+        f.writelines("22\t%d\t.\tA\tC\t.\t.\t.\tGT\t%s\n" % row for row in rows)
+
+
+def by_hand(truth, result):
+    """(pairs, switches, flips) of two lists of genotypes, as a reader would count: each heterozygote turned or not, a flip a lone turn back."""
+    way = [t == r for t, r in zip(truth, result) if "|" in r and t in ("0|1", "1|0") and r in ("0|1", "1|0")]
+    changes = "".join("x" if a != b else "." for a, b in zip(way, way[1:]))
+    return max(0, len(way) - 1), changes.count("x"), sum(len(run) // 2 for run in changes.split("."))
+
+
 with tempfile.TemporaryDirectory() as tmp:
+    with tap.case("switch errors and flips are those that one counts by hand") as bad:
+        rng = random.Random(3)
+        for n in (0, 1, 2, 9, 60, 300):
+            truth = [rng.choice(("0|1", "1|0", "0|0", "1|1")) for _ in range(n)]
+            turned, result = False, []
+            for g in truth:
+                turned ^= rng.random() < 0.3
+                result.append(rng.choice((g[::-1] if turned else g, g[::-1] if turned else g, g[::-1] if turned else g, "0/1", ".|.", "0|0", "1|0")))
+            paths = [os.path.join(tmp, "switches.%d.%s.vcf" % (n, x)) for x in "tr"]
+            one_column(paths[0], "S", enumerate(truth, 100))
+            one_column(paths[1], "S", list(enumerate(result, 100))[1:] + [(9000, "0|1")])
+            found = switches.count(*paths)
+            mine = by_hand(truth[1:], result[1:])
+            if (found.pairs, found.switches, found.flips) != mine or found.unphased != result[1:].count("0/1"):
+                bad.append("%d sites: %s, by hand %s" % (n, vars(found), mine))
+        if [switches.order_of(g) for g in ("0|1", "1|0", "10|2", "0/1", "0|0", "1/1", ".|1", "./.", "1", "0")] != [1, -1, -1, 2, 0, 0, 0, 0, 0, 0]:
+            bad.append("an order is misread")
+
+    with tap.case("calls in their true order stay the calls they were") as bad:
+        rng = random.Random(4)
+        for seen, true, want in (("0/1", "1|0", {"1|0"}), ("0/1", "0|1", {"0|1"}), ("0/1", "0|0", {"0|1", "1|0"}), ("0/0", "0|1", {"0|0"}), ("./.", "0|1", {".|."}), ("1", "1", {"1"})):
+            got = {ordering.in_order(seen, true, rng) for _ in range(50)}
+            if got != want:
+                bad.append("%s with %s: %s" % (seen, true, got))
+
     with tap.case("the benchmark's score says the same as tools/score") as bad:
         truth, imputed, panel = os.path.join(tmp, "truth.vcf.gz"), os.path.join(tmp, "imputed.vcf.gz"), os.path.join(DATA, "ref.bcf")
         blurred_truth(truth, imputed)
