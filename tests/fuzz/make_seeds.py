@@ -269,7 +269,6 @@ def http():
 # ---- sequencing runs ----
 
 def runs():
-    import random
     import tempfile
     sys.path.insert(0, os.path.join(ROOT, "tests/support"))
     import make_interop
@@ -317,7 +316,18 @@ def runs():
             put("interop", "%s%d" % (w.name, w.version), bytes([no]) + w.data)
 
 
-for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, sheet, slab, audit, audit_log, vault, config, http):
+# ---- phasing ----
+
+def phase():
+    """Windows of every kind: with and without sets, haploid samples, sampled phasings; a few states or many; sites far apart, close by, at one place."""
+    rng = random.Random(6)
+    for n in range(24):
+        shape = bytes([rng.randrange(80), rng.randrange(40, 140), rng.randrange(24), n * 11 % 256, rng.randrange(256), 1 << n % 8, n % 2, rng.randrange(256)])
+        block = bytes(rng.randrange(256) for _ in range((60, 300, 1200)[n % 3]))  # said over and over: haplotypes that are alike
+        put("phase", "window%d" % n, shape + block)
+
+
+for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, phase, sheet, slab, audit, audit_log, vault, config, http):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):
