@@ -52,7 +52,7 @@ static bool is_typed(const struct window *w, uint32_t s)
 static uint8_t allele_from(uint8_t b, bool is_het_likely)
 {
     return b < 24 ? SQ_ENGINE_MISSING : is_het_likely ? b & 1
-                                                       : b >> 3 & 1;
+                                                      : b >> 3 & 1;
 }
 
 static void make(struct window *w)
@@ -77,7 +77,7 @@ static void make(struct window *w)
     for (uint32_t s = 0; s < w->n_site; s++) {
         uint8_t d = byte();
         w->cm[s] = cm += d % 16 == 0 ? 0 : d % 16 == 1 ? d / 20.0
-                                                           : d * shape[5] * 1e-6;
+                                                       : d * shape[5] * 1e-6;
         for (uint32_t h = 0; h < n_hap; h += 8)
             for (uint8_t b = byte(), k = 0; k < 8 && h + k < n_hap; k++)
                 w->panel[(size_t)s * n_hap + h + k] = b >> k & 1;
@@ -96,10 +96,8 @@ static sq_err phase(const struct window *w, unsigned n_thread, struct result *r)
     memcpy(r->allele, w->seen, sizeof r->allele);
     for (uint32_t s = 0; s < w->n_site; s++)
         if (is_typed(w, s))
-            r->site[r->n_typed++] = (struct sq_phase_site){.site = s, .allele = r->allele[s], .set = w->has_sets ? w->set[s] : NULL,
-                                                           .swap = w->has_extras ? r->swap[s] : NULL, .confidence = w->has_extras ? r->confidence[s] : NULL};
-    struct sq_phase_window window = {.panel = &w->panel_of, .n_sample = w->n_sample, .n_hap = w->n_hap, .is_haploid = w->is_haploid,
-                                     .n_typed = r->n_typed, .typed = r->site, .key = 1};
+            r->site[r->n_typed++] = (struct sq_phase_site){.site = s, .allele = r->allele[s], .set = w->has_sets ? w->set[s] : NULL, .swap = w->has_extras ? r->swap[s] : NULL, .confidence = w->has_extras ? r->confidence[s] : NULL};
+    struct sq_phase_window window = {.panel = &w->panel_of, .n_sample = w->n_sample, .n_hap = w->n_hap, .is_haploid = w->is_haploid, .n_typed = r->n_typed, .typed = r->site, .key = 1};
     struct sq_phase_params p = {.n_thread = n_thread, .n_sampled = w->has_extras ? 4 : 0, .n_state = w->n_state, .n_round = w->n_round};
     return sq_phase(&window, &p, NULL);
 }

@@ -92,8 +92,7 @@ static struct cohort *cohort_new(const struct world *w, uint32_t n, double missi
     struct cohort *c = filled(sizeof *c);
     uint32_t n_site = w->m.n_site;
     size_t all = (size_t)n_site * n;
-    *c = (struct cohort){.n = n, .n_site = n_site, .truth = filled(2 * all), .seen = filled(2 * all), .allele = filled(2 * all), .swap = filled(all),
-                         .confidence = filled(all), .site = filled(n_site * sizeof *c->site)};
+    *c = (struct cohort){.n = n, .n_site = n_site, .truth = filled(2 * all), .seen = filled(2 * all), .allele = filled(2 * all), .swap = filled(all), .confidence = filled(all), .site = filled(n_site * sizeof *c->site)};
     for (uint32_t k = 0; k < 2 * n; k++) {
         uint8_t hap[MAX_SITE];
         copy_of_panel(w, hap);
@@ -126,12 +125,10 @@ static void phase(const struct world *w, struct cohort *c, unsigned n_sampled)
 {
     memcpy(c->allele, c->seen, (size_t)c->n_site * 2 * c->n);
     for (uint32_t s = 0; s < c->n_site; s++)
-        c->site[s] = (struct sq_phase_site){.site = s, .allele = c->allele + (size_t)s * 2 * c->n, .swap = c->swap + (size_t)s * c->n,
-                                            .confidence = c->confidence + (size_t)s * c->n};
+        c->site[s] = (struct sq_phase_site){.site = s, .allele = c->allele + (size_t)s * 2 * c->n, .swap = c->swap + (size_t)s * c->n, .confidence = c->confidence + (size_t)s * c->n};
     uint8_t *is_haploid = filled(c->n);
-    struct sq_phase_window window = {.panel = &w->panel, .n_sample = c->n, .n_hap = 2 * c->n, .is_haploid = is_haploid, .n_typed = c->n_site,
-                                     .typed = c->site, .key = 20261122};
-    struct sq_phase_params p = {.n_thread = 1, .n_sampled = n_sampled, .scale = w->scale, .mismatch = w->mismatch};
+    struct sq_phase_window window = {.panel = &w->panel, .n_sample = c->n, .n_hap = 2 * c->n, .is_haploid = is_haploid, .n_typed = c->n_site, .typed = c->site, .key = 20261122};
+    struct sq_phase_params p = {.n_thread = 2, .n_sampled = n_sampled, .scale = w->scale, .mismatch = w->mismatch};
     assert_int_equal(sq_phase(&window, &p, NULL), SQ_OK);
     free(is_haploid);
 }
@@ -177,7 +174,9 @@ static void the_oracle_agrees_with_all_orders_one_by_one(void **state)
         phase_dense_run(&d, same, p);
         uint32_t open[MAX_SITE], n_bit = 0; /* a bit a heterozygote, two a missing call */
         for (uint32_t s = 0; s < c->n_site; s++)
-            for (uint32_t k = 0; k < (g[s] == 1 ? 1U : g[s] == PHASE_DENSE_MISSING ? 2U : 0U); k++)
+            for (uint32_t k = 0; k < (g[s] == 1 ? 1U : g[s] == PHASE_DENSE_MISSING ? 2U
+                                                                                   : 0U);
+                 k++)
                 open[n_bit++] = s;
         assert_true(n_bit < 16);
         for (uint32_t way = 0; way < 1U << n_bit; way++) {
