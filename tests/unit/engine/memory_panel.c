@@ -65,6 +65,6 @@ static sq_err next_block(void *cursor, bool want_classes, struct sq_engine_block
 
 struct sq_engine_panel memory_panel_open(struct memory_panel *m)
 {
-    m->whole = (struct sq_engine_segment){0, m->n_site};
-    return (struct sq_engine_panel){m, m->n_hap, m->n_site, 1, &m->whole, open_cursor, next_block, close_cursor};
+    m->whole = (struct sq_engine_segment){.n_site = m->n_site};
+    return (struct sq_engine_panel){.ctx = m, .n_hap = m->n_hap, .n_site = m->n_site, .n_segment = 1, .segment = &m->whole, .open = open_cursor, .next = next_block, .close = close_cursor};
 }
