@@ -1,11 +1,12 @@
 #include "lib/engine/phase_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_STATES 96U
 #define DEFAULT_ROUNDS 4U
-#define DEFAULT_SCALE 3e5
+#define SCALE_ROOT 3500.0    /* default scale: so many times the root of the number of haplotypes: right within a third from 800 to 50,000 */
 #define DEFAULT_MISMATCH 1e-3
 #define STEP_CM 0.1
 #define ROUND_SHIFT 0.37     /* of STEP_CM: places are others in each round */
@@ -191,7 +192,7 @@ sq_err sq_phase(const struct sq_phase_window *window, const struct sq_phase_para
     r->report = report ? report : &mine;
     r->n_round = params->n_round ? params->n_round : DEFAULT_ROUNDS;
     r->max_row = params->n_state ? params->n_state : DEFAULT_STATES;
-    r->rates = (struct pairs_rates){.scale = params->scale > 0 ? params->scale : DEFAULT_SCALE,
+    r->rates = (struct pairs_rates){.scale = params->scale > 0 ? params->scale : SCALE_ROOT * sqrt((double)window->panel->n_hap + window->n_hap),
                                     .mismatch = params->mismatch > 0 ? params->mismatch : DEFAULT_MISMATCH,
                                     .n_sampled = params->n_sampled};
     e = run_window(r);
