@@ -7,7 +7,7 @@
 #define DEFAULT_STATES 96U
 #define DEFAULT_ROUNDS 4U
 #define SCALE_ROOT 3500.0    /* default scale: so many times the root of the number of haplotypes: right within a third from 800 to 50,000 */
-#define DEFAULT_MISMATCH 1e-3
+#define DEFAULT_MISMATCH 5e-3
 #define STEP_CM 0.1
 #define ROUND_SHIFT 0.37     /* of STEP_CM: places are others in each round */
 #define N_EACH 1U            /* neighbours on each side, of each guess, at each place */
