@@ -146,7 +146,7 @@ class Tables:
             codes.add("ENOTFOUND")
         if r.body:
             codes |= {"EJSON", "EFIELD"}
-        if r.kind == "JSON" and r.method != "GET":
+        if r.kind in ("JSON", "FORM") and r.method != "GET":
             codes |= {"EMEDIA", "ETOOBIG", "EJSON"}
         if r.kind == "UPLOAD":
             codes |= {"EMEDIA", "ETOOBIG", "EFIELD", "EKILLED", "ECRASHED", "ESANDBOX", "ECONFLICT", "ECANCELLED"}

@@ -174,7 +174,11 @@ class Maker:
         if not r.body:
             return None
         self.schemas.setdefault(name_of(r.body), self.object_schema(r.body, False))
-        return {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/" + name_of(r.body)}, "example": self.example(r.body)}}}
+        ref = {"$ref": "#/components/schemas/" + name_of(r.body)}
+        content = {"application/json": {"schema": ref, "example": self.example(r.body)}}
+        if r.kind == "FORM":
+            content["application/x-www-form-urlencoded"] = {"schema": ref}
+        return {"required": True, "content": content}
 
     def operation(self, r):
         op = {"operationId": r.name, "summary": r.text.split("; ")[0].split(". ")[0].rstrip("."), "description": r.text,
@@ -230,6 +234,7 @@ class Maker:
         why = self.object_schema("why", False)
         error = {"type": "object", "description": "Every error has this body.", "additionalProperties": False,
                  "properties": dict({"success": {"const": False, "description": "Always false."}}, **why["properties"],
+                                    error={"type": "string", "description": "The error as OAuth 2 names it: at /api/v1/device/code and /token alone."},
                                     id={"type": "string", "pattern": PATTERNS["hex16"], "description": "Id of this request, as in X-Request-Id."}),
                  "required": ["success", "code", "message", "hint", "id"]}
         self.schemas.update(Error=error, Code={"type": "string", "description": "A code of docs/errors.md.", "enum": list(self.t.errors)},

@@ -23,10 +23,13 @@ ROW = re.compile(r'^SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(
 # what the owner's cell answers where that isn't 200
 OWNER_STATUS = {"token_new": 201, "upload": 201, "upload_v1": 201, "job_submit": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
 # what needs a mail, an authenticator or a ticket to go well: e2e_register.py and e2e_factors.py have those; here, what it answers without
-WITHOUT = {"login_factor": 401, "register": 403, "register_confirm": 410, "password_forgot": 202, "password_reset": 410, "step_up": 401, "totp_confirm": 404, "recovery_new": 409}
+WITHOUT = {"login_factor": 401, "register": 403, "register_confirm": 410, "password_forgot": 202, "password_reset": 410, "step_up": 401, "totp_confirm": 404, "recovery_new": 409,
+           "device_token": 400, "device_get": 404, "device_approve": 404, "device_deny": 404}
 BODIES = {"login_factor": {"ticket": "0" * 32, "code": "000000"}, "register": {"mail": "eve@example.org"}, "password_forgot": {"mail": "eve@example.org"},
           "register_confirm": {"code": "0" * 64, "password": "seven-Otters-climb-81"}, "password_reset": {"code": "0" * 64, "password": "seven-Otters-climb-81"},
-          "step_up": {"code": "000000"}, "totp_confirm": {"id": "0" * 32, "code": "000000"}, "admin_find": {"name": "owner"}, "admin_user_set": {"disabled": True},
+          "step_up": {"code": "000000"}, "totp_confirm": {"id": "0" * 32, "code": "000000"}, "admin_find": {"name": "owner"}, "device_code": {"client_id": "matrix"}, "device_deny": {"user_code": "BCDF-GHJK"},
+          "device_token": {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "0" * 64, "client_id": "matrix"},
+          "admin_user_set": {"disabled": True},
           "admin_user_role": {"role": "user"}, "admin_user_add": {"name": "x", "mail": "x@example.org", "role": "user"}}
 # its object stands in the body, so that a stranger's answer names the field instead
 OBJECT_IN_BODY = {"job_submit": 400}
@@ -43,7 +46,7 @@ def routes():
 
 class Site:
     def __init__(self):
-        self.h = h = hub.Hub(settings={"jobs_per_user": 1}).start()
+        self.h = h = hub.Hub(settings={"jobs_per_user": 1, "rate_login": "all=100000"}).start()
         h.panel()
         self.owner, self.other, self.operator = h.user("owner"), h.user("other"), h.user("operator", "operator")
         self.ids = {u.name: u.get("/api/v1/me")["id"] for u in (self.owner, self.other, self.operator)}
@@ -91,7 +94,11 @@ def request_of(row, s, user):
         ident = s.doomed if row["name"] == "upload_delete" else s.upload
     elif "/jobs/" in row["path"]:
         ident = (s.queued or s.job) if row["name"] in ("job_cancel", "job_delete") else s.job
+    elif "/device/codes/" in row["path"]:
+        ident = "BCDF-GHJK"
     body, headers = BODIES.get(row["name"]), {}
+    if row["name"] == "device_approve":
+        body = {"user_code": "BCDF-GHJK", "password": (user or s.owner).password}
     if "/admin/users/{id}" in row["path"]:
         ident = s.ids["owner"]
     if row["name"] in ("totp_begin", "recovery_new", "factor_remove"):

@@ -98,6 +98,8 @@ void api_answer(struct sq_ask *ask, struct api *a, sq_err e)
     if (e) {
         json_decref(a->answer);
         a->answer = error_body(e, a->caller.request, a->why);
+        if (a->oauth)
+            json_object_set_new(a->answer, "error", json_string(a->oauth));
         a->status = sq_err_http(e);
         if (e == SQ_EBUSY || a->status == 503)
             a->retry_after_s = a->retry_after_s ? a->retry_after_s : 5;

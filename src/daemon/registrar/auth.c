@@ -88,7 +88,7 @@ sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via
     unsigned scopes = 0;
     if (!is_live(&row, &user, &claims, now) || !sq_scope_read(claims.scope, &is_api, &scopes) || is_api != (row.kind == SQ_DB_token_kind_api) || (is_api && via == VIA_COOKIE))
         return sq_fail(SQ_EAUTH);
-    *out = (struct caller){.role = user.role, .kind = row.kind, .scopes = scopes, .factor_s = row.factor_s, .token = token, .address = address,
+    *out = (struct caller){.role = user.role, .kind = row.kind, .scopes = scopes, .factor_s = row.factor_s, .via = via, .token = token, .address = address,
                            .as = audit_role(user.role)};
     memcpy(out->user, user.id, ID);
     memcpy(out->jti, claims.jti, ID);

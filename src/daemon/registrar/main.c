@@ -84,6 +84,7 @@ static sq_err open_records(struct registrar *r)
 static void read_settings(struct registrar *r)
 {
     r->origin = sq_node_setting(r->node, "origin");
+    r->public_url = sq_node_setting(r->node, "public_url");
     r->retention_s = (int64_t)sq_node_setting_u64(r->node, "retention_days") * SQ_DAY_S;
     r->upload_life_s = (int64_t)sq_node_setting_u64(r->node, "upload_hours") * 3600;
     r->is_factor_required = !strcmp(sq_node_setting(r->node, "second_factor"), "required");

@@ -83,6 +83,7 @@ struct registrar {
     bool is_rollback;  /* atomic */
 
     const char *origin;
+    const char *public_url; /* "": not set */
     int64_t retention_s, upload_life_s, token_life_s;
     uint64_t upload_max_bytes, quota_bytes, max_samples, max_variants, jobs_per_user, sandboxes, chunk_bp;
     int64_t watchdog_ms;
@@ -118,6 +119,7 @@ struct caller {
     int kind;         /* of his token: SQ_DB_token_kind_* */
     unsigned scopes;  /* enum sq_scope: what it lets; all in a session */
     int64_t factor_s; /* when a second factor was last given in this session; 0: none was */
+    unsigned via;     /* enum via: how his token came */
     uint8_t jti[ID];
     uint8_t request[8];
     struct sq_span token;
@@ -217,6 +219,8 @@ bool user_is_able(const struct sq_db_user *u);
 sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password, uint8_t out_proof[ID]) SQ_MUST_CHECK;
 sq_err password_hash(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], struct sq_span password, struct sq_db_sealed *out) SQ_MUST_CHECK;
 /** The caller's own password and, if he has one, second factor again, from the body's @key and `code`: a proof for whatever needs one. */
+/** ECONFLICT with @a->why when he has as many API tokens as one may have. */
+sq_err tokens_have_room(struct api *a) SQ_MUST_CHECK;
 sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_user, uint8_t out_proof[ID]) SQ_MUST_CHECK;
 /** Of an address, for recognising it. */
 sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32]) SQ_MUST_CHECK;
@@ -297,6 +301,7 @@ struct api {
     uint32_t session_s;
     char location[128];
     unsigned retry_after_s;
+    const char *oauth;   /* the error as OAuth 2 names it; NULL: none */
     json_t *answer;      /* owned */
     struct user_rate user_rate;
     const struct sq_why *why; /* more about an error */

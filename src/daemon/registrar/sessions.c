@@ -105,6 +105,8 @@ static sq_err begin_session(struct api *a, const struct sq_db_user *user, const 
     if (!e)
         e = address_hmac(r, a->caller.address, x.address_hmac);
     x.row.address_sealed = x.by.address_sealed;
+    if (a->caller.via == VIA_COOKIE) /* the browser's session so far, whoever's: what somebody planted or saw is of no use any more */
+        memcpy(x.replaces, a->caller.jti, ID);
     if (!e)
         e = issue(r, &x, user, proof, (struct sq_span){0});
     if (!e) {
@@ -482,7 +484,7 @@ static sq_err take_wanted(struct api *a, struct wanted *w)
     return e;
 }
 
-static sq_err has_room(struct api *a)
+sq_err tokens_have_room(struct api *a)
 {
     int64_t n = 0;
     struct sq_db *db = db_lock(a->r);
@@ -505,7 +507,7 @@ sq_err api_token_new(struct api *a)
     const char *name = body_text(a, "name", 100);
     sq_err e = name ? take_wanted(a, &w) : sq_fail(SQ_EFIELD);
     if (!e)
-        e = has_room(a);
+        e = tokens_have_room(a);
     if (!e)
         e = reauthenticate(a, "password", &user, proof);
     struct sq_span text[2] = {sq_span_str(name), sq_span_str(w.networks)};
