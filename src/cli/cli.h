@@ -126,7 +126,9 @@ struct secret {
 };
 /** From --password-stdin, --password-file, or a terminal without echo (@is_new: asked twice). 0 or an exit code after a message. */
 int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secret *out);
-/** The new password. From --new-password-file, else with --password-stdin the next line of standard input, else a terminal without echo, twice. */
+/** A code of a second factor or of a mail; the new password. From --code-file or --new-password-file, else with --password-stdin the next line of
+ *  standard input, else a terminal without echo (a new password twice). */
+int secret_ask_code(const struct cli *c, const char *prompt, struct secret *out);
 int secret_ask_new(const struct cli *c, const char *prompt, struct secret *out);
 /** Secrets that were made for the user, lines of @text: to a new file of mode 0600 at @path; what stands in it is said by @what in messages. */
 int secret_write(const struct cli *c, const char *path, const char *what, const char *text);
@@ -179,8 +181,18 @@ int http_download(struct http *h, unsigned route, const char *id, const char *pa
 /* ---- cmd_login.c ---- */
 /** A token of an answer into the session file; @name: the account's. 0 or an exit code after a message. */
 int login_remember(const struct cli *c, struct http *h, const char *name, const json_t *answer);
-/** The password: a member of @body, which the caller frees. */
+/** Password, and a code when the account has a second factor (has_factor): members of @body, which the caller frees. */
 int login_prove(const struct cli *c, struct http *h, json_t *body);
+/** The second factor again, for what wants one of the last 15 minutes: a new token in the session. */
+int login_step_up(const struct cli *c, struct http *h);
+
+/* ---- cmd_staff.c ---- */
+/** admin user add --remote */
+int staff_user_add(struct cli *c);
+
+/* ---- cli_qr.c ---- */
+/** A QR code of @text in half blocks, for a phone's camera. False: it doesn't fit or there is no memory. */
+bool qr_show(const char *text, FILE *to);
 
 /* ---- cli_tls.c ---- */
 /** The chain that the server at @url shows, as PEM ended by NUL; not verified, and nothing but a handshake is sent. False: @why. */

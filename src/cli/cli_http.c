@@ -189,10 +189,10 @@ static int url_of(const struct http *h, unsigned route, const char *id, const ch
     return len > 0 && (size_t)len < size ? 0 : cli_misused(h->c, "the server's address is too long");
 }
 
-/* of an error of ours, or of OAuth 2 */
+/* as OAuth 2 names it, where it does; else ours */
 static const char *code_of(const json_t *j)
 {
-    return *out_text(j, "code") ? out_text(j, "code") : out_text(j, "error");
+    return *out_text(j, "error") ? out_text(j, "error") : out_text(j, "code");
 }
 
 static bool is_word_of(const char *words, const char *word)

@@ -181,6 +181,11 @@ int secret_ask(const struct cli *c, const char *prompt, bool is_new, struct secr
     return ask(c, c->opt[OPT_password_file], prompt, is_new, out);
 }
 
+int secret_ask_code(const struct cli *c, const char *prompt, struct secret *out)
+{
+    return ask(c, c->opt[OPT_code_file], prompt, false, out);
+}
+
 int secret_ask_new(const struct cli *c, const char *prompt, struct secret *out)
 {
     return ask(c, c->opt[OPT_new_password_file], prompt, true, out);

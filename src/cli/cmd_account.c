@@ -189,3 +189,49 @@ int cmd_account_session_revoke(struct cli *c)
     json_decref(body);
     return done_with(c, &h, rc, j, c->n_arg ? "ended" : "done");
 }
+
+/* ---- an account of one's own, and a password that was forgotten: what came by mail is typed, never an argument ---- */
+
+static int by_mail(struct cli *c, unsigned route, const char *mail, bool wants_code, bool wants_password, const char *done)
+{
+    struct http h;
+    struct secret code = {NULL}, password = {NULL};
+    json_t *j = NULL, *body = json_object();
+    int rc = http_open(c, false, &h);
+    if (!rc && mail && json_object_set_new(body, "mail", json_string(mail)))
+        rc = out_error(c, SQ_EFIELD, "the address must be plain text", NULL);
+    if (!rc && wants_code)
+        rc = secret_ask_code(c, "The code from the mail", &code);
+    if (!rc && wants_code && json_object_set_new(body, "code", json_string(code.text)))
+        rc = out_error(c, SQ_EFIELD, "the code must be plain text", NULL);
+    if (!rc && wants_password)
+        rc = secret_ask_new(c, "A password, at least 12 characters", &password);
+    if (!rc && wants_password && json_object_set_new(body, "password", json_string(password.text)))
+        rc = out_error(c, SQ_EFIELD, "the password must be UTF-8", NULL);
+    secret_done(&code);
+    secret_done(&password);
+    if (!rc)
+        rc = http_call(&h, route, NULL, NULL, body, &j);
+    json_decref(body);
+    return done_with(c, &h, rc, j, done);
+}
+
+int cmd_register(struct cli *c)
+{
+    return by_mail(c, SQ_ROUTE_register, c->arg[0], false, false, "a mail is on its way: sequester register confirm");
+}
+
+int cmd_register_confirm(struct cli *c)
+{
+    return by_mail(c, SQ_ROUTE_register_confirm, NULL, true, true, "the account is there: sequester login");
+}
+
+int cmd_account_forgot(struct cli *c)
+{
+    return by_mail(c, SQ_ROUTE_password_forgot, c->arg[0], false, false, "if there is such an account, a mail is on its way: sequester account reset");
+}
+
+int cmd_account_reset(struct cli *c)
+{
+    return by_mail(c, SQ_ROUTE_password_reset, NULL, true, true, "changed; all sessions and tokens ended");
+}

@@ -327,6 +327,8 @@ int cmd_admin_user_add(struct cli *c)
 {
     struct secret password = {NULL};
     json_t *j = NULL;
+    if (c->opt[OPT_remote])
+        return staff_user_add(c);
     int rc = secret_ask(c, "Password for the new account", true, &password);
     json_t *args = rc ? NULL
                       : json_pack("{s:s, s:s, s:s}", "name", c->arg[0], "role",

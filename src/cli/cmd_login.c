@@ -1,11 +1,18 @@
-/* Sign in and out. What is got goes to the session file alone. */
+/*
+ * Sign in and out. A password and, when the account has one, a second factor; or the device flow (RFC 8628): this machine shows a code, and its
+ * owner approves it where he is signed in already. What is got goes to the session file alone.
+ */
 #include "cli/cli.h"
 
+#include "lib/core/clock.h"
 #include "lib/http/routes.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define CLIENT "sequester-cli"
+#define GRANT "urn:ietf:params:oauth:grant-type:device_code"
 
 int login_remember(const struct cli *c, struct http *h, const char *name, const json_t *answer)
 {
@@ -51,6 +58,41 @@ static int put_secret(const struct cli *c, json_t *body, const char *key, struct
     return rc;
 }
 
+/* ---- password, then the second factor if there is one ---- */
+
+/* "an authenticator's or a recovery code"; false: none that a command line can give */
+static bool code_prompt(const json_t *factors, char out[100])
+{
+    size_t i;
+    const json_t *one;
+    bool has_totp = false, has_recovery = false;
+    json_array_foreach(factors, i, one)
+    {
+        const char *kind = json_string_value(one);
+        has_totp |= kind && !strcmp(kind, "totp");
+        has_recovery |= kind && !strcmp(kind, "recovery");
+    }
+    snprintf(out, 100, "%s", has_totp && has_recovery ? "Code of your authenticator, or a recovery code" : has_totp ? "Code of your authenticator"
+                                                                                                                 : "A recovery code");
+    return has_totp || has_recovery;
+}
+
+static int second_factor(struct cli *c, struct http *h, json_t **answer)
+{
+    char prompt[100];
+    struct secret code = {NULL};
+    if (!code_prompt(json_object_get(*answer, "factors"), prompt))
+        return out_error(c, SQ_EFIELD, "this account signs in with a passkey", "sign in where you have it, and approve this machine: sequester login --device");
+    json_t *body = json_pack("{s:s}", "ticket", out_text(*answer, "pending"));
+    json_decref(*answer);
+    *answer = NULL;
+    int rc = put_secret(c, body, "code", &code, secret_ask_code(c, prompt, &code));
+    if (!rc)
+        rc = http_call(h, SQ_ROUTE_login_factor, NULL, NULL, body, answer);
+    json_decref(body);
+    return rc;
+}
+
 static int by_password(struct cli *c, struct http *h)
 {
     char name[257], prompt[400];
@@ -64,9 +106,38 @@ static int by_password(struct cli *c, struct http *h)
     if (!rc)
         rc = http_call(h, SQ_ROUTE_login, NULL, NULL, body, &answer);
     json_decref(body);
+    if (!rc && *out_text(answer, "pending"))
+        rc = second_factor(c, h, &answer);
     if (!rc)
         rc = login_remember(c, h, name, answer);
     json_decref(answer);
+    return rc;
+}
+
+/* ---- device flow ---- */
+
+/* asks until its owner has decided, or the code's time is over */
+static int poll(struct cli *c, struct http *h, const json_t *code, json_t **token)
+{
+    int64_t until = sq_clock_steady_ms() + (int64_t)out_number(code, "expires_in") * 1000;
+    unsigned pause_s = (unsigned)out_number(code, "interval");
+    json_t *body = json_pack("{s:s, s:s, s:s}", "grant_type", GRANT, "device_code", out_text(code, "device_code"), "client_id", CLIENT);
+    int rc = EXIT_REFUSED;
+    pause_s = pause_s < 1 || pause_s > 60 ? 5 : pause_s;
+    h->expects = "authorization_pending slow_down access_denied expired_token";
+    for (bool is_over = !body; !is_over;) {
+        sleep(pause_s);
+        rc = http_call(h, SQ_ROUTE_device_token, NULL, NULL, body, token);
+        const char *why = rc ? http_refusal(h) : "";
+        pause_s += !strcmp(why, "slow_down") ? 5 : 0; /* RFC 8628 section 3.5 */
+        is_over = strcmp(why, "slow_down") && strcmp(why, "authorization_pending");
+        if (!strcmp(why, "access_denied"))
+            rc = out_error(c, SQ_EDENIED, "its owner said no", NULL);
+        else if (!strcmp(why, "expired_token") || (!is_over && sq_clock_steady_ms() > until))
+            rc = out_error(c, SQ_ETIMEOUT, "nobody approved it in time", "sequester login --device"), is_over = true;
+    }
+    h->expects = NULL;
+    json_decref(body);
     return rc;
 }
 
@@ -83,6 +154,31 @@ static int who_has_it(struct cli *c, struct http *h, const char *token)
         rc = login_remember(c, h, out_text(me, "name"), answer);
     json_decref(answer);
     json_decref(me);
+    return rc;
+}
+
+static int by_device(struct cli *c, struct http *h)
+{
+    json_t *code = NULL, *token = NULL;
+    json_t *body = json_pack("{s:s, s:s}", "client_id", CLIENT, "scope", c->opt[OPT_scopes] ? c->opt[OPT_scopes] : "read write results");
+    for (char *p = body ? strdup(out_text(body, "scope")) : NULL, *q = p; p; free(p), p = NULL) { /* commas as in token create */
+        for (; *q; q++)
+            *q = *q == ',' ? ' ' : *q;
+        json_object_set_new(body, "scope", json_string(p));
+    }
+    int rc = !body ? out_error(c, SQ_EFIELD, "scopes must be UTF-8", NULL) : http_call(h, SQ_ROUTE_device_code, NULL, NULL, body, &code);
+    json_decref(body);
+    if (!rc) {
+        char user_code[40], left[32];
+        out_clean(out_text(code, "user_code"), user_code, sizeof user_code);
+        out_duration((int64_t)out_number(code, "expires_in"), left);
+        fprintf(stderr, "Where you are signed in, within %s:\n\n  sequester device approve %s\n\n", left, user_code);
+        rc = poll(c, h, code, &token);
+    }
+    if (!rc)
+        rc = who_has_it(c, h, out_text(token, "access_token"));
+    json_decref(code);
+    json_decref(token);
     return rc;
 }
 
@@ -104,8 +200,11 @@ int cmd_login(struct cli *c)
     int rc = http_open(c, false, &h);
     if (!rc && *h.cacert && access(h.cacert, R_OK))
         rc = out_error(c, SQ_EIO, "the CA file can't be read", h.cacert);
+    if (!rc && c->opt[OPT_device] && c->opt[OPT_token_file])
+        rc = cli_misused(c, "--device or --token-file, not both");
     if (!rc)
-        rc = c->opt[OPT_token_file] ? by_token(c, &h) : by_password(c, &h);
+        rc = c->opt[OPT_device] ? by_device(c, &h) : c->opt[OPT_token_file] ? by_token(c, &h)
+                                                                            : by_password(c, &h);
     if (!rc)
         rc = say_signed_in(c, h.session.j);
     http_close(&h);
@@ -136,7 +235,41 @@ int cmd_logout(struct cli *c)
 
 int login_prove(const struct cli *c, struct http *h, json_t *body)
 {
-    struct secret password = {NULL};
-    (void)h;
-    return put_secret(c, body, "password", &password, secret_ask(c, "Your password", false, &password));
+    struct secret password = {NULL}, code = {NULL};
+    json_t *have = NULL;
+    int rc = http_call(h, SQ_ROUTE_me_factors, NULL, NULL, NULL, &have);
+    if (!rc)
+        rc = put_secret(c, body, "password", &password, secret_ask(c, "Your password", false, &password));
+    if (!rc && json_array_size(json_object_get(have, "data")))
+        rc = put_secret(c, body, "code", &code, secret_ask_code(c, "Code of your authenticator, or a recovery code", &code));
+    json_decref(have);
+    return rc;
+}
+
+int login_step_up(const struct cli *c, struct http *h)
+{
+    struct secret code = {NULL};
+    json_t *answer = NULL, *body = json_object();
+    char name[300];
+    int rc = put_secret(c, body, "code", &code, secret_ask_code(c, "Code of your authenticator, or a recovery code", &code));
+    if (!rc)
+        rc = http_call(h, SQ_ROUTE_step_up, NULL, NULL, body, &answer);
+    snprintf(name, sizeof name, "%s", out_text(h->session.j, "name"));
+    if (!rc)
+        rc = login_remember(c, h, name, answer);
+    json_decref(body);
+    json_decref(answer);
+    return rc;
+}
+
+int cmd_account_prove(struct cli *c)
+{
+    struct http h;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = login_step_up(c, &h);
+    if (!rc)
+        rc = say_signed_in(c, h.session.j);
+    http_close(&h);
+    return rc;
 }

@@ -1,4 +1,4 @@
-/* API tokens for scripts. */
+/* API tokens for scripts, and machines that wait for their owner's approval. */
 #include "cli/cli.h"
 
 #include "lib/http/routes.h"
@@ -135,4 +135,60 @@ static int one_call(struct cli *c, unsigned route, const char *id, const json_t 
 int cmd_token_revoke(struct cli *c)
 {
     return one_call(c, SQ_ROUTE_token_revoke, c->arg[0], NULL, "revoked");
+}
+
+/* ---- sequester device ---- */
+
+/* "abcd efgh" as people type it */
+static void spell(const char *typed, char out[16])
+{
+    size_t n = 0;
+    for (; *typed && n < 9; typed++)
+        if (*typed != '-' && *typed != ' ') {
+            if (n == 4)
+                out[n++] = '-';
+            out[n++] = *typed >= 'a' && *typed <= 'z' ? (char)(*typed - 'a' + 'A') : *typed;
+        }
+    out[n] = 0;
+}
+
+int cmd_device_approve(struct cli *c)
+{
+    struct http h;
+    char code[16], client[80], scopes[80], address[80];
+    json_t *j = NULL, *done = NULL, *body = NULL;
+    spell(c->arg[0], code);
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_device_get, code, NULL, NULL, &j);
+    if (!rc) {
+        out_clean(out_text(j, "client"), client, sizeof client);
+        out_clean(out_text(j, "address"), address, sizeof address);
+        put_words(json_object_get(j, "scopes"), scopes, sizeof scopes, "");
+        fprintf(stderr, "%s asked from %s at %s, and will be let: %s\nApprove only what you began yourself, now. Else: sequester device deny %s\n", client, address,
+                out_text(j, "created"), scopes, code);
+        body = json_pack("{s:s}", "user_code", code);
+        rc = login_prove(c, &h, body);
+    }
+    if (!rc)
+        rc = http_call(&h, SQ_ROUTE_device_approve, NULL, NULL, body, &done);
+    if (!rc && c->opt[OPT_json])
+        out_json(done);
+    else if (!rc)
+        puts("approved: the machine that waits is signed in within seconds");
+    json_decref(body);
+    json_decref(done);
+    json_decref(j);
+    http_close(&h);
+    return rc;
+}
+
+int cmd_device_deny(struct cli *c)
+{
+    char code[16];
+    spell(c->arg[0], code);
+    json_t *body = json_pack("{s:s}", "user_code", code);
+    int rc = one_call(c, SQ_ROUTE_device_deny, NULL, body, "denied");
+    json_decref(body);
+    return rc;
 }

@@ -12,6 +12,7 @@ import tap
 
 ROOT = os.path.abspath(sys.argv[1])
 MOST_LINES = 1200
+REFERENCE = ("LICENSE", "docs/cli.md", "docs/api.md")  # pages made from the tables are as long as those
 
 # Headers of the C library and of the kernel: any room may use them. All others must stand in LAYERS.
 SYSTEM_PREFIX = ("linux/", "sys/", "net/", "netinet/", "arpa/", "asm/")
@@ -140,7 +141,7 @@ with tap.case("file names are unique in src/") as bad:
 
 with tap.case("no file above %d lines" % MOST_LINES) as bad:
     for path in ALL:
-        if is_text(path) and path != "LICENSE":
+        if is_text(path) and path not in REFERENCE:
             n = read(path).count("\n")
             if n > MOST_LINES:
                 bad.append("%s: %d lines" % (path, n))
