@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The commands of docs/auditor.md and docs/api.md against a running hub: each `$ ` line of a console block is run, and prints what stands below it.
+"""The commands of docs/auditor.md, docs/api.md and docs/accounts.md against a running hub: each `$ ` line of a console block is run, and prints what stands below it.
 Where `# for example` stands behind it, what is printed differs from hub to hub: it must succeed and print something.
 
     tests/e2e/e2e_docs.py            compare; numbers, ids and times may differ
@@ -15,7 +15,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import hub  # noqa: E402
 
-PAGES = ["docs/api.md", "docs/auditor.md"]
+PAGES = ["docs/api.md", "docs/auditor.md", "docs/accounts.md"]
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.M | re.S)
 
 
@@ -81,6 +81,8 @@ class Site:
             json.dump({"name": "ada", "password": self.ada.password}, f)
         with open(os.path.join(self.dir, "again.json"), "w") as f:
             json.dump({"password": self.ada.password}, f)
+        with open(os.open(os.path.join(self.dir, "login.password"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+            f.write(self.ada.password + "\n")
         with open(os.path.join(self.dir, ".curlrc"), "w") as f:
             f.write("cacert = %s\n" % h.ca)
         home = os.path.join(self.dir, "home")
@@ -135,9 +137,13 @@ def test_auditor_page():
     run_page("docs/auditor.md", "--write" in sys.argv)
 
 
+def test_accounts_page():
+    run_page("docs/accounts.md", "--write" in sys.argv)
+
+
 if __name__ == "__main__":
     try:
-        hub.main([test_auditor_page, test_api_page])
+        hub.main([test_auditor_page, test_api_page, test_accounts_page])
     finally:
         if hasattr(site, "it"):
             site.it.h.__exit__(None)
