@@ -69,7 +69,7 @@ with tap.case("each has the sections that people look for, and what the tables s
     bad += ["sequester(1) doesn't name " + n for n in COMMANDS if "sequester-%s(1)" % n.replace(" ", "-") not in text]
     keys = re.findall(r"^SQ_KEY\((\w+),", open(os.path.join(ROOT, "src/lib/core/config.def")).read(), re.M)
     text = re.sub(r".\x08", "", rendered(page("sequester.ini")))
-    bad += ["sequester.ini(5) doesn't name " + k for k in keys if not re.search(r"^\s+%s \((text|path|number|yes or no|URL|mail address|rates)[,)]" % k, text, re.M)]
+    bad += ["sequester.ini(5) doesn't name " + k for k in keys if not re.search(r"^\s+%s \((text|path|number|word|yes or no|URL|mail address|rates)[,)]" % k, text, re.M)]
 
 with tap.case("pages that they refer to are there") as bad:
     known = {"sequester-" + n.replace(" ", "-") for n in COMMANDS} | {"sequester", "sequester.ini", "sequester-parent"}
