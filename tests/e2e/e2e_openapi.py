@@ -27,7 +27,7 @@ def upload(user, path, *files):
 
 class Site:
     def __init__(self):
-        self.h = hub.Hub(settings={"upload_max_mib": 2, "quota_mib": 24, "rate_login": "address=300 token=300"}).start()
+        self.h = hub.Hub(settings={"upload_max_mib": 2, "quota_mib": 4, "rate_login": "address=300 token=300"}).start()
         self.h.panel()
         self.ada, self.olga = self.h.user("ada"), self.h.user("olga", "operator")
         self.data = open(hub.TARGET, "rb").read()
