@@ -272,7 +272,7 @@ static void make_params(const struct impute *m, struct params *p)
     if (info->build[0])
         add_param(p, "panel_build=%s", info->build);
     if (m->queue.takes_unphased || m->queue.n_phasing >= 0)
-        add_param(p, "phasing=sequester, %u sampled", m->queue.takes_unphased ? PHASE_SAMPLED : (unsigned)m->queue.n_phasing);
+        add_param(p, "phasing=sequester, best order");
     if (c->n_state)
         add_param(p, "states=%u", c->n_state);
     if (c->scale > 0)
