@@ -323,7 +323,8 @@ static json_t *row_json(const struct sq_run_lane_summary *r)
         const struct sq_run_stat *v;
     } stats[] = {{"density", &r->density}, {"percent_pf", &r->percent_pf}, {"phasing", &r->phasing}, {"prephasing", &r->prephasing},
                  {"percent_aligned", &r->aligned}, {"error_rate", &r->error}, {"error_rate_35", &r->error_35}, {"error_rate_75", &r->error_75},
-                 {"error_rate_100", &r->error_100}, {"percent_occupied", &r->occupied}, {"intensity_c1", &r->intensity_c1}};
+                 {"error_rate_100", &r->error_100}, {"percent_occupied", &r->occupied}, {"intensity_c1", &r->intensity_c1}, {"phasing_slope", &r->phasing_slope},
+                 {"phasing_offset", &r->phasing_offset}, {"prephasing_slope", &r->prephasing_slope}, {"prephasing_offset", &r->prephasing_offset}};
     for (size_t i = 0; i < sizeof stats / sizeof stats[0]; i++)
         set(o, stats[i].name, stat_json(stats[i].v));
     set(o, "cycles_error", json_pack("[I, I]", (json_int_t)r->error_first, (json_int_t)r->error_last));
@@ -388,16 +389,17 @@ static const char *pair(char out[2 * CELL + 8], const char *between, double a, d
 
 static void print_row(const struct sq_run_lane_summary *r)
 {
-    char p[10][2 * CELL + 8], c[4][CELL], surface[12] = "-", cycles[32] = "-";
+    char p[12][2 * CELL + 8], c[4][CELL], surface[12] = "-", cycles[32] = "-";
     if (r->surface)
         snprintf(surface, sizeof surface, "%u", r->surface);
     else if (r->error_first == r->error_last)
         snprintf(cycles, sizeof cycles, "%u", r->error_last);
     else
         snprintf(cycles, sizeof cycles, "%u - %u", r->error_first, r->error_last);
-    printf("%-4u %-7s %5u %15s %15s %15s %9s %9s %7s %7s %9s %15s %14s %14s %14s %14s %15s %15s\n", r->lane, surface, r->n_tile,
+    printf("%-4u %-7s %5u %15s %15s %15s %15s %15s %9s %9s %7s %7s %9s %15s %14s %14s %14s %14s %15s %15s\n", r->lane, surface, r->n_tile,
            pair(p[0], " +/- ", r->density.mean, r->density.sd, 0), pair(p[1], " +/- ", r->percent_pf.mean, r->percent_pf.sd, 2),
-           pair(p[2], " / ", r->phasing.mean, r->prephasing.mean, 3), cell(c[0], r->reads / 1e6, 2), cell(c[1], r->reads_pf / 1e6, 2), cell(c[2], r->q30, 2),
+           pair(p[2], " / ", r->phasing.mean, r->prephasing.mean, 3), pair(p[10], " / ", r->phasing_slope.mean, r->phasing_offset.mean, 3),
+           pair(p[11], " / ", r->prephasing_slope.mean, r->prephasing_offset.mean, 3), cell(c[0], r->reads / 1e6, 2), cell(c[1], r->reads_pf / 1e6, 2), cell(c[2], r->q30, 2),
            cell(c[3], r->yield_g, 2), cycles, pair(p[3], " +/- ", r->aligned.mean, r->aligned.sd, 2), pair(p[4], " +/- ", r->error.mean, r->error.sd, 2),
            pair(p[5], " +/- ", r->error_35.mean, r->error_35.sd, 2), pair(p[6], " +/- ", r->error_75.mean, r->error_75.sd, 2),
            pair(p[7], " +/- ", r->error_100.mean, r->error_100.sd, 2), pair(p[8], " +/- ", r->occupied.mean, r->occupied.sd, 2),
@@ -429,8 +431,8 @@ static void print_summary(const struct work *w, const struct sq_run_summary *s)
     print_level("Non-indexed", &s->non_index);
     print_level("Total", &s->total);
     for (uint32_t k = 0; k < s->n_read; k++) {
-        printf("\nRead %u%s\n%-4s %-7s %5s %15s %15s %15s %9s %9s %7s %7s %9s %15s %14s %14s %14s %14s %15s %15s\n", s->read[k].number, s->read[k].is_index ? " (I)" : "", "Lane",
-               "Surface", "Tiles", "Density", "Cluster PF", "Phas/Prephas", "Reads (M)", "PF (M)", "%>=Q30", "Yield", "Cyc Error", "Aligned", "Error", "Error (35)",
+        printf("\nRead %u%s\n%-4s %-7s %5s %15s %15s %15s %15s %15s %9s %9s %7s %7s %9s %15s %14s %14s %14s %14s %15s %15s\n", s->read[k].number, s->read[k].is_index ? " (I)" : "", "Lane",
+               "Surface", "Tiles", "Density", "Cluster PF", "Phas/Prephas", "Phas slope/off", "Prep slope/off", "Reads (M)", "PF (M)", "%>=Q30", "Yield", "Cyc Error", "Aligned", "Error", "Error (35)",
                "Error (75)", "Error (100)", "% Occupied", "Intensity C1");
         for (uint32_t i = 0; i < s->read[k].n_row; i++)
             print_row(&s->read[k].row[i]);

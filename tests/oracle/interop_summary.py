@@ -23,7 +23,7 @@ def row(number, lane, surface, s, is_lane):
     out = "row %d %d %d tile_count %d reads %.9g reads_pf %.9g yield_g %.9g projected_yield_g %.9g percent_gt_q30 %.9g" % (
         number, lane, surface, s.tile_count(), s.reads(), s.reads_pf(), s.yield_g(), s.projected_yield_g() if is_lane else 0, s.percent_gt_q30())
     for name in ("density", "percent_pf", "phasing", "prephasing", "percent_aligned", "error_rate", "error_rate_35", "error_rate_75", "error_rate_100",
-                 "percent_occupied", "first_cycle_intensity"):
+                 "percent_occupied", "first_cycle_intensity", "phasing_slope", "phasing_offset", "prephasing_slope", "prephasing_offset"):
         out += stat(name, getattr(s, name)())
     if is_lane:
         cycles = s.cycle_state().error_cycle_range()

@@ -143,6 +143,23 @@ def phasing(version, keys, rng):
     return w
 
 
+def weights(version, tiles, reads, cycles, rng):
+    """Phasing as it grows along each read, a line of its own for each tile with some noise; a tile or two without, some records missing."""
+    w = Writer("EmpiricalPhasingMetrics", version)
+    w.head({1: 14, 2: 16}[version])
+    lines = {(t, r): [(rng.uniform(-0.02, 0.2), rng.uniform(-0.5, 2)) for _ in range(2)] for t in tiles for r in range(len(reads))}
+    without = set(rng.sample(tiles, len(tiles) // 4))
+    at = 0
+    for r, (n, _) in enumerate(reads):
+        for cycle in range(at + 1, min(at + n, cycles) + 1):
+            for t in tiles:
+                if t not in without and rng.random() < 0.98:
+                    v = [s * (cycle - at) + o + rng.gauss(0, 0.05) for s, o in lines[t, r]]
+                    w.add(t, struct.pack("<ff", *v), "".join(" " + g(x) for x in v), version == 2, cycle)
+        at += n
+    return w
+
+
 def image(version, keys, rng):
     w = Writer("ImageMetrics", version)
     n = 1 if version == 1 else 2
@@ -189,8 +206,8 @@ def run_info(reads, lanes, tiles, surfaces=2):
     return out + "</Tiles></TileSet></FlowcellLayout><ImageChannels><Name>Red</Name><Name>Green</Name></ImageChannels></Run></RunInfo>\n"
 
 
-def make(folder, seed, new, reads=((12, False), (8, True), (8, True), (110, False)), lanes=2, per_lane=4, cycles=None, surfaces=2, empty=()):
-    """A set for the tables: @cycles of the run are done (all)."""
+def make(folder, seed, new, reads=((12, False), (8, True), (8, True), (110, False)), lanes=2, per_lane=4, cycles=None, surfaces=2, empty=(), phases=None):
+    """A set for the tables: @cycles of the run are done (all). @phases: with phasing metrics (as instruments of that age have them)."""
     rng = random.Random(seed)
     os.makedirs(folder, exist_ok=True)
     tiles = [(lane, s * 1000 + 101 + k) for lane in range(1, lanes + 1) for s in range(1, surfaces + 1) for k in range(per_lane // surfaces)]
@@ -214,6 +231,8 @@ def make(folder, seed, new, reads=((12, False), (8, True), (8, True), (110, Fals
         written.append(corrected(4, keys, rng))
     else:
         written.append(corrected(2, keys, rng))
+    if new if phases is None else phases:
+        written.append(weights(2 if new else 1, tiles, reads, cycles or total, rng))
     for w in written:
         if w.name not in empty:
             put(folder, w)

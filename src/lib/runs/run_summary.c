@@ -9,9 +9,23 @@
 static const uint32_t up_to[] = {UINT32_MAX, 35, 75, 100};
 #define N_UP_TO (sizeof up_to / sizeof up_to[0])
 
+#define N_EARLY 25U /* cycles whose slope is the older tables' rate of phasing */
+
+enum { PHASING,
+       PREPHASING,
+       N_WEIGHT };
+
+/* a line through points, by least squares */
+struct fit {
+    uint32_t n;
+    double x, xx, y[N_WEIGHT], xy[N_WEIGHT];
+};
+
 /* one tile, and what is of one of its reads */
 struct of_read {
     double aligned, phasing, prephasing, intensity_c1;
+    struct fit weight;      /* of phasing metrics, by cycle of the read */
+    double early[N_WEIGHT]; /* slopes of the first N_EARLY of them */
     double error_sum[N_UP_TO];
     uint32_t n_error[N_UP_TO], error_last;
     uint64_t n_base, n_q30; /* in usable cycles */
@@ -19,7 +33,7 @@ struct of_read {
 
 struct tile {
     uint32_t lane, tile, surface;
-    bool has_metrics;
+    bool has_metrics, has_quality;
     uint32_t index_reads; /* bit r: read r has index metrics */
     double density, density_pf, n_cluster, n_cluster_pf, n_occupied;
     struct of_read read[SQ_RUN_MAX_READS];
@@ -32,6 +46,7 @@ struct maker {
     uint32_t n_slot;   /* hash of lane and tile -> place + 1; a power of two */
     uint32_t *slot;
     uint32_t q_last[SQ_RUN_MAX_READS]; /* last cycle of the read that has qualities, 1.. */
+    uint32_t phasing_last;             /* last cycle of the run that has phasing metrics */
     struct sq_run_summary *out;
     uint32_t index_next; /* where the next row of an index is looked for first */
 };
@@ -90,7 +105,7 @@ static struct tile *tile_of(struct maker *m, const struct sq_interop_record *r)
     struct tile *t = &m->tile[m->n_tile];
     *t = (struct tile){.lane = r->lane, .tile = r->tile, .surface = surface_of(r->tile), .n_occupied = NAN};
     for (uint32_t k = 0; k < SQ_RUN_MAX_READS; k++)
-        t->read[k].aligned = t->read[k].phasing = t->read[k].prephasing = t->read[k].intensity_c1 = NAN;
+        t->read[k].aligned = t->read[k].phasing = t->read[k].prephasing = t->read[k].intensity_c1 = t->read[k].early[PHASING] = t->read[k].early[PREPHASING] = NAN;
     m->slot[at] = ++m->n_tile;
     return t;
 }
@@ -172,6 +187,7 @@ static sq_err on_q(void *ctx, const struct sq_interop_head *h, const struct sq_i
     struct tile *t = tile_of(m, r);
     if (!t)
         return sq_fail(SQ_ENOMEM);
+    t->has_quality = true;
     if (cycle > m->q_last[k])
         m->q_last[k] = cycle;
     if (cycle > n_usable(&m->info->read[k]))
@@ -220,6 +236,42 @@ static sq_err on_extraction(void *ctx, const struct sq_interop_head *h, const st
     return SQ_OK;
 }
 
+static double slope_of(const struct fit *f, int which)
+{
+    double n = f->n;
+    return f->n > 1 ? (n * f->xy[which] - f->x * f->y[which]) / (n * f->xx - f->x * f->x) : NAN;
+}
+
+static double offset_of(const struct fit *f, int which)
+{
+    return f->n > 1 ? (f->y[which] - slope_of(f, which) * f->x) / f->n : NAN;
+}
+
+static sq_err on_phasing(void *ctx, const struct sq_interop_head *h, const struct sq_interop_record *r)
+{
+    struct maker *m = ctx;
+    uint32_t k, cycle;
+    (void)h;
+    if (!read_at(m, r->cycle, &k, &cycle))
+        return SQ_OK;
+    struct tile *t = tile_of(m, r);
+    if (!t)
+        return sq_fail(SQ_ENOMEM);
+    struct fit *f = &t->read[k].weight;
+    const double y[N_WEIGHT] = {(double)r->u.phasing.phasing, (double)r->u.phasing.prephasing};
+    m->phasing_last = r->cycle > m->phasing_last ? r->cycle : m->phasing_last;
+    f->n++;
+    f->x += cycle;
+    f->xx += (double)cycle * cycle;
+    for (int i = 0; i < N_WEIGHT; i++) {
+        f->y[i] += y[i];
+        f->xy[i] += cycle * y[i];
+        if (f->n == N_EARLY)
+            t->read[k].early[i] = slope_of(f, i);
+    }
+    return SQ_OK;
+}
+
 /* ---- statistics ---- */
 
 struct sums {
@@ -227,16 +279,20 @@ struct sums {
     double sum, sum2, first;
 };
 
-static void add(struct sums *s, double v)
+static void add_even_nan(struct sums *s, double v)
 {
-    if (isnan(v))
-        return;
     if (!s->n)
         s->first = v; /* squares of differences: values are large and near each other */
     double d = v - s->first;
     s->n++;
     s->sum += d;
     s->sum2 += d * d;
+}
+
+static void add(struct sums *s, double v)
+{
+    if (!isnan(v))
+        add_even_nan(s, v);
 }
 
 static struct sq_run_stat stat_of(const struct sums *s)
@@ -252,11 +308,39 @@ static double ratio(double a, double b)
     return b > 0 ? 100 * a / b : NAN;
 }
 
+static uint32_t n_done(const struct maker *m, uint32_t k)
+{
+    uint32_t usable = n_usable(&m->info->read[k]);
+    return m->q_last[k] < usable ? m->q_last[k] : usable;
+}
+
+/* Bases that the tiles of @lane and @surface (0: all) will have in read @k: by those of its cycles so far; of a read that hasn't begun, by those that have. */
+static double projected(const struct maker *m, uint32_t k, uint32_t lane, uint32_t surface)
+{
+    double base[SQ_RUN_MAX_READS] = {0}, sum = 0, usable = 0;
+    for (uint32_t i = 0; i < m->n_tile; i++)
+        if ((!lane || m->tile[i].lane == lane) && (!surface || m->tile[i].surface == surface))
+            for (uint32_t j = 0; j < m->info->n_read; j++)
+                base[j] += (double)m->tile[i].read[j].n_base;
+    for (uint32_t j = 0; j < m->info->n_read; j++)
+        if (n_done(m, j) && (j == k || !n_done(m, k))) {
+            sum += base[j] * n_usable(&m->info->read[j]) / n_done(m, j);
+            usable += n_usable(&m->info->read[j]);
+        }
+    return usable > 0 ? sum / usable * n_usable(&m->info->read[k]) : 0;
+}
+
+/* The rate of phasing: of tile metrics; else, of newer instruments, the slope of the first weights. A fit can give less than nothing. */
+static double rate_of(double told, double early)
+{
+    return !isnan(told) ? told : early < 0 ? 0 : early;
+}
+
 /* One row: the tiles of @lane and @surface (0: all) */
 static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t surface, struct sq_run_lane_summary *out)
 {
     struct sums density = {0}, pf = {0}, phasing = {0}, prephasing = {0}, aligned = {0}, error[N_UP_TO] = {{0}}, occupied = {0}, c1 = {0};
-    const struct sq_run_read *read = &m->info->read[k];
+    struct sums slope[N_WEIGHT] = {{0}}, offset[N_WEIGHT] = {{0}};
     uint64_t n_base = 0, n_q30 = 0;
     bool is_aligned = false;
     struct sq_run_lane_summary row = {.lane = lane, .surface = surface};
@@ -268,16 +352,20 @@ static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t 
         is_aligned = is_aligned || (t->has_metrics && !isnan(r->aligned));
         if (surface && t->surface != surface)
             continue;
+        row.n_tile += m->out->has[SQ_INTEROP_TILE] ? t->has_metrics : t->has_quality;
         if (t->has_metrics) {
-            row.n_tile++;
             row.reads += t->n_cluster;
             row.reads_pf += t->n_cluster_pf;
             add(&density, t->density / 1000);
             add(&pf, ratio(t->n_cluster_pf, t->n_cluster));
-            add(&phasing, r->phasing);
-            add(&prephasing, r->prephasing);
+            add(&phasing, rate_of(r->phasing, r->early[PHASING]));
+            add(&prephasing, rate_of(r->prephasing, r->early[PREPHASING]));
             add(&aligned, r->aligned);
             add(&occupied, ratio(t->n_occupied, t->n_cluster));
+        }
+        for (int w = 0; w < N_WEIGHT && r->weight.n && m->phasing_last >= N_EARLY; w++) { /* as Illumina's table: one tile without a line, and the row has none */
+            add_even_nan(&slope[w], slope_of(&r->weight, w));
+            add_even_nan(&offset[w], offset_of(&r->weight, w));
         }
         add(&c1, r->intensity_c1);
         for (size_t e = 0; e < N_UP_TO; e++)
@@ -295,6 +383,10 @@ static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t 
     row.percent_pf = stat_of(&pf);
     row.phasing = stat_of(&phasing);
     row.prephasing = stat_of(&prephasing);
+    row.phasing_slope = stat_of(&slope[PHASING]);
+    row.phasing_offset = stat_of(&offset[PHASING]);
+    row.prephasing_slope = stat_of(&slope[PREPHASING]);
+    row.prephasing_offset = stat_of(&offset[PREPHASING]);
     row.aligned = stat_of(&aligned);
     row.error = stat_of(&error[0]);
     row.error_35 = stat_of(&error[1]);
@@ -302,14 +394,8 @@ static void make_row(const struct maker *m, uint32_t k, uint32_t lane, uint32_t 
     row.error_100 = stat_of(&error[3]);
     row.occupied = stat_of(&occupied);
     row.intensity_c1 = stat_of(&c1);
-    uint32_t done = m->q_last[k] < n_usable(read) ? m->q_last[k] : n_usable(read);
     row.yield_g = n_base ? (double)n_base / 1e9 : NAN;
-    row.projected_yield_g = done && n_base ? row.yield_g * n_usable(read) / done : 0;
-    if (!done && k && m->q_last[0]) { /* not begun: by the first read */
-        struct sq_run_lane_summary first;
-        make_row(m, 0, lane, surface, &first);
-        row.projected_yield_g = first.projected_yield_g / n_usable(&m->info->read[0]) * n_usable(read);
-    }
+    row.projected_yield_g = projected(m, k, lane, surface) / 1e9;
     row.q30 = ratio((double)n_q30, (double)n_base);
     *out = row;
 }
@@ -323,14 +409,11 @@ struct level_sums {
 
 static void add_tiles(const struct maker *m, uint32_t k, struct level_sums *s)
 {
-    uint32_t usable = n_usable(&m->info->read[k]);
-    uint32_t by = m->q_last[k] ? k : 0, by_usable = n_usable(&m->info->read[by]); /* a read not begun is projected by the first */
-    uint32_t done = m->q_last[by] < by_usable ? m->q_last[by] : by_usable;
+    s->projected += projected(m, k, 0, 0) / 1e9;
     for (uint32_t i = 0; i < m->n_tile; i++) {
         const struct tile *t = &m->tile[i];
         const struct of_read *r = &t->read[k];
         s->yield += (double)r->n_base / 1e9;
-        s->projected += done ? (double)t->read[by].n_base / 1e9 * usable / done : 0;
         s->base += (double)r->n_base;
         s->q30_base += (double)r->n_q30;
         if (t->has_metrics) {
@@ -348,15 +431,15 @@ static void add_tiles(const struct maker *m, uint32_t k, struct level_sums *s)
 static struct sq_run_level level_of(const struct sq_run_summary *of, const struct level_sums *s)
 {
     /* what is measured in this run, but not yet here, is 0 */
-    double no_quality = of->has[SQ_INTEROP_Q] ? 0 : NAN, no_intensity = of->has[SQ_INTEROP_EXTRACTION] ? 0 : NAN;
+    double no_tile = of->has[SQ_INTEROP_TILE] ? 0 : NAN, no_quality = of->has[SQ_INTEROP_Q] ? 0 : NAN, no_intensity = of->has[SQ_INTEROP_EXTRACTION] ? 0 : NAN;
     return (struct sq_run_level){
         .yield_g = of->has[SQ_INTEROP_Q] ? s->yield : NAN,
         .projected_yield_g = s->projected,
-        .aligned = s->aligned.n ? stat_of(&s->aligned).mean : 0,
+        .aligned = s->aligned.n ? stat_of(&s->aligned).mean : no_tile,
         .error_rate = stat_of(&s->error).mean,
         .intensity_c1 = s->c1.n ? stat_of(&s->c1).mean : no_intensity,
         .q30 = s->base > 0 ? ratio(s->q30_base, s->base) : no_quality,
-        .occupied = ratio(s->occupied, s->wells),
+        .occupied = s->wells > 0 ? ratio(s->occupied, s->wells) : of->has[SQ_INTEROP_EXTENDED_TILE] && !of->has[SQ_INTEROP_TILE] ? 0 : NAN,
     };
 }
 
@@ -483,7 +566,7 @@ static sq_err read_all(const struct sq_run *run, struct maker *m, struct sq_run_
         enum sq_interop_kind kind;
         sq_interop_fn fn;
     } rows[] = {{SQ_INTEROP_TILE, on_tile},             {SQ_INTEROP_EXTENDED_TILE, on_extended}, {SQ_INTEROP_Q, on_q}, {SQ_INTEROP_ERROR, on_error},
-                {SQ_INTEROP_EXTRACTION, on_extraction}, {SQ_INTEROP_INDEX, on_index}};
+                {SQ_INTEROP_EXTRACTION, on_extraction}, {SQ_INTEROP_INDEX, on_index},         {SQ_INTEROP_PHASING, on_phasing}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct sq_interop_end end;
         sq_err e = sq_interop_read(run, rows[i].kind, why, rows[i].fn, m, &end);

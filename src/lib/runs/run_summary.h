@@ -24,6 +24,7 @@ struct sq_run_lane_summary {
     double reads, reads_pf, yield_g, projected_yield_g, q30;
     struct sq_run_stat density, percent_pf; /* thousands a mm2; percent */
     struct sq_run_stat phasing, prephasing; /* percent */
+    struct sq_run_stat phasing_slope, phasing_offset, prephasing_slope, prephasing_offset; /* weights of the correction by cycle: a cycle; before the first */
     struct sq_run_stat aligned, error, error_35, error_75, error_100, occupied, intensity_c1;
     uint32_t error_first, error_last; /* least and most cycles with an error rate, over the tiles; 0: none */
 };

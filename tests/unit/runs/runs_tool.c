@@ -172,7 +172,8 @@ static void summary(const struct sq_run *run)
                 struct sq_run_stat v;
             } stats[] = {{"density", l->density}, {"percent_pf", l->percent_pf}, {"phasing", l->phasing}, {"prephasing", l->prephasing}, {"percent_aligned", l->aligned},
                          {"error_rate", l->error}, {"error_rate_35", l->error_35}, {"error_rate_75", l->error_75}, {"error_rate_100", l->error_100},
-                         {"percent_occupied", l->occupied}, {"first_cycle_intensity", l->intensity_c1}};
+                         {"percent_occupied", l->occupied}, {"first_cycle_intensity", l->intensity_c1}, {"phasing_slope", l->phasing_slope},
+                         {"phasing_offset", l->phasing_offset}, {"prephasing_slope", l->prephasing_slope}, {"prephasing_offset", l->prephasing_offset}};
             for (size_t k = 0; k < sizeof stats / sizeof stats[0]; k++)
                 printf(" %s.mean %.9g %s.stddev %.9g", stats[k].name, stats[k].v.mean, stats[k].name, stats[k].v.sd);
             printf(" error_first %u error_last %u\n", l->error_first, l->error_last);
