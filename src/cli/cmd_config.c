@@ -3,6 +3,7 @@
 
 #include "lib/core/config.h"
 #include "lib/core/networks.h"
+#include "lib/identity/breached.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,6 +91,22 @@ static void check_networks(struct checking *k)
     close(fd);
 }
 
+static void check_password_list(struct checking *k)
+{
+    struct sq_breached *list = NULL;
+    struct sq_why why = {.line = 0};
+    const char *path = value_of(k, "password_list");
+    int fd = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (*path && fd < 0)
+        find(k, 0, "password_list", "names no file that can be read");
+    if (fd < 0)
+        return;
+    if (sq_breached_open(fd, &list, &why))
+        find(k, 0, "password_list", *why.detail ? why.detail : "can't be read");
+    sq_breached_free(list);
+    close(fd);
+}
+
 static void check_outbound(struct checking *k)
 {
     bool has_mail = *value_of(k, "smtp_url"), has_hook = *value_of(k, "webhook_url");
@@ -128,6 +145,7 @@ static void check_whole(struct checking *k)
         find(k, 0, "runtime", "must be auto, crun or runc");
     check_outbound(k);
     check_networks(k);
+    check_password_list(k);
     if (strlen(value_of(k, "run_dir")) > 95)
         find(k, 0, "run_dir", "is too long for a socket (95 bytes)");
 }

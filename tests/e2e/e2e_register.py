@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Accounts that people make for themselves, and passwords that they have forgotten: mails with codes, and answers that tell nobody anything."""
 import contextlib
+import hashlib
 import os
 import re
 import sqlite3
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -193,6 +195,40 @@ def test_unknown_names_cost_as_much_as_known_ones():
                 assert w.h.n_count() == before
 
 
+STOLEN = "Zither-Mangrove-62-quokka"
+
+
+def test_what_a_password_must_be():
+    """One rule, whichever way a password is chosen; the answer says why and how to mend it, and never what it was."""
+    with tempfile.NamedTemporaryFile("w") as stolen:
+        stolen.writelines(sorted("%s:%d\r\n" % (hashlib.sha1(p.encode()).hexdigest().upper(), n) for n, p in enumerate([STOLEN] + ["other %d" % i for i in range(2000)])))
+        stolen.flush()
+        with World(password_list=stolen.name, hosts="localhost,127.0.0.1,hub.biocentre.example") as w:
+            kim = w.h.user("kimberley.strasser")
+            w.h.admin_ok("user-add", {"name": "lia", "role": "user", "password": hub.PASSWORD % "lia", "mail": "grumbach@uni.example"})
+            assert w.post("register", {"mail": "olga.ruprecht@uni.example"}).status == 202
+            confirm = w.mail(1, "Confirm your mail address")
+            assert w.post("password/forgot", {"mail": "grumbach@uni.example"}).status == 202
+            reset = w.mail(2, "Choose a password")
+            bad = [("short", "has 5 characters, and 12 are the least"), ("password1234", "stolen"), ("1Qaz2wsX3edc4Rfv", "stolen"), (STOLEN, "stolen"), ("Summer2024Winter", "1 of 4, 3 needed"),
+                   ("Biocentre-2031", "this site's"), ("Genotypes-2031", "words of its trade"), ("x" * 1025, None)]
+            ways = {"change": (lambda p: kim.call("PUT", "/api/v1/me/password", {"old": kim.password, "password": p}), "Kimberley-Strasser-2031"),
+                    "register": (lambda p: w.post("register/confirm", {"code": confirm, "password": p}), "Ruprecht-1.2.1987"),
+                    "reset": (lambda p: w.post("password/reset", {"code": reset, "password": p}), "Grumbach-1.2.1987")}
+            for way, (call, own) in ways.items():
+                for password, says in bad + [(own, "your name")]:
+                    a = call(password)
+                    assert a.status == (422 if says else 400) and a.json["code"] == ("EWEAK" if says else "EFIELD"), (way, password, a)
+                    assert not says or (a.json["field"] == "password" and says in a.json["detail"]), (way, password, a)
+                    assert password not in str(a.body), (way, a)
+            for password, says in bad[:-1] + [("Mirabella.Quist-1", "your name")]:
+                code, answer = w.h.admin("user-add", {"name": "mirabella.quist", "role": "user", "password": password})
+                assert code == 44 and says in answer["detail"], (password, code, answer)
+            for way, (call, own) in ways.items():
+                assert call("%s Zither mangrove quokka 62" % way).status == 200, way
+            assert not [p for p, _ in bad[1:] if p in w.h.log()]
+
+
 if __name__ == "__main__":
-    hub.main([test_from_a_mail_address_to_an_account, test_a_forgotten_password, test_an_account_that_nobody_confirms_goes, test_invited_by_the_security_officer,
+    hub.main([test_what_a_password_must_be, test_from_a_mail_address_to_an_account, test_a_forgotten_password, test_an_account_that_nobody_confirms_goes, test_invited_by_the_security_officer,
               test_unknown_names_cost_as_much_as_known_ones])

@@ -4,6 +4,7 @@
  */
 #include "daemon/keeper/keeper.h"
 
+#include "lib/core/address.h"
 #include "lib/core/clock.h"
 #include "lib/identity/totp.h"
 
@@ -231,6 +232,26 @@ void on_link_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_wipe(&is, sizeof is);
 }
 
+/* Whoever has the secret had the mail: he knows the address, and the name is on his screen. A new password mustn't be made of either. */
+static void answer_right(struct keeper *k, struct sq_ask *ask, const struct sq_msg_link_check *q)
+{
+    char name[257] = "", mail[SQ_MAIL_MAX_BYTES + 1] = "";
+    struct sq_msg is = sq_msg_of(link_right, .means = q->kind == LINK_RESET || q->kind == LINK_REGISTER ? KEEPER_LINK : 0);
+    sq_err err = q->name.n ? keeper_field_text(k, q->owner_id, q->name, name, sizeof name) : SQ_OK;
+    if (!err && q->mail.n)
+        err = keeper_mail_text(k, q->owner_id, q->mail, mail);
+    if (!err)
+        err = keeper_proof_make(&k->proofs, q->owner_id, is.u.link_right.means, is.u.link_right.proof);
+    is.u.link_right.name = sq_span_str(name);
+    is.u.link_right.mail = sq_span_str(mail);
+    if (err)
+        sq_ask_fail(ask, err);
+    else
+        sq_ask_reply(ask, &is);
+    sq_wipe(name, sizeof name);
+    sq_wipe(mail, sizeof mail);
+}
+
 void on_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     const struct sq_msg_link_check *q = &m->u.link_check;
@@ -242,5 +263,5 @@ void on_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (err)
         sq_ask_fail(ask, err);
     else
-        keeper_answer_proof(ctx, ask, q->owner_id, q->kind == LINK_RESET || q->kind == LINK_REGISTER ? KEEPER_LINK : 0);
+        answer_right(ctx, ask, q);
 }

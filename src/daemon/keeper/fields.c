@@ -142,6 +142,21 @@ void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     answer_fields(ask, err, &out);
 }
 
+sq_err keeper_field_text(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char *out, size_t n_out)
+{
+    struct sq_key *key = NULL;
+    struct field_aad aad = aad_of(owner_id);
+    if (sealed.n < SQ_BOX_EXTRA_BYTES || sealed.n - SQ_BOX_EXTRA_BYTES >= n_out)
+        return sq_fail(SQ_ETAMPERED);
+    sq_err err = keeper_owner_key(k, owner_id, "sequester field v1", &key);
+    if (!err)
+        err = sq_box_open(key, aad.bytes, sizeof aad.bytes, sealed.p, sealed.n, (uint8_t *)out);
+    sq_key_free(key);
+    if (!err)
+        out[sealed.n - SQ_BOX_EXTRA_BYTES] = 0;
+    return err;
+}
+
 void on_lookup(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;

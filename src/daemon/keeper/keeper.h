@@ -117,10 +117,14 @@ void on_lookup(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 struct sq_jwt_claims;
 sq_err keeper_token_claims(struct keeper *k, const uint8_t *owner_id, struct sq_span token, struct sq_jwt_claims *out) SQ_MUST_CHECK;
 sq_err keeper_is_owner(struct keeper *k, const uint8_t *owner_id, struct sq_span token) SQ_MUST_CHECK;
+/* One sealed field of @owner_id as text. SQ_ETAMPERED when it has no room in @out or isn't his. The caller has made sure that it may be opened. */
+sq_err keeper_field_text(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char *out, size_t n_out) SQ_MUST_CHECK;
 /* mail_field.c */
 void on_mail_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_mail_show(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_mail_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* His mail address; the same duty. @out has SQ_MAIL_MAX_BYTES + 1. */
+sq_err keeper_mail_text(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char *out) SQ_MUST_CHECK;
 /* A key for one purpose, drawn from an owner's key. */
 sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *purpose, struct sq_key **out) SQ_MUST_CHECK;
 

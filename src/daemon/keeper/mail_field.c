@@ -46,7 +46,7 @@ void on_mail_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_ask_reply(ask, &is);
 }
 
-static sq_err open_mail(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char out[SQ_MAIL_MAX_BYTES + 1])
+sq_err keeper_mail_text(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char *out)
 {
     if (sealed.n <= SQ_BOX_EXTRA_BYTES || sealed.n > SQ_MAIL_MAX_BYTES + SQ_BOX_EXTRA_BYTES)
         return sq_fail(SQ_ETAMPERED);
@@ -66,7 +66,7 @@ static sq_err open_mail(struct keeper *k, const uint8_t *owner_id, struct sq_spa
 void on_mail_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     char address[SQ_MAIL_MAX_BYTES + 1];
-    sq_err err = open_mail(ctx, m->u.mail_open.owner_id, m->u.mail_open.sealed, address);
+    sq_err err = keeper_mail_text(ctx, m->u.mail_open.owner_id, m->u.mail_open.sealed, address);
     if (err) {
         sq_ask_fail(ask, err);
         return;
@@ -82,7 +82,7 @@ void on_mail_show(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     char address[SQ_MAIL_MAX_BYTES + 1];
     sq_err err = keeper_is_owner(ctx, q->owner_id, q->token);
     if (!err)
-        err = open_mail(ctx, q->owner_id, q->sealed, address);
+        err = keeper_mail_text(ctx, q->owner_id, q->sealed, address);
     if (err) {
         sq_ask_fail(ask, err);
         return;

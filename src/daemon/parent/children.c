@@ -257,6 +257,19 @@ static sq_err open_networks(struct parent *p)
     return SQ_OK;
 }
 
+/* Passwords that nobody may choose: registrar looks at it, and searches it. */
+static sq_err open_password_list(struct parent *p)
+{
+    const char *path = config_get(&p->config, "password_list");
+    if (!*path)
+        return SQ_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return complain("password_list", path, "It is a list of passwords that nobody may choose; say `password_list =` to have the built-in one alone.");
+    hand(child_of(p, SQ_ROLE_REGISTRAR), "password_list", fd);
+    return SQ_OK;
+}
+
 static sq_err open_programs(struct parent *p, const char *bin_dir)
 {
     char path[PATH_MAX];
@@ -344,6 +357,8 @@ sq_err children_prepare(struct parent *p, const char *bin_dir)
         e = open_outbound(p);
     if (!e)
         e = open_networks(p);
+    if (!e)
+        e = open_password_list(p);
     const char *backend = config_get(&p->config, "key_backend"), *key_file = config_get(&p->config, "key_file"),
                *pin_file = config_get(&p->config, "pkcs11_pin_file");
     if (!e && (*key_file || !strcmp(backend, "file"))) /* also to change from it */

@@ -74,7 +74,7 @@ sq_err user_add(struct registrar *r, const struct caller *by, const char *name, 
 {
     struct adding x = {.by = by, .row = {.role = role, .epoch = 1, .created_s = sq_clock_now_s(), .is_notified = true}};
     struct sq_span text = sq_span_str(name);
-    sq_err e = sq_password_strength((const char *)password.p, password.n, name);
+    sq_err e = password_choose(r, password, name, mail, why);
     if (!e && mail) /* before anything is made */
         e = sq_mail_check(mail, why);
     if (!e)

@@ -32,24 +32,33 @@ sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const uint8_t pro
     return e;
 }
 
-static sq_err show(struct api *a, const struct sq_db_user *user)
+sq_err mail_of(struct api *a, const struct sq_db_user *user, char out[SQ_MAIL_MAX_BYTES + 1])
 {
+    *out = 0;
+    if (!user->mail_sealed.n)
+        return SQ_OK;
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
         return sq_fail(SQ_ENOMEM);
-    char address[SQ_MAIL_MAX_BYTES + 1] = "";
     struct sq_msg ask = sq_msg_of(mail_show, .token = a->caller.token, .sealed = sq_span_of(user->mail_sealed.p, user->mail_sealed.n)), m;
     memcpy(ask.u.mail_show.owner_id, user->id, ID);
-    sq_err e = user->mail_sealed.n ? sq_node_call(a->r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m) : SQ_OK;
-    if (!e && user->mail_sealed.n)
-        e = sq_span_copy(m.u.mail_shown.address, address, sizeof address);
+    sq_err e = sq_node_call(a->r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e)
+        e = sq_span_copy(m.u.mail_shown.address, out, SQ_MAIL_MAX_BYTES + 1);
+    sq_packet_free(pkt);
+    return e;
+}
+
+static sq_err show(struct api *a, const struct sq_db_user *user)
+{
+    char address[SQ_MAIL_MAX_BYTES + 1];
+    sq_err e = mail_of(a, user, address);
     if (!e) {
         const char *smtp = sq_node_setting(a->r->node, "smtp_url");
         a->answer = json_pack("{s:o, s:b, s:b, s:o}", "mail", *address ? json_string(address) : json_null(), "notify", (int)user->is_notified, "server_sends_mail",
                               smtp && *smtp, "notices", notices_of_user(a->r, user->id));
     }
     sq_wipe(address, sizeof address);
-    sq_packet_free(pkt);
     return e;
 }
 

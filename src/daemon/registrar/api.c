@@ -81,6 +81,12 @@ int64_t query_number(const char *query, const char *key, int64_t fallback, int64
     return *end || !*text || v < 0 || v > most ? -1 : v;
 }
 
+struct sq_why *api_why(struct api *a)
+{
+    a->why = &a->why_store;
+    return &a->why_store;
+}
+
 static json_t *error_body(sq_err e, const uint8_t request[8], const struct sq_why *why)
 {
     char id[17];

@@ -150,8 +150,11 @@ int main(void)
         int worker = sq_node_take(r->node, "worker");
         worker_measure(r, worker);
         sq_close(&worker);
-        e = open_records(r);
+        if ((e = password_rules_open(r)))
+            sq_log(SQ_LOG_failed, SQ_LW("what", "password_list"), SQ_LW("code", sq_err_name(e))); /* `admin config check` says where */
     }
+    if (!e)
+        e = open_records(r);
     if (e) {
         sq_log(SQ_LOG_failed, SQ_LW("what", "start"), SQ_LW("code", sq_err_name(e)));
         return 1;

@@ -4,6 +4,7 @@
  */
 #include "daemon/registrar/registrar.h"
 
+#include "lib/core/address.h"
 #include "lib/identity/identity.h"
 
 #include <stdio.h>
@@ -161,6 +162,26 @@ sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_use
     return code ? factor_check(a->r, &a->caller, out_user, code, first, out_proof) : sq_fail(SQ_EFIELD);
 }
 
+/* ---- choosing one ---- */
+
+sq_err password_rules_open(struct registrar *r)
+{
+    struct sq_why why = {.line = 0};
+    const char *url = r->public_url ? r->public_url : "";
+    int fd = sq_node_take(r->node, "password_list"); /* stays open: a list of hashes is searched where it lies */
+    snprintf(r->site_names, sizeof r->site_names, "%s,%s,%s", sq_node_setting(r->node, "hosts"), r->origin, url);
+    r->password_rules = (struct sq_password_rules){.min_score = (unsigned)sq_node_setting_u64(r->node, "password_score"), .site = r->site_names};
+    struct sq_breached *list = NULL;
+    sq_err e = fd < 0 ? SQ_OK : sq_breached_open(fd, &list, &why);
+    r->password_rules.list = list;
+    return e;
+}
+
+sq_err password_choose(struct registrar *r, struct sq_span password, const char *name, const char *mail, struct sq_why *why)
+{
+    return sq_password_strength(&r->password_rules, (const char *)password.p, password.n, name, mail, why);
+}
+
 /* ---- changing ---- */
 
 struct changing {
@@ -186,14 +207,18 @@ static sq_err tx_change(struct tx *tx, void *ctx)
     return e || !x->n ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_tokens_revoked, .by = x->by, .subject = x->by->user, .a = (uint64_t)x->n});
 }
 
-/* The name isn't known here (it is sealed): his own token opens it, for the check alone. */
-static sq_err check_strength(struct api *a, const struct sq_db_user *user, const char *password)
+/* Name and address aren't known here (they are sealed): his own token opens them, for the check alone. */
+static sq_err check_choice(struct api *a, const struct sq_db_user *user, const char *password)
 {
     struct opened o = {.n = 0};
     const struct sq_db_sealed *name = &user->name_sealed;
+    char mail[SQ_MAIL_MAX_BYTES + 1] = "";
     sq_err e = fields_open(a->r, &a->caller, &name, 1, &o);
     if (!e)
-        e = sq_password_strength(password, strlen(password), o.at[0]);
+        e = mail_of(a, user, mail);
+    if (!e)
+        e = password_choose(a->r, sq_span_str(password), o.at[0], mail, api_why(a));
+    sq_wipe(mail, sizeof mail);
     opened_done(&o);
     return e;
 }
@@ -206,7 +231,7 @@ sq_err api_me_password(struct api *a)
     const char *password = body_text(a, "password", SQ_PASSWORD_MAX_BYTES);
     sq_err e = password ? reauthenticate(a, "old", &user, proof) : sq_fail(SQ_EFIELD);
     if (!e)
-        e = check_strength(a, &user, password);
+        e = check_choice(a, &user, password);
     if (!e)
         e = password_hash(a->r, user.id, proof, sq_span_str(password), &x.password);
     if (!e)

@@ -251,6 +251,7 @@ struct choosing {
     struct sq_db_user user;
     struct sq_db_link link;
     struct sq_db_sealed password;
+    char name[257], mail[SQ_MAIL_MAX_BYTES + 1];
     int64_t n;
 };
 
@@ -284,16 +285,22 @@ static sq_err tx_choose(struct tx *tx, void *ctx)
 }
 
 /* keeper looks whether the secret half is right, and says so by a proof; a code of nobody costs it nothing to find out */
-static sq_err check_link(struct registrar *r, const struct sq_db_link *link, const uint8_t secret[ID], uint8_t out_proof[ID])
+static sq_err check_link(struct registrar *r, struct choosing *x, const uint8_t secret[ID], uint8_t out_proof[ID])
 {
+    const struct sq_db_link *link = &x->link;
     struct sq_packet *pkt = sq_packet_new();
-    struct sq_msg ask_ = sq_msg_of(link_check, .kind = (uint8_t)link->kind, .expires_s = (uint64_t)link->expires_s, .sealed = sq_span_of(link->sealed.p, link->sealed.n)), m;
+    struct sq_msg ask_ = sq_msg_of(link_check, .kind = (uint8_t)link->kind, .expires_s = (uint64_t)link->expires_s, .sealed = sq_span_of(link->sealed.p, link->sealed.n),
+                                   .name = sq_span_of(x->user.name_sealed.p, x->user.name_sealed.n), .mail = sq_span_of(x->user.mail_sealed.p, x->user.mail_sealed.n)), m;
     memcpy(ask_.u.link_check.owner_id, link->user_id, ID);
     memcpy(ask_.u.link_check.link_id, link->id, ID);
     memcpy(ask_.u.link_check.secret, secret, ID);
     sq_err e = pkt ? sq_node_call(r->node, SQ_ROLE_KEEPER, &ask_, CALL_MS, pkt, &m) : sq_fail(SQ_ENOMEM);
     if (!e)
-        memcpy(out_proof, m.u.proof_is.proof, ID);
+        memcpy(out_proof, m.u.link_right.proof, ID);
+    if (!e)
+        e = sq_span_copy(m.u.link_right.name, x->name, sizeof x->name);
+    if (!e)
+        e = sq_span_copy(m.u.link_right.mail, x->mail, sizeof x->mail);
     sq_packet_free(pkt);
     return e;
 }
@@ -310,7 +317,7 @@ static sq_err find_link(struct registrar *r, const char *code, int kind, struct 
     db_unlock(r);
     if (e == SQ_ENOTFOUND || (!e && (x->link.kind != kind || x->user.is_disabled || x->link.expires_s <= sq_clock_now_s())))
         return sq_fail(SQ_ELINK);
-    return e ? e : check_link(r, &x->link, both + ID, out_proof);
+    return e ? e : check_link(r, x, both + ID, out_proof);
 }
 
 static sq_err choose(struct api *a, int kind)
@@ -320,9 +327,11 @@ static sq_err choose(struct api *a, int kind)
     const char *code = body_text(a, "code", LINK_CODE_CHARS), *password = code ? body_text(a, "password", SQ_PASSWORD_MAX_BYTES) : NULL;
     if (!password)
         return sq_fail(SQ_EFIELD);
-    sq_err e = sq_password_strength(password, strlen(password), NULL);
+    sq_err e = find_link(a->r, code, kind, &x, proof);
     if (!e)
-        e = find_link(a->r, code, kind, &x, proof);
+        e = password_choose(a->r, sq_span_str(password), x.name, x.mail, api_why(a));
+    sq_wipe(x.name, sizeof x.name);
+    sq_wipe(x.mail, sizeof x.mail);
     if (!e)
         e = password_hash(a->r, x.user.id, proof, sq_span_str(password), &x.password);
     if (e == SQ_EPROOF)

@@ -24,12 +24,14 @@
 #define SQ_REGISTRAR_REGISTRAR_H
 
 #include "lib/audit/audit.h"
+#include "lib/core/address.h"
 #include "lib/core/clock.h"
 #include "lib/core/fault.h"
 #include "lib/core/log.h"
 #include "lib/core/rates.h"
 #include "lib/db/db.h"
 #include "lib/http/routes.h"
+#include "lib/identity/strength.h"
 #include "lib/jobs/stages.h"
 #include "lib/proc/node.h"
 
@@ -84,6 +86,8 @@ struct registrar {
 
     const char *origin;
     const char *public_url; /* "": not set */
+    struct sq_password_rules password_rules;
+    char site_names[3072]; /* of password_rules */
     int64_t retention_s, upload_life_s, token_life_s;
     uint64_t upload_max_bytes, quota_bytes, max_samples, max_variants, jobs_per_user, sandboxes, chunk_bp;
     int64_t watchdog_ms;
@@ -218,6 +222,10 @@ bool user_is_able(const struct sq_db_user *u);
 /** The password of @user is @password: SQ_OK and keeper's proof of it, SQ_EPASSWORD (audited; with back-off), SQ_EBUSY. @user NULL: nobody; the same work. */
 sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_db_user *user, struct sq_span password, uint8_t out_proof[ID]) SQ_MUST_CHECK;
 sq_err password_hash(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], struct sq_span password, struct sq_db_sealed *out) SQ_MUST_CHECK;
+/** What a new password must be, from the settings; the operator's list of stolen ones, which parent opened. SQ_ECONFIG. */
+sq_err password_rules_open(struct registrar *r) SQ_MUST_CHECK;
+/** May @password be chosen by the account with this name and address (NULL, "": none)? SQ_EWEAK with @why. Every way of choosing one comes here. */
+sq_err password_choose(struct registrar *r, struct sq_span password, const char *name, const char *mail, struct sq_why *why) SQ_MUST_CHECK;
 /** The caller's own password and, if he has one, second factor again, from the body's @key and `code`: a proof for whatever needs one. */
 /** ECONFLICT with @a->why when he has as many API tokens as one may have. */
 sq_err tokens_have_room(struct api *a) SQ_MUST_CHECK;
@@ -316,6 +324,8 @@ void on_api(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 #define SQ_ROUTE(name, no, method, path, who, needs, rate, kind, event, text) sq_err api_##name(struct api *a);
 #include "lib/http/routes.def"
 #undef SQ_ROUTE
+/** Where a handler writes more about an error: it goes along with the answer if there is one. */
+struct sq_why *api_why(struct api *a);
 /** Finish an api_is answer for other messages (upload_close): status and JSON from error or a->answer. */
 void api_answer(struct sq_ask *ask, struct api *a, sq_err e);
 const char *body_text(struct api *a, const char *key, size_t max); /* NULL and a->why when missing */
@@ -415,6 +425,8 @@ json_t *notices_status(struct registrar *r);
 json_t *notices_mail_test(struct registrar *r, const char *address);
 json_t *notices_of_user(struct registrar *r, const uint8_t user[ID]);
 /** SQ_EFIELD with @why: not an address. */
+/** The address of who asks, opened by his own token; "" when he has none. */
+sq_err mail_of(struct api *a, const struct sq_db_user *user, char out[SQ_MAIL_MAX_BYTES + 1]) SQ_MUST_CHECK;
 sq_err mail_seal(struct registrar *r, const uint8_t owner[ID], const uint8_t proof[ID], const char *address, struct sq_db_sealed *out, struct sq_why *why) SQ_MUST_CHECK;
 
 /* ---- attestation.c ---- */

@@ -48,6 +48,8 @@ sq_err sq_sha256_add(struct sq_sha256 *h, const void *p, size_t n) SQ_MUST_CHECK
 sq_err sq_sha256_end(struct sq_sha256 *h, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK; /* and starts anew */
 void sq_sha256_free(struct sq_sha256 *h);
 sq_err sq_sha256_of(const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
+/** For looking a password up in lists that others made with it; for nothing that must be safe. */
+sq_err sq_sha1_of(const void *p, size_t n, uint8_t out[SQ_SHA1_BYTES]) SQ_MUST_CHECK;
 sq_err sq_hmac_sha256(const struct sq_key *key, const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
 /** With a key that others made, of any length (webhooks). */
 sq_err sq_hmac_sha256_with(const void *key, size_t n_key, const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;

@@ -49,6 +49,12 @@ sq_err sq_sha256_of(const void *p, size_t n, uint8_t out[SQ_SHA256_BYTES])
     return EVP_Digest(n ? p : "", n, out, &n_out, crypt_get()->sha256, NULL) == 1 ? SQ_OK : crypt_fail(SQ_ECRYPTO);
 }
 
+sq_err sq_sha1_of(const void *p, size_t n, uint8_t out[SQ_SHA1_BYTES])
+{
+    unsigned n_out = 0;
+    return EVP_Digest(n ? p : "", n, out, &n_out, crypt_get()->sha1, NULL) == 1 ? SQ_OK : crypt_fail(SQ_ECRYPTO);
+}
+
 /* a context with digest and key set, ready for update */
 static sq_err mac_new(const char *digest, const void *key, size_t n_key, EVP_MAC_CTX **out)
 {

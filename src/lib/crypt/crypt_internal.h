@@ -12,7 +12,7 @@
 /* Fetched once by sq_crypt_start(); read only afterwards, so no lock is needed. */
 struct crypt_state {
     OSSL_LIB_CTX *ctx;
-    EVP_MD *sha256, *blake2b;
+    EVP_MD *sha256, *sha1, *blake2b;
     EVP_CIPHER *aes_256_gcm, *aes_256_ecb, *chacha20_poly1305;
     EVP_MAC *hmac;
     EVP_KDF *hkdf, *pbkdf2;

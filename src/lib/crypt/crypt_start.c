@@ -30,6 +30,7 @@ static sq_err fetch_all(void)
     state = (struct crypt_state){
         .ctx = ctx,
         .sha256 = EVP_MD_fetch(ctx, "SHA256", NULL),
+        .sha1 = EVP_MD_fetch(ctx, "SHA1", NULL),
         .blake2b = EVP_MD_fetch(ctx, "BLAKE2B-512", NULL),
         .chacha20_poly1305 = EVP_CIPHER_fetch(ctx, "ChaCha20-Poly1305", NULL),
         .aes_256_gcm = EVP_CIPHER_fetch(ctx, "AES-256-GCM", NULL),
@@ -38,7 +39,7 @@ static sq_err fetch_all(void)
         .hkdf = EVP_KDF_fetch(ctx, "HKDF", NULL),
         .pbkdf2 = EVP_KDF_fetch(ctx, "PBKDF2", NULL),
     };
-    if (!state.sha256 || !state.blake2b || !state.chacha20_poly1305 || !state.aes_256_gcm || !state.aes_256_ecb || !state.hmac || !state.hkdf || !state.pbkdf2)
+    if (!state.sha256 || !state.sha1 || !state.blake2b || !state.chacha20_poly1305 || !state.aes_256_gcm || !state.aes_256_ecb || !state.hmac || !state.hkdf || !state.pbkdf2)
         return crypt_fail(SQ_ECRYPTO);
     return SQ_OK;
 }

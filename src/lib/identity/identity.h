@@ -3,12 +3,13 @@
  *
  *     jwt.h        one spelling of a token: made by keeper, verified by registrar and keeper
  *     strength.h   is this password good enough to be chosen?
+ *     breached.h   was it stolen somewhere?
  *     otp.h        the one-time password of a result package
  *     totp.h       codes of an authenticator, recovery codes
  *     scope.h      what a token is for, and from where
  *     this header  states of an account, how long it waits after failures
  *
- * What it may touch: memory and the random source. It opens no file, knows no database row and decides no right.
+ * What it may touch: memory, the random source, and a list of passwords by a descriptor that it is given. It opens no file, knows no database row and decides no right.
  */
 #ifndef SQ_IDENTITY_IDENTITY_H
 #define SQ_IDENTITY_IDENTITY_H

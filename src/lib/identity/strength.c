@@ -1,127 +1,109 @@
-/*
- * The measure: take the guessable pieces away and see what is left. A piece is a common word, a run, a repeat, the name
- * or a year; each still counts as two characters of real choice, every other character as one (counted as different
- * ones). Below SQ_PASSWORD_MIN_CHARS - 4 that is too little. Four random words pass, "Password123!" and its kin don't.
- */
 #include "lib/identity/strength.h"
 
 #include "lib/core/buf.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <zxcvbn.h>
 
-#define PIECE_COUNTS 2
-#define NEEDED (SQ_PASSWORD_MIN_CHARS - 4)
-#define MIN_RUN 4
+#define MAX_WORDS 128
+#define MAX_WORD_BYTES 64
+#define SHORTEST 3 /* of a name or address: shorter pieces are in every password */
 
-static const char *const common[] = {
-#include "lib/identity/common_words.def"
+static const char *const context[] = {
+#include "lib/identity/context_words.def"
 };
-static const char *const rows[] = {"abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "qwertzuiop",
-                                   "yxcvbnm", "azertyuiop", "qsdfghjklm", "01234567890", "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
-                                   "!@#$%^&*()"};
+
+/* ---- the words that are near at hand for this account ---- */
+
+struct words {
+    char text[MAX_WORDS][MAX_WORD_BYTES];
+    const char *at[MAX_WORDS + 1]; /* as libzxcvbn wants them, NULL at the end */
+    size_t n;
+};
 
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-static char unleet(char c)
+static void word_add(struct words *w, const char *p, size_t n)
 {
-    switch (c) {
-    case '0':
-        return 'o';
-    case '1':
-    case '!':
-    case '|':
-        return 'i';
-    case '3':
-        return 'e';
-    case '4':
-    case '@':
-        return 'a';
-    case '5':
-    case '$':
-        return 's';
-    case '7':
-        return 't';
-    default:
-        return c;
-    }
-}
-
-static bool starts(const char *at, size_t left, const char *word, bool is_leet)
-{
-    size_t n = strlen(word);
-    if (n > left)
-        return false;
+    if (n < SHORTEST || n >= MAX_WORD_BYTES || w->n == MAX_WORDS)
+        return;
     for (size_t i = 0; i < n; i++)
-        if ((is_leet ? unleet(at[i]) : at[i]) != word[i] && at[i] != word[i])
-            return false;
-    return true;
+        w->text[w->n][i] = lower(p[i]);
+    w->text[w->n][n] = 0;
+    w->at[w->n] = w->text[w->n];
+    w->n++;
 }
 
-static size_t longest_word(const char *at, size_t left)
+static bool is_letter(char c) /* what isn't ASCII belongs to a word */
 {
-    size_t best = 0;
-    for (size_t w = 0; w < sizeof common / sizeof common[0]; w++) {
-        size_t n = strlen(common[w]);
-        if (n > best && starts(at, left, common[w], true))
-            best = n;
-    }
-    return best;
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 0x80;
 }
 
-/* along a row, forward or backward */
-static size_t longest_run(const char *at, size_t left)
+/* "Alice.Miller@example.org": as a whole, what stands before the @, and each piece of letters and digits */
+static void words_of(struct words *w, const char *text)
 {
-    size_t best = 0;
-    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
-        const char *row = rows[r], *c = *at ? strchr(row, *at) : NULL;
-        if (!c)
-            continue;
-        size_t up = 1, down = 1;
-        while (up < left && c[up] && at[up] == c[up])
-            up++;
-        while (down < left && c - row >= (ptrdiff_t)down && at[down] == c[-(ptrdiff_t)down])
-            down++;
-        best = up > best ? up : best;
-        best = down > best ? down : best;
-    }
-    return best >= MIN_RUN ? best : 0;
-}
-
-/* what stands here already stood before */
-static size_t longest_repeat(const char *all, size_t at, size_t n)
-{
-    size_t best = 0;
-    for (size_t from = 0; from < at; from++) {
+    if (!text)
+        return;
+    size_t n = strlen(text), n_local = strcspn(text, "@");
+    word_add(w, text, n);
+    if (n_local < n)
+        word_add(w, text, n_local);
+    for (size_t at = 0; at < n;) {
         size_t k = 0;
-        while (at + k < n && all[from + k] == all[at + k])
+        while (at + k < n && is_letter(text[at + k]))
             k++;
-        best = k > best ? k : best;
+        if (k < n)
+            word_add(w, text + at, k);
+        at += k ? k : 1;
     }
-    return best >= 2 ? best : 0;
 }
 
-static size_t is_year(const char *at, size_t left)
+/* ---- the measure ---- */
+
+static unsigned score_of(double bits)
 {
-    if (left < 4 || (strncmp(at, "19", 2) && strncmp(at, "20", 2)))
-        return 0;
-    return at[2] >= '0' && at[2] <= '9' && at[3] >= '0' && at[3] <= '9' ? 4 : 0;
+    static const double from[] = {20.93, 27.58, 34.22, 40.86}; /* log2(2e6), log2(2e8), log2(2e10), log2(2e12) */
+    unsigned score = 0;
+    while (score < 4 && bits >= from[score])
+        score++;
+    return score;
 }
 
-static size_t max_of(size_t a, size_t b)
+static const char *said_of(ZxcTypeMatch_t type)
 {
-    return a > b ? a : b;
+    switch ((unsigned)type & ~(unsigned)MULTIPLE_MATCH) {
+    case DICTIONARY_MATCH:
+    case DICT_LEET_MATCH:
+        return "common words";
+    case USER_MATCH:
+    case USER_LEET_MATCH:
+        return "your name, this site's or words of its trade";
+    case REPEATS_MATCH:
+        return "repeats";
+    case SEQUENCE_MATCH:
+        return "runs like abcd or 1234";
+    case SPATIAL_MATCH:
+        return "neighbouring keys";
+    case DATE_MATCH:
+    case YEAR_MATCH:
+        return "dates";
+    default:
+        return "few different characters";
+    }
 }
 
-/* the part of a mail address or name that is worth knowing, in lower case */
-static void name_core(const char *name, char out[65])
+/* what most of it is made of */
+static const char *mostly(const ZxcMatch_t *all)
 {
-    size_t n = 0;
-    for (; name && name[n] && name[n] != '@' && n < 64; n++)
-        out[n] = lower(name[n]);
-    out[n] = 0;
+    const ZxcMatch_t *most = NULL;
+    for (const ZxcMatch_t *m = all; m; m = m->Next)
+        if (((unsigned)m->Type & ~(unsigned)MULTIPLE_MATCH) != BRUTE_MATCH && (!most || m->Length > most->Length))
+            most = m;
+    return said_of(most ? most->Type : BRUTE_MATCH);
 }
 
 static size_t n_chars(const char *s, size_t n) /* UTF-8: continuation bytes don't count */
@@ -132,42 +114,45 @@ static size_t n_chars(const char *s, size_t n) /* UTF-8: continuation bytes don'
     return k;
 }
 
-static size_t real_choice(const char *low, size_t n, const char *name)
+static sq_err judge(const struct sq_password_rules *rules, const char *password, size_t n, struct words *w, struct sq_why *why)
 {
-    bool is_seen[256] = {false};
-    size_t choice = 0, n_name = strlen(name);
-    for (size_t at = 0; at < n;) {
-        size_t piece = max_of(longest_word(low + at, n - at), longest_run(low + at, n - at));
-        piece = max_of(piece, max_of(longest_repeat(low, at, n), is_year(low + at, n - at)));
-        if (n_name >= 3 && starts(low + at, n - at, name, false))
-            piece = max_of(piece, n_name);
-        if (piece) {
-            choice += PIECE_COUNTS;
-            at += piece;
-            continue;
-        }
-        unsigned char c = (unsigned char)low[at++];
-        if (!is_seen[c])
-            choice++;
-        is_seen[c] = true;
-    }
-    return choice;
+    ZxcMatch_t *parts = NULL;
+    unsigned score = score_of(ZxcvbnMatch(password, w->at, &parts));
+    const char *of = mostly(parts);
+    ZxcvbnFreeInfo(parts);
+    if (score >= rules->min_score)
+        return SQ_OK;
+    return sq_why_set(why, SQ_EWEAK, 0, 0, "password", "is soon guessed (%u of 4, %u needed): mostly %s; take four words or more that have nothing to do with each other", score, rules->min_score, of);
 }
 
-sq_err sq_password_strength(const char *password, size_t n, const char *name)
+sq_err sq_password_strength(const struct sq_password_rules *rules, const char *password, size_t n, const char *name, const char *mail, struct sq_why *why)
 {
-    if (n > SQ_PASSWORD_MAX_BYTES || n_chars(password, n) < SQ_PASSWORD_MIN_CHARS)
-        return sq_fail(SQ_EWEAK);
-    char core[65];
-    char *low = malloc(n + 1);
-    if (!low)
-        return sq_fail(SQ_ENOMEM);
-    name_core(name, core);
-    for (size_t i = 0; i < n; i++)
-        low[i] = lower(password[i]);
-    low[n] = 0;
-    size_t choice = real_choice(low, n, core);
-    sq_wipe(low, n);
-    free(low);
-    return choice < NEEDED ? sq_fail(SQ_EWEAK) : SQ_OK;
+    size_t n_char = n_chars(password, n);
+    bool is_stolen = false;
+    if (n_char < SQ_PASSWORD_MIN_CHARS)
+        return sq_why_set(why, SQ_EWEAK, 0, 0, "password", "has %u characters, and %u are the least", (unsigned)n_char, SQ_PASSWORD_MIN_CHARS);
+    if (n > SQ_PASSWORD_MAX_BYTES)
+        return sq_why_set(why, SQ_EWEAK, 0, 0, "password", "has more than %u bytes", SQ_PASSWORD_MAX_BYTES);
+    struct words *w = calloc(1, sizeof *w);
+    char *copy = malloc(n + 1);
+    sq_err e = w && copy ? sq_breached_has(rules->list, password, n, &is_stolen) : sq_fail(SQ_ENOMEM);
+    if (!e && is_stolen)
+        e = sq_why_set(why, SQ_EWEAK, 0, 0, "password", "stands in a list of passwords that were stolen from other sites, which guessers try first; choose another, and change it where you use it");
+    if (!e) {
+        memcpy(copy, password, n);
+        copy[n] = 0;
+        words_of(w, name);
+        words_of(w, mail);
+        words_of(w, rules->site);
+        for (size_t i = 0; i < sizeof context / sizeof context[0]; i++)
+            word_add(w, context[i], strlen(context[i]));
+        e = judge(rules, copy, n, w, why);
+    }
+    if (copy)
+        sq_wipe(copy, n);
+    free(copy);
+    if (w)
+        sq_wipe(w, sizeof *w);
+    free(w);
+    return e;
 }

@@ -97,7 +97,7 @@ def init(folder):
 
 def config(folder):
     good = (folder / "file/sequester.ini").read_text()
-    bad = {"nosuch = 1\n": "unknown key", "retention_days = 31\n": "retention_days must lie in 1..30", "allow_swap = maybe\n": "must be yes or no",
+    bad = {"nosuch = 1\n": "unknown key", "retention_days = 31\n": "retention_days must lie in 1..30", "allow_swap = maybe\n": "must be yes or no", "password_score = 1\n": "must lie in 2..4",
            "state_dir = here\n": "absolute path", "tls_key = /nowhere\n": "names no file", "listen = 0.0.0.0:1\n": "wildcard", "just words\n": "expected"}
     for line, word in bad.items():
         (folder / "bad.ini").write_text(good + line)
@@ -105,6 +105,15 @@ def config(folder):
         if done.returncode != REFUSED or word not in done.stderr.decode():
             ok(False, f"{line!r} is refused: {done.stderr.decode()}")
     ok(True, f"{len(bad)} wrong configurations are each refused with the reason")
+    for name, text, word in (("unsorted", "b" * 40 + "\n" + "a" * 40 + "\n", "ascending order"), ("mixed", "a" * 40 + "\nno hash\n" + "b" * 40 + "\n", "no hash near byte"), ("absent", None, "names no file")):
+        if text:
+            (folder / name).write_text(text)
+        (folder / "bad.ini").write_text(good + f"password_list = {folder / name}\n")
+        done = run("admin", "config", "check", folder / "bad.ini")
+        ok(done.returncode == REFUSED and word in done.stderr.decode(), f"a list of stolen passwords that is {name} is refused with the reason")
+    (folder / "words").write_text("a password a line\nanother one\n")
+    (folder / "good.ini").write_text(good + f"password_list = {folder / 'words'}\npassword_score = 4\n")
+    ok(run("admin", "config", "check", folder / "good.ini").returncode == DONE, "a list of words is good")
     (folder / "bad.ini").write_text("\n" + good + "nosuch = 1\n")
     n = good.count("\n") + 2
     ok(f"bad.ini:{n}: " in run("admin", "config", "check", folder / "bad.ini").stderr.decode(), "the line is named")

@@ -92,28 +92,87 @@ static void test_rule(void **state)
     }
 }
 
+/* @says: what the sentence has; NULL: the password is good */
+static void judge(const struct sq_password_rules *rules, const char *password, const char *says)
+{
+    struct sq_why why = {.line = 0};
+    sq_err e = sq_password_strength(rules, password, strlen(password), "ada.lovelace", "Alice.Miller@example.org", &why);
+    if (e != (says ? SQ_EWEAK : SQ_OK))
+        fail_msg("%s: %s", password, says ? "accepted" : why.detail);
+    if (!says)
+        return;
+    if (!strstr(why.detail, says) || strcmp(why.field, "password"))
+        fail_msg("%s: told \"%s\", expected \"%s\"", password, why.detail, says);
+    if (*password && strstr(why.detail, password))
+        fail_msg("%s: echoed", password);
+}
+
 static void test_strength(void **state)
 {
     (void)state;
-    const char *const weak[] = {
-        "", "short", "elevenchars", "password1234", "Password123!", "P@ssw0rd2024!!", "qwertyuiop123", "QWERTYuiop!!1",
-        "aaaaaaaaaaaa", "abababababab", "abcabcabcabcabc", "123456789012", "abcdefghijkl", "1qaz2wsx3edc4rfv", "iloveyou2023",
-        "correcthorsebatterystaple", "Welcome2Welcome2", "sequester2025!", "alice.miller2025", "genomegenome1", "zyxwvutsrqpo",
-        "administrator1",
+    const struct sq_password_rules rules = {.min_score = SQ_PASSWORD_MIN_SCORE, .site = "hub.biocentre.example,localhost"};
+    static const char *const weak[][2] = {
+        {"", "has 0 characters, and 12 are the least"}, {"elevenchars", "has 11 characters"}, {"\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9fkqzjwx", "has 10 characters"},
+        {"password1234", "stolen"}, {"Password123!", "common words"}, {"P@ssw0rd2024!!", "of 4, 3 needed"},
+        {"QWERTYuiop!!1", "common words"}, {"aaaaaaaaaaaa", "stolen"}, {"zzzzzzzzzzzzzzzzzzzz#1", "of 4"}, {"abababababab", "of 4"}, {"abcabcabcabcabc", "of 4"}, {"123456789012", "stolen"},
+        {"abcdefghijkl", "stolen"}, {"iloveyou2023", "of 4"}, {"Welcome2Welcome2", "of 4"}, {"sequester2025!", "this site's"}, {"Biocentre-2031", "your name, this site's"},
+        {"Lovelace1815ada", "your name"}, {"alice.miller2025", "your name"}, {"4lice.m1ller!?", "your name"}, {"genomegenome1", "words of its trade"}, {"zyxwvutsrqpo", "runs like"},
+        {"correcthorsebatterystaple", "of 4"}, {"administrator1", "of 4"},
+        {"1qaz2wsx3edc4rfv", "stolen"}, {"1Qaz2wSX3edc4RFV", "stolen"}, {"xxo8g386u7cuq", "stolen"}, {"Fyutkbyf2005", "stolen"},
     };
-    const char *const strong[] = {
+    static const char *const strong[] = {
         "korb flut zange 9 mast", "Xk7#pQ2vLm9w", "my dog ate 3 green ladders", "tundra-violin-cobalt-eave", "\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9fkqzjwxvptr",
     };
     for (size_t i = 0; i < sizeof weak / sizeof weak[0]; i++)
-        if (sq_password_strength(weak[i], strlen(weak[i]), "Alice.Miller@example.org") != SQ_EWEAK)
-            fail_msg("accepted: %s", weak[i]);
+        judge(&rules, weak[i][0], weak[i][1]);
     for (size_t i = 0; i < sizeof strong / sizeof strong[0]; i++)
-        if (sq_password_strength(strong[i], strlen(strong[i]), "Alice.Miller@example.org") != SQ_OK)
-            fail_msg("refused: %s", strong[i]);
-    assert_int_equal(sq_password_strength("Xk7#pQ2vLm9w", 12, NULL), SQ_OK);
+        judge(&rules, strong[i], NULL);
     char huge[1100];
-    memset(huge, 'x', sizeof huge);
-    assert_int_equal(sq_password_strength(huge, sizeof huge, NULL), SQ_EWEAK);
+    for (size_t i = 0; i < sizeof huge; i++)
+        huge[i] = (char)('!' + i * i * 31 % 90);
+    assert_int_equal(sq_password_strength(&rules, huge, sizeof huge, NULL, NULL, NULL), SQ_EWEAK);
+    assert_int_equal(sq_password_strength(&rules, huge, SQ_PASSWORD_MAX_BYTES, NULL, NULL, NULL), SQ_OK);
+    const struct sq_password_rules strict = {.min_score = 4}, lax = {.min_score = 2};
+    judge(&strict, "MondayBlue.19", "(3 of 4, 4 needed)");
+    judge(&rules, "MondayBlue.19", NULL);
+    judge(&rules, "Welcome2Welcome2", "2 of 4, 3 needed");
+    judge(&lax, "Welcome2Welcome2", NULL);
+}
+
+static bool lies_about(const char *p, size_t n) /* in the heap or on this thread's stack, forward or turned round */
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    static char turned[128];
+    char line[512];
+    bool is = false;
+    for (size_t i = 0; i < n; i++)
+        turned[i] = p[n - 1 - i];
+    while (maps && fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        if ((!strstr(line, "[heap]") && !strstr(line, "[stack]")) || sscanf(line, "%lx-%lx", &from, &to) != 2)
+            continue;
+        is = is || memmem((const void *)from, to - from, p, n) || memmem((const void *)from, to - from, turned, n);
+    }
+    if (maps)
+        fclose(maps);
+    return is;
+}
+
+static void test_strength_leaves_nothing(void **state)
+{
+    (void)state;
+    const struct sq_password_rules rules = {.min_score = SQ_PASSWORD_MIN_SCORE};
+    static const char masked[] = "\x1f\x7d\x33\x2b\x5e\x0c\x61\x3f\x14\x29\x38\x72\x47\x55\x66\x2a\x1c\x0d\x3e\x71\x21\x32\x4b\x5c\x6d\x7e\x12\x23\x34\x45\x56\x67\x78\x0a\x1b\x2c\x3d\x4e\x5f\x60";
+    static char password[sizeof masked], tail[17]; /* heap and stack are what is looked at */
+    for (size_t i = 0; i + 1 < sizeof masked; i++)
+        password[i] = (char)(33 + (masked[i] * 7 + (int)i * 13) % 90);
+    password[sizeof masked - 1] = 0;
+    memcpy(tail, password + 20, 16);
+    assert_int_equal(sq_password_strength(&rules, password, strlen(password), "ada", NULL, NULL), SQ_OK);
+    assert_false(lies_about(tail, 16));
+    char *kept = strdup(password); /* and it would have been seen */
+    assert_true(lies_about(tail, 16));
+    free(kept);
 }
 
 static void test_accounts(void **state)
@@ -133,7 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rule),     cmocka_unit_test(test_many),     cmocka_unit_test(test_entropy),
-        cmocka_unit_test(test_strength), cmocka_unit_test(test_accounts),
+        cmocka_unit_test(test_strength), cmocka_unit_test(test_strength_leaves_nothing), cmocka_unit_test(test_accounts),
     };
     assert_int_equal(sq_crypt_start(), SQ_OK);
     return cmocka_run_group_tests(tests, NULL, NULL);
