@@ -224,16 +224,71 @@ def test_the_account_decides():
         assert not w.sink.commands
         p = w.ada.cli("account", "mail", "--on", "other@example.net", "--password-stdin", password=w.ada.password + "\n")
         assert "other@example.net" in p.stdout and "mails     on" in p.stdout, p.stdout
+        changed = w.mails(2)
+        assert [m.subject for m in changed] == ["Your mail address was changed"] * 2 and sorted(m.to[0] for m in changed) == ["ada@example.com", "other@example.net"], changed
+        assert w.rows("SELECT count(*) FROM notice WHERE mail_sealed IS NOT NULL") == [(0,)]  # it is kept no longer than the mail takes
         w.qc()
-        assert w.mails(1)[0].to == ["other@example.net"]
+        assert w.mails(3)[2].to == ["other@example.net"]
         p = w.ada.cli("account", "mail")
         assert "job_finished" in p.stdout and "sent" in p.stdout, p.stdout
         assert "none" in w.ada.cli("account", "mail", "--remove", "--password-stdin", password=w.ada.password + "\n").stdout
         assert w.ada.get("/api/v1/me/mail")["mail"] is None and w.rows("SELECT mail_sealed FROM user WHERE role = 1") == [(None,)]
+        assert [(m.subject, m.to) for m in w.mails(4)[3:]] == [("Your mail address was changed", ["other@example.net"])]
         w.qc()
         time.sleep(2)
-        assert len(w.sink.mails) == 1
+        assert len(w.sink.mails) == 4
         assert len([e for e in w.events("user_changed") if e["role"] == "user"]) == 3
+
+
+def test_the_account_is_told():
+    """How he signs in has changed, a token was made, somebody tries, or came from elsewhere: his mail says it, whatever he chose to be told of his jobs."""
+    with World(webhook_url=None, webhook_secret_file=None, syslog_url=None) as w:
+        ada, seen = w.ada, []
+
+        def told(*subjects):
+            got = w.mails(len(seen) + len(subjects))[len(seen):]
+            assert sorted(m.subject for m in got) == sorted(subjects), got
+            assert all("https://hub.example.org" in m.text and "What to do?" in m.text for m in got), [m.text for m in got]
+            seen.extend(got)
+            return got
+
+        def login(source, password):
+            code, out = w.h.curl("--interface", source, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json", "-d",
+                                 hub.json.dumps({"name": "ada", "password": password}), "https://127.0.0.1:%d/api/v1/login" % w.h.port)
+            assert code == 0, out
+            return int(out)
+        ada.cli("account", "mail", "--off")
+        ada.call("PUT", "/api/v1/me/mail", {"mail": "ada@example.com", "password": ada.password}, status=200)  # the one that she has: nothing to tell
+        made = ada.call("POST", "/api/v1/me/tokens", {"name": "secret-name", "scopes": ["read"], "days": 3, "password": ada.password}, status=201).json
+        assert "secret-name" not in told("An API token was made for your account")[0].text and made["token"][:20] not in seen[0].text
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        asked = w.h.request("POST", "/api/v1/device/code", "client_id=sequester-cli&scope=read", headers=form).json
+        ada.call("POST", "/api/v1/device/approve", {"user_code": asked["user_code"], "password": ada.password}, status=200)
+        a = w.h.request("POST", "/api/v1/device/token", "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=sequester-cli&device_code=" + asked["device_code"], headers=form)
+        assert a.status == 200, a
+        told("An API token was made for your account")
+        # elsewhere, once a day; not where she was before
+        assert login("127.0.0.1", ada.password) == login("127.0.0.5", ada.password) == login("127.0.0.6", ada.password) == 200
+        assert "127.0.0" not in told("A sign-in from an address not seen before")[0].text
+        assert [login("127.0.0.9", "wrong") for _ in range(7)] == [401] * 7
+        told("Failed attempts to sign in to your account")
+        w.h.move_clock(3600)
+        assert [login("127.0.0.9", "wrong") for _ in range(7)] == [401] * 7
+        assert login("127.0.0.7", "wrong") == 401
+        w.h.move_clock(DAY)
+        w.h.admin_ok("clock-confirm")
+        ada.login()
+        assert login("127.0.0.8", ada.password) == 200
+        told("A sign-in from an address not seen before")
+        new = "eleven-Otters-climb-51"
+        ada.call("PUT", "/api/v1/me/password", {"old": ada.password, "password": new}, status=200)
+        ada.password = new
+        told("Your password was changed")
+        ada.enrol()
+        told("Your second factors were changed")
+        time.sleep(2)
+        assert len(w.sink.mails) == len(seen), w.sink.mails[len(seen):]
+        assert all(m.to == ["ada@example.com"] for m in seen)
 
 
 def mail_test(w):
@@ -426,6 +481,6 @@ def test_captured_courier():
 
 
 if __name__ == "__main__":
-    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
+    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_the_account_is_told, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
              test_killed_anywhere, test_captured_courier]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

@@ -86,6 +86,8 @@ static sq_err tx_change(struct tx *tx, void *ctx)
     bool has_hmac = x->now.has_mail_hmac;
     memcpy(hmac, x->now.mail_hmac, sizeof hmac);
     sq_err e = sq_db_user_get(tx->db, x->by->user, &x->now);
+    struct sq_db_sealed before = x->now.mail_sealed;
+    bool is_other = x->has_mail && (has_hmac != x->now.has_mail_hmac || memcmp(hmac, x->now.mail_hmac, sizeof hmac));
     if (x->has_mail) {
         x->now.mail_sealed = mail;
         x->now.has_mail_hmac = has_hmac;
@@ -95,6 +97,10 @@ static sq_err tx_change(struct tx *tx, void *ctx)
         x->now.is_notified = is_notified;
     if (!e)
         e = sq_db_user_set_mail(tx->db, x->by->user, &x->now.mail_sealed, x->now.has_mail_hmac ? x->now.mail_hmac : NULL, x->now.is_notified);
+    if (!e && is_other) /* where codes for a new password went until now, and where they go from now on */
+        e = tx_account_notice_to(tx, SQ_DB_notice_kind_mail_changed, x->by->user, &before);
+    if (!e && is_other)
+        e = tx_account_notice(tx, SQ_DB_notice_kind_mail_changed, x->by->user, NULL);
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_user_changed, .by = x->by, .subject = x->by->user});
 }
 

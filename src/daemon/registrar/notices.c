@@ -38,7 +38,9 @@ _Static_assert((int)SQ_DB_notice_kind_job_finished == SQ_TEMPLATE_job_finished &
                    (int)SQ_DB_notice_kind_upload_erased == SQ_TEMPLATE_upload_erased && (int)SQ_DB_notice_kind_job_late == SQ_TEMPLATE_job_late &&
                    (int)SQ_DB_notice_kind_account_verify == SQ_TEMPLATE_account_verify && (int)SQ_DB_notice_kind_account_exists == SQ_TEMPLATE_account_exists &&
                    (int)SQ_DB_notice_kind_password_reset == SQ_TEMPLATE_password_reset && (int)SQ_DB_notice_kind_password_changed == SQ_TEMPLATE_password_changed &&
-                   (int)SQ_DB_notice_kind_factor_changed == SQ_TEMPLATE_factor_changed,
+                   (int)SQ_DB_notice_kind_factor_changed == SQ_TEMPLATE_factor_changed && (int)SQ_DB_notice_kind_mail_changed == SQ_TEMPLATE_mail_changed &&
+                   (int)SQ_DB_notice_kind_token_created == SQ_TEMPLATE_token_created && (int)SQ_DB_notice_kind_new_place == SQ_TEMPLATE_new_place &&
+                   (int)SQ_DB_notice_kind_attempts == SQ_TEMPLATE_attempts,
                "kinds of notices are templates");
 
 static const struct channel {
@@ -83,19 +85,38 @@ static bool wants_mail(const struct sq_db_user *u, int kind)
     return u->mail_sealed.n && (u->is_notified || is_of_account(kind)) && !u->is_disabled;
 }
 
-sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link)
+static sq_err insert_account(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link, const struct sq_db_sealed *to)
 {
-    struct sq_db_user row;
     int64_t now = sq_clock_now_s();
-    sq_err e = sq_db_user_get(tx->db, user, &row);
-    if (e || !is_on(tx->r, "smtp_url") || !wants_mail(&row, kind))
-        return e;
     struct sq_db_notice n = {.channel = SQ_DB_notice_channel_mail, .kind = kind, .state = SQ_DB_notice_state_waiting, .next_s = now, .created_s = now};
     memcpy(n.user_id, user, ID);
     if (link)
         memcpy(n.link_id, link, ID);
-    e = id_new(n.id);
+    if (to)
+        n.mail_sealed = *to;
+    sq_err e = id_new(n.id);
     return e ? e : sq_db_notice_insert(tx->db, &n);
+}
+
+sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link)
+{
+    struct sq_db_user row;
+    sq_err e = sq_db_user_get(tx->db, user, &row);
+    if (e || !is_on(tx->r, "smtp_url") || !wants_mail(&row, kind))
+        return e;
+    return insert_account(tx, kind, user, link, NULL);
+}
+
+sq_err tx_account_notice_to(struct tx *tx, int kind, const uint8_t user[ID], const struct sq_db_sealed *to)
+{
+    return is_on(tx->r, "smtp_url") && to->n ? insert_account(tx, kind, user, NULL, to) : SQ_OK;
+}
+
+sq_err tx_account_notice_daily(struct tx *tx, int kind, const uint8_t user[ID])
+{
+    int64_t n = 0;
+    sq_err e = sq_db_notice_count(tx->db, user, kind, sq_clock_now_s() - SQ_DAY_S, &n);
+    return e || n ? e : tx_account_notice(tx, kind, user, NULL);
 }
 
 sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *job_id, const uint8_t *upload_id)
@@ -273,6 +294,8 @@ static sq_err load(struct sq_db *db, int channel, struct parcel *p)
         return e;
     if (channel == SQ_DB_notice_channel_mail) {
         sq_err found = sq_db_user_get(db, p->row.user_id, &p->user);
+        if (!found && p->row.mail_sealed.n)
+            p->user.mail_sealed = p->row.mail_sealed;
         p->is_moot = found == SQ_ENOTFOUND || (!found && !wants_mail(&p->user, p->row.kind));
         e = found == SQ_ENOTFOUND ? SQ_OK : found;
     }

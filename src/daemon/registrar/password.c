@@ -5,6 +5,7 @@
 #include "daemon/registrar/registrar.h"
 
 #include "lib/core/address.h"
+#include "lib/core/networks.h"
 #include "lib/identity/identity.h"
 
 #include <stdio.h>
@@ -44,23 +45,45 @@ struct tried {
     struct sq_db_seen seen;
     bool is_seen; /* he has signed in from there before */
     bool is_right, is_code;
+    bool is_unasked; /* nobody's, or of an account that waits: not looked at */
 };
+
+#define FAILURES_TOLD 5 /* with the fifth in a row he begins to wait: sq_account_wait_s() */
+#define UNASKED_KEY "login.unasked" /* of meta: how many sign-ins weren't looked at */
+
+/* A row is read and one written, and there is an entry, as for a known name: the time doesn't tell which it was. */
+static sq_err tx_unasked(struct tx *tx, const struct tried *t)
+{
+    int64_t n = 0;
+    sq_err e = sq_db_meta_get_no(tx->db, UNASKED_KEY, &n);
+    if (!e || e == SQ_ENOTFOUND)
+        e = sq_db_meta_set_no(tx->db, UNASKED_KEY, n + 1);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_login_failed, .result = SQ_EPASSWORD, .by = t->by, .subject = is_zero(t->user.id) ? NULL : t->user.id});
+}
 
 static sq_err tx_tried(struct tx *tx, void *ctx)
 {
     struct tried *t = ctx;
     int64_t failures = 0;
+    if (t->is_unasked)
+        return tx_unasked(tx, t);
     if (t->is_right)
         return t->is_seen ? sq_db_seen_put(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s()) : sq_db_user_succeeded(tx->db, t->user.id);
     sq_err e = t->is_seen ? sq_db_seen_failed(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s(), &failures)
                           : sq_db_user_failed(tx->db, t->user.id, sq_clock_now_s(), &failures);
+    if (!e && failures == FAILURES_TOLD)
+        e = tx_account_notice_daily(tx, SQ_DB_notice_kind_attempts, t->user.id);
     return e ? e : tx_event(tx, &(struct event){.no = t->is_code ? SQ_AUDIT_factor_failed : SQ_AUDIT_login_failed, .result = t->is_code ? SQ_ECODE : SQ_EPASSWORD, .by = t->by, .subject = t->user.id, .a = (uint64_t)failures});
 }
 
 sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32])
 {
-    char text[80];
-    snprintf(text, sizeof text, "address %s", address ? address : "");
+    char text[80], source[SQ_NETWORKS_ADDRESS_MAX];
+    struct sq_ip ip;
+    bool is_ip = address && sq_ip_read(address, strlen(address), &ip);
+    if (is_ip)
+        sq_ip_source(&ip, source);
+    snprintf(text, sizeof text, "address %s", is_ip ? source : address ? address : "");
     return lookup(r, text, out);
 }
 
@@ -70,12 +93,15 @@ static sq_err look_back(struct registrar *r, const struct sq_db_user *user, cons
 {
     uint8_t hmac[32];
     sq_err e = address_hmac(r, address, hmac);
-    if (e || !user)
+    if (e)
         return e;
-    t->user = *user;
+    if (user)
+        t->user = *user;
     struct sq_db *db = db_lock(r);
-    e = sq_db_seen_get(db, user->id, hmac, &t->seen);
+    e = sq_db_seen_get(db, t->user.id, hmac, &t->seen); /* of nobody too: the time doesn't tell */
     db_unlock(r);
+    if (!user)
+        return e == SQ_ENOTFOUND ? SQ_OK : e;
     t->is_seen = !e;
     if (e && e != SQ_ENOTFOUND)
         return e;
@@ -113,11 +139,14 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
     bool is_own = c->role && user && !memcmp(c->user, user->id, ID);
     bool is_asked = user && (is_own || !must_wait);
     e = check(r, is_asked ? user : NULL, password, out_proof);
-    if (!is_asked || (e && e != SQ_EPASSWORD))
-        return e ? e : sq_fail(SQ_EPASSWORD);
+    if (e && e != SQ_EPASSWORD)
+        return e;
+    if (!is_asked)
+        e = sq_fail(SQ_EPASSWORD);
+    t.is_unasked = !is_asked;
     t.is_right = e == SQ_OK;
-    bool is_clean = t.is_seen ? !t.seen.failures : !user->failures;
-    sq_err kept = t.is_right && is_clean ? SQ_OK : commit(r, tx_tried, &t);
+    bool is_kept = t.is_right && !(t.is_seen ? t.seen.failures : user->failures); /* nothing to write down */
+    sq_err kept = is_kept ? SQ_OK : commit(r, tx_tried, &t);
     return e ? e : kept;
 }
 
@@ -202,6 +231,8 @@ static sq_err tx_change(struct tx *tx, void *ctx)
     if (!e)
         e = sq_db_link_delete_of(tx->db, x->by->user);
     x->n += n_api;
+    if (!e)
+        e = tx_account_notice(tx, SQ_DB_notice_kind_password_changed, x->by->user, NULL);
     if (!e)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_password_changed, .by = x->by, .subject = x->by->user});
     return e || !x->n ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_tokens_revoked, .by = x->by, .subject = x->by->user, .a = (uint64_t)x->n});

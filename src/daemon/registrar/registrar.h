@@ -230,7 +230,7 @@ sq_err password_choose(struct registrar *r, struct sq_span password, const char 
 /** ECONFLICT with @a->why when he has as many API tokens as one may have. */
 sq_err tokens_have_room(struct api *a) SQ_MUST_CHECK;
 sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_user, uint8_t out_proof[ID]) SQ_MUST_CHECK;
-/** Of an address, for recognising it. */
+/** Of an address, for recognising it; of IPv6 the /64. */
 sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32]) SQ_MUST_CHECK;
 sq_err user_load(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out) SQ_MUST_CHECK;
 sq_err lookup(struct registrar *r, const char *text, uint8_t out[32]) SQ_MUST_CHECK;
@@ -416,6 +416,10 @@ sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *j
 void notices_remind(struct registrar *r);
 /** A mail about the account itself, whatever it chose to be told; @link NULL: without one. */
 sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link) SQ_MUST_CHECK;
+/** The same to an address that the account had until now. */
+sq_err tx_account_notice_to(struct tx *tx, int kind, const uint8_t user[ID], const struct sq_db_sealed *to) SQ_MUST_CHECK;
+/** The same, unless one of this kind was made within a day: what strangers can cause. */
+sq_err tx_account_notice_daily(struct tx *tx, int kind, const uint8_t user[ID]) SQ_MUST_CHECK;
 sq_err tx_notices_chores(struct tx *tx) SQ_MUST_CHECK;
 void *mail_main(void *r);
 void *webhook_main(void *r);

@@ -17,11 +17,27 @@
 
 /* ---- issue ---- */
 
+/* A sign-in from where he never was before, when he has been somewhere */
+static sq_err tx_tell_of_place(struct tx *tx, const struct issuing *x)
+{
+    struct sq_db_seen seen;
+    int64_t n = 0;
+    sq_err e = sq_db_seen_get(tx->db, x->row.user_id, x->address_hmac, &seen);
+    if (e != SQ_ENOTFOUND)
+        return e;
+    e = sq_db_seen_count(tx->db, x->row.user_id, &n);
+    return e || !n ? e : tx_account_notice_daily(tx, SQ_DB_notice_kind_new_place, x->row.user_id);
+}
+
 static sq_err tx_issue(struct tx *tx, void *ctx)
 {
     struct issuing *x = ctx;
     bool is_login = !is_zero(x->address_hmac);
     sq_err e = sq_db_token_insert(tx->db, &x->row);
+    if (!e && x->row.kind == SQ_DB_token_kind_api)
+        e = tx_account_notice(tx, SQ_DB_notice_kind_token_created, x->row.user_id, NULL);
+    if (!e && is_login)
+        e = tx_tell_of_place(tx, x);
     if (!e && !is_zero(x->replaces))
         e = sq_db_token_revoke(tx->db, x->replaces, sq_clock_now_s());
     if (!e && is_login)

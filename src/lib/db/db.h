@@ -256,6 +256,8 @@ struct sq_db_seen {
 sq_err sq_db_seen_get(struct sq_db *db, const uint8_t user_id[16], const uint8_t address_hmac[32], struct sq_db_seen *out) SQ_MUST_CHECK;
 sq_err sq_db_seen_put(struct sq_db *db, const uint8_t user_id[16], const uint8_t address_hmac[32], int64_t now_s) SQ_MUST_CHECK; /* failures = 0 */
 sq_err sq_db_seen_failed(struct sq_db *db, const uint8_t user_id[16], const uint8_t address_hmac[32], int64_t now_s, int64_t *out_failures) SQ_MUST_CHECK;
+/** From how many addresses he has signed in. */
+sq_err sq_db_seen_count(struct sq_db *db, const uint8_t user_id[16], int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_seen_delete_old(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;
 
 /* ---- object --------------------------------------------------------------------------------------------- */
@@ -560,6 +562,7 @@ struct sq_db_notice {
     char job_id[SQ_DB_JOB_ID_BYTES];   /* empty: of an upload */
     uint8_t upload_id[SQ_DB_ID_BYTES]; /* zero: of a job */
     uint8_t link_id[SQ_DB_ID_BYTES];   /* a link that goes along; zero: none */
+    struct sq_db_sealed mail_sealed;   /* goes there instead of to the account's address; emptied when it is over */
     int64_t tries, next_s;      /* not tried before next_s */
     int64_t created_s, ended_s;
     uint32_t last_end, last_code; /* lib/mail/ends.def; the server's number */
@@ -571,6 +574,9 @@ sq_err sq_db_notice_next(struct sq_db *db, int channel, int64_t now_s, struct sq
 /** After a try: a new state with the time, or still waiting, not before @next_s. SQ_ECONFLICT: it didn't wait any more. */
 sq_err sq_db_notice_tried(struct sq_db *db, int64_t no, int state, int64_t tries, int64_t next_s, uint32_t end, uint32_t code, int64_t now_s) SQ_MUST_CHECK;
 sq_err sq_db_notice_of_user(struct sq_db *db, const uint8_t user_id[16], int limit, sq_db_on_notice on, void *ctx) SQ_MUST_CHECK; /* newest first */
+
+/** How many of @kind this account was told, or is to be, since @since_s. */
+sq_err sq_db_notice_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t since_s, int64_t *out_n) SQ_MUST_CHECK;
 
 struct sq_db_notice_sum {
     int64_t n_waiting, n_given_up;

@@ -12,6 +12,7 @@ static const struct sq_column notice_columns[] = {
     SQ_COLUMN(sq_db_notice, job_id, TEXT_OR_NULL),
     SQ_COLUMN(sq_db_notice, upload_id, ID_OR_NULL),
     SQ_COLUMN(sq_db_notice, link_id, ID_OR_NULL),
+    SQ_COLUMN(sq_db_notice, mail_sealed, SEALED),
     SQ_COLUMN(sq_db_notice, tries, I64),
     SQ_COLUMN(sq_db_notice, next_s, I64),
     SQ_COLUMN(sq_db_notice, created_s, I64),
@@ -42,13 +43,18 @@ sq_err sq_db_notice_tried(struct sq_db *db, int64_t no, int state, int64_t tries
     else if (!e && before != SQ_DB_notice_state_waiting)
         e = sq_fail(SQ_ECONFLICT);
     bool is_over = state != SQ_DB_notice_state_waiting;
-    return e ? e : sq_db_run_one(db, "UPDATE notice SET state = ?2, tries = ?3, next_s = ?4, last_end = ?5, last_code = ?6, ended_s = ?7 WHERE no = ?1",
+    return e ? e : sq_db_run_one(db, "UPDATE notice SET state = ?2, tries = ?3, next_s = ?4, last_end = ?5, last_code = ?6, ended_s = ?7, mail_sealed = iif(?7 IS NULL, mail_sealed, NULL) WHERE no = ?1",
                                  ARGS(A_NO(no), A_NO(state), A_NO(tries), A_NO(next_s), A_NO(end), A_NO(code), A_NO_OR_NULL(is_over ? now_s : 0)));
 }
 
 sq_err sq_db_notice_of_user(struct sq_db *db, const uint8_t user_id[16], int limit, sq_db_on_notice on, void *ctx)
 {
     return each_notice(db, "WHERE user_id = ?1 ORDER BY no DESC LIMIT ?2", ARGS(A_ID(user_id), A_NO(sq_db_limit(limit))), on, ctx);
+}
+
+sq_err sq_db_notice_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t since_s, int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM notice WHERE user_id = ?1 AND kind = ?2 AND created_s >= ?3", ARGS(A_ID(user_id), A_NO(kind), A_NO(since_s)), out_n);
 }
 
 sq_err sq_db_notice_sum(struct sq_db *db, int channel, struct sq_db_notice_sum *out)

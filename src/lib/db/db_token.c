@@ -213,6 +213,11 @@ sq_err sq_db_seen_failed(struct sq_db *db, const uint8_t user_id[16], const uint
                     ARGS(A_ID(user_id), A_BYTES(address_hmac, 32), A_NO(now_s)), out_failures);
 }
 
+sq_err sq_db_seen_count(struct sq_db *db, const uint8_t user_id[16], int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM seen WHERE user_id = ?1", ARGS(A_ID(user_id)), out_n);
+}
+
 sq_err sq_db_seen_delete_old(struct sq_db *db, int64_t before_s, int64_t *out_n)
 {
     return sq_db_run(db, "DELETE FROM seen WHERE last_s < ?1", ARGS(A_NO(before_s)), out_n);
