@@ -10,7 +10,9 @@
 #include <string.h>
 
 #define DEFAULT_STATES 2048U
-#define DEFAULT_NEIGHBOURS 32U
+#define DEFAULT_NEIGHBOURS 32U  /* at a place; in a window with few places up to MOST_NEIGHBOURS, so that rows aren't few */
+#define MOST_NEIGHBOURS 128U
+#define MANY_PLACES 40U
 #define DEFAULT_CUT 1e-3
 #define DEFAULT_MEMORY ((size_t)1 << 30)
 #define STEP_CM 0.1 /* between places */
@@ -332,6 +334,13 @@ static sq_err run_span(struct run *r, uint32_t from_piece, uint32_t to_piece)
     return e;
 }
 
+static uint32_t default_neighbours(const struct typed *y)
+{
+    double places = y->n_marker ? (y->cm[y->n_marker - 1] - y->cm[0]) / STEP_CM + 1 : 1;
+    double n = DEFAULT_NEIGHBOURS * MANY_PLACES / (places < y->n_marker ? places : y->n_marker);
+    return n < DEFAULT_NEIGHBOURS ? DEFAULT_NEIGHBOURS : n < MOST_NEIGHBOURS ? (uint32_t)n : MOST_NEIGHBOURS;
+}
+
 static sq_err run_window(struct run *r)
 {
     const struct sq_engine_window *w = r->w;
@@ -340,6 +349,8 @@ static sq_err run_window(struct run *r)
     if (!e)
         e = typed_build(&r->y, w, &r->crew, r->p.n_thread);
     r->report->cpu_typed = r->crew.cpu;
+    if (!e && !r->p.n_neighbour)
+        r->p.n_neighbour = default_neighbours(&r->y);
     if (!e && w->n_typed)
         e = neighbours_init(&r->near, &r->y, STEP_CM, r->p.n_neighbour, n_batch);
     r->target = calloc(w->n_target, sizeof *r->target);
@@ -393,7 +404,6 @@ sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_e
     r->report = report ? report : &mine;
     *r->report = mine;
     r->p.n_state = params->n_state ? params->n_state : DEFAULT_STATES;
-    r->p.n_neighbour = params->n_neighbour ? params->n_neighbour : DEFAULT_NEIGHBOURS;
     r->p.memory = params->memory ? params->memory : DEFAULT_MEMORY;
     r->rates = (struct hmm_rates){.scale = params->scale, .mismatch = params->mismatch, .cut = params->cut > 0 ? params->cut : DEFAULT_CUT};
     e = run_window(r);

@@ -15,7 +15,14 @@ static const double mismatches[] = {1e-4, 1e-3, 1e-2};
 #define N_MISMATCH (sizeof mismatches / sizeof mismatches[0])
 #define FIRST_SCALE 5    /* 1.7e5 */
 #define FIRST_MISMATCH 0 /* 1e-4 */
-#define OPTIMISM 1.3     /* the states were chosen for agreeing with these targets, so the likeliest scale has too few jumps */
+
+/* The likeliest scale isn't the one that imputes best: the states were chosen for agreeing with these very targets. Where a window has many rows
+ * for each neighbour taken at a place, better ones lie higher, where it has few, lower; and they lie nearer to what is usual
+ * (docs/decisions/0015). */
+#define USUAL_ROWS 35.0   /* rows of a target for each neighbour of a place */
+#define USUAL_SHARE 0.15  /* on a scale of logarithms */
+#define USUAL_SCALE 2.5e5 /* of panels of up to USUAL_HAPS haplotypes; beyond that it grows as their root */
+#define USUAL_HAPS 1e4
 
 struct fit {
     const struct typed *y;
@@ -102,6 +109,15 @@ static double peak(const double *grid, size_t n_grid, size_t at, const double of
     return grid[at] * exp(top < x0 ? x0 : top > x2 ? x2 : top);
 }
 
+static double better_scale(const struct fit *f, double likeliest)
+{
+    double rows = 0, usual = f->y->n_hap > USUAL_HAPS ? USUAL_SCALE * sqrt(f->y->n_hap / USUAL_HAPS) : USUAL_SCALE;
+    for (uint32_t i = 0; i < f->n_target; i++)
+        rows += f->states[i].n_row;
+    rows /= (double)f->n_target * f->p->n_neighbour;
+    return pow(likeliest * sqrt(rows / USUAL_ROWS), 1 - USUAL_SHARE) * pow(usual, USUAL_SHARE);
+}
+
 sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct sq_engine_params *p, struct crew *crew,
                  struct hmm_rates *rates)
 {
@@ -120,7 +136,7 @@ sq_err fit_rates(const struct typed *y, const struct neighbours *n, const struct
     if (!e && !(rates->scale > 0))
         e = climb(f, scales, N_SCALE, &scale, &f->rates.scale, of);
     if (!e && !(rates->scale > 0))
-        f->rates.scale = peak(scales, N_SCALE, scale, of) * OPTIMISM;
+        f->rates.scale = better_scale(f, peak(scales, N_SCALE, scale, of));
     if (!e && !(rates->mismatch > 0))
         e = climb(f, mismatches, N_MISMATCH, &mismatch, &f->rates.mismatch, of);
     *rates = f->rates;

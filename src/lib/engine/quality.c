@@ -11,10 +11,11 @@
 #include <stdlib.h>
 
 /* Middle dosages of typed sites are surer or less sure than they may be: log odds of truth = slope * log odds of dosage. At an untyped site,
- * whose dosage is interpolated, they are surer by SLOPE_GAP. */
+ * whose dosage is interpolated, they are surer by SLOPE_GAP, and of what sets this window apart SLOPE_SHARE holds there. */
 #define SLOPE_PRIOR 1.1
 #define SLOPE_SPREAD 0.15
 #define SLOPE_GAP 0.17
+#define SLOPE_SHARE 0.7
 /* Who has a dosage of 0 has the rarer allele after all with P(miss), less where the allele is rare. */
 #define MISS_PRIOR_N 20000.0
 #define MISS_PRIOR_HITS 2.0
@@ -22,7 +23,7 @@
 #define MISS_POWER 0.4
 /* An allele that the panel has n times is where the model finds it in n of n + ONCE cases: that one time may be an error of the panel, or a
  * mutation younger than the haplotype's kinship with the target. */
-#define ONCE 0.75
+#define ONCE 0.5
 
 /* Newton's method for intercept and slope, both with a prior, over the levels of dosage. */
 static double fit_slope(uint64_t count[SQ_ENGINE_FULL + 1][2])
@@ -72,7 +73,7 @@ sq_err quality_learn(struct quality *q, const struct typed *y, const uint16_t *l
         return sq_fail(SQ_ENOMEM);
     if (left_out)
         count_levels(y, left_out, count);
-    q->slope = fit_slope(count) - SLOPE_GAP;
+    q->slope = SLOPE_PRIOR + SLOPE_SHARE * (fit_slope(count) - SLOPE_PRIOR) - SLOPE_GAP;
     q->miss = ((double)count[0][1] + MISS_PRIOR_HITS) / ((double)count[0][0] + (double)count[0][1] + MISS_PRIOR_N);
     free(count);
     q->chance[0] = 0;
