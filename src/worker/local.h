@@ -76,6 +76,8 @@ sq_err local_in_child(const struct local *l, local_work *work, void *ctx, struct
 /* ---- local_files.c ---- */
 /** local_say_error - "sequester: WHERE: text: detail (line ..)" and the hint, to standard error. Returns 1. */
 int local_say_error(const char *where, sq_err e, const struct sq_why *why);
+/** local_hint - what to do about @e here, where there is no server and no operator. Static. */
+const char *local_hint(sq_err e);
 int local_cannot_open(const char *path);
 /** local_check_place - can a file of this name be made? Asked before the work. 0, or 1 and has said why not. */
 int local_check_place(const char *path);

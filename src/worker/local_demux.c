@@ -61,7 +61,9 @@ static int say_run_error(const char *where, sq_err e, const struct sq_run_why *w
     if (!why->file[0] && !why->detail[0])
         return local_say_error(where, e, NULL);
     sq_run_why_text(why, text, sizeof text);
-    fprintf(stderr, "sequester: %s\n  %s\n  %s\n", text, sq_err_text(e), sq_err_hint(e));
+    if (e == SQ_EFIELD) /* of --keep-failed alone */
+        return fprintf(stderr, "sequester: %s\n  so --keep-failed can't be done with this run: leave it away, and give a new folder for the results\n", text), 1;
+    fprintf(stderr, "sequester: %s\n  %s\n  %s\n", text, sq_err_text(e), local_hint(e));
     if (e == SQ_ERUNMISSING || e == SQ_ERUNCUT || e == SQ_ERUNFILE)
         fputs("  the same command with --mask-missing goes on and makes such calls N\n", stderr);
     return 1;
@@ -157,6 +159,8 @@ static int open_out(struct work *w)
 {
     struct sq_why why = {0};
     sq_err e = sq_demux_open(w->plan, w->out_dir, &why, &w->d);
+    if (e == SQ_EFULL)
+        return fprintf(stderr, "sequester: %s: the disk is full, or a quota is used up: make room there\n", w->out_path), 1;
     if (e && why.detail[0]) /* says what to do: no hint that is meant for a server's users */
         return fprintf(stderr, "sequester: %s: %s\n", w->out_path, why.detail), 1;
     return e ? local_say_error(w->out_path, e, &why) : 0;
@@ -209,6 +213,30 @@ static bool progress(void *ctx, const struct sq_demux_progress *p)
 
 #define FOLLOW_MS 1000
 
+static bool is_not_there_yet(sq_err e)
+{
+    return e == SQ_ERUNMISSING || e == SQ_ERUNCUT || e == SQ_ERUNFILE;
+}
+
+/* Files that need no later cycle, once the indexes are in. */
+static sq_err write_early(struct work *w, struct sq_run_why *why)
+{
+    sq_err e = sq_run_positions_kind(w->run) == SQ_POSITIONS_NONE ? sq_run_look(w->run, why) : SQ_OK;
+    if (!e)
+        e = sq_demux_run_early(w->d, progress, w, why);
+    if (e)
+        return e;
+    const struct sq_demux_result *r = sq_demux_result(w->d);
+    if (w->l->is_terminal && !w->l->is_quiet)
+        fputs("\r\33[K", stderr);
+    if (!w->l->is_quiet)
+        fprintf(stderr, "early    what needs no later cycle is written; %llu of %llu reads found their sample (%.1f %%)\n", (unsigned long long)r->n_identified,
+                (unsigned long long)r->n_read, r->n_read ? 100.0 * (double)r->n_identified / (double)r->n_read : 0);
+    if (*r->hint)
+        fprintf(stderr, "note: %s\n", r->hint);
+    return SQ_OK;
+}
+
 /* Takes cycles in as they come, until all are there, the run is over, or a signal. */
 static sq_err follow(struct work *w, struct sq_run_why *why)
 {
@@ -218,6 +246,12 @@ static sq_err follow(struct work *w, struct sq_run_why *why)
         bool is_over = !fstatat(w->run_dir, "CopyComplete.txt", &st, 0) || !fstatat(w->run_dir, "RTAComplete.txt", &st, 0);
         uint32_t cycle = sq_demux_next_cycle(w->d);
         sq_err e = SQ_OK;
+        if (!is_over && sq_demux_may_run_early(w->d)) {
+            e = write_early(w, why);
+            if (e && !is_not_there_yet(e))
+                return e;
+        }
+        e = SQ_OK;
         if (sq_run_calls_kind(w->run) == SQ_CALLS_NONE)
             e = sq_run_look(w->run, why);
         if (!e)
@@ -229,7 +263,7 @@ static sq_err follow(struct work *w, struct sq_run_why *why)
         }
         if (is_over) /* what is missing now stays missing: sq_demux_run says so, or masks it */
             return SQ_OK;
-        if (e != SQ_ERUNMISSING && e != SQ_ERUNCUT && e != SQ_ERUNFILE)
+        if (!is_not_there_yet(e))
             return e;
         struct timespec nap = {FOLLOW_MS / 1000, FOLLOW_MS % 1000 * 1000000L};
         nanosleep(&nap, NULL);
@@ -273,6 +307,11 @@ static int demux(struct work *w)
         fputs("\r\33[K", stderr);
     if (e == SQ_ECANCELLED) {
         fprintf(stderr, "sequester: stopped; the same command goes on where it was\n");
+        return 1;
+    }
+    if (e == SQ_EFULL || (e == SQ_EIO && !why.file[0])) { /* of the results: what is wrong with the run has a file's name */
+        fprintf(stderr, "sequester: %s: %s\n  the same command then goes on where it was\n", w->out_path,
+                e == SQ_EFULL ? "the disk is full, or a quota is used up: make room there" : "a file of the results can't be written or read back: look after the disk");
         return 1;
     }
     return e ? say_run_error(w->run_path, e, &why) : say_result(w);

@@ -11,8 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What to do about it here, where there is no server and no operator. */
-static const char *hint_of(sq_err e)
+const char *local_hint(sq_err e)
 {
     static const struct {
         sq_err e;
@@ -45,7 +44,7 @@ int local_say_error(const char *where, sq_err e, const struct sq_why *why)
         fprintf(stderr, ", column %u", why->column);
     if (why && why->line && why->field[0])
         fprintf(stderr, ", %s", why->field);
-    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", hint_of(e));
+    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", local_hint(e));
     return 1;
 }
 

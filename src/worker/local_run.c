@@ -37,7 +37,7 @@ static int say_error(const struct work *w, sq_err e, const struct sq_run_why *wh
     if (!why->file[0] && !why->detail[0])
         return local_say_error(w->path, e, NULL);
     sq_run_why_text(why, text, sizeof text);
-    fprintf(stderr, "sequester: %s: %s\n  %s\n  %s\n", w->path, text, sq_err_text(e), sq_err_hint(e));
+    fprintf(stderr, "sequester: %s: %s\n  %s\n  %s\n", w->path, text, sq_err_text(e), local_hint(e));
     return 1;
 }
 

@@ -5,7 +5,8 @@
  * over to reads, matched, written as text and packed (demux_piece), by any thread; what they give is written in order (demux_run).
  * Pieces are cut by the number of clusters alone, and packed blocks end with them: the bytes are the same whatever threads, memory and pauses.
  * A run that is still going on is fed cycle by cycle (sq_demux_feed): rows then lie in files beside the results, and what is missing is
- * read at the end. So feeding may stop and go on at any cycle.
+ * read at the end. So feeding may stop and go on at any cycle. Files that need no later cycle (read 1, when the indexes are in) are written while
+ * the run goes on (sq_demux_run_early), in a pass of their own over the tiles: a file's bytes don't depend on the other files.
  *
  * What it touches: the run through lib/runs, and one directory that it is given; every file there is NAME.part until it is whole.
  * What it never does: write outside of that directory, name a sample in an error, guess.
@@ -82,6 +83,14 @@ uint32_t sq_demux_next_cycle(const struct sq_demux *d);
  * @run_why: of the tile.
  */
 sq_err sq_demux_feed(struct sq_demux *d, uint32_t cycle, struct sq_run_why *run_why) SQ_MUST_CHECK;
+
+/**
+ * sq_demux_may_run_early - the cycles that were fed hold all indexes and a whole read (or more), and its files aren't written yet.
+ * sq_demux_run_early then writes them, with reports of what is known; the bytes are those that sq_demux_run would give them. SQ_ERUNMISSING,
+ * SQ_ERUNCUT, SQ_ERUNFILE: filters or positions aren't there yet, try again later, or let sq_demux_run do all. @progress as there.
+ */
+bool sq_demux_may_run_early(const struct sq_demux *d);
+sq_err sq_demux_run_early(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why) SQ_MUST_CHECK;
 
 /**
  * sq_demux_run - everything else, to the end: FASTQ, reports, names without .part. @progress (may be NULL) is called from time to time by

@@ -77,12 +77,29 @@ struct sq_demux_plan {
     uint32_t n_adapters;
     struct demux_adapters *adapters; /* [2 * samples at most] */
     uint32_t n_tile;                 /* of all lanes */
+    uint32_t early_cycle, early_kinds; /* kinds (bits) that need no cycle behind the first early_cycle ones; 0: all need the last, too */
     uint64_t fingerprint;            /* of all that the bytes depend on, but the calls */
 };
+
+/* The work is done in one pass, or, of a run that is followed, in two: what needs no later cycle, and the rest. */
+enum { PASS_ALL,
+       PASS_EARLY,
+       PASS_REST };
+struct demux_pass {
+    uint32_t kinds;     /* bits: files that are written */
+    uint32_t n_cycle;   /* cycles that must be there */
+    uint32_t from, to;  /* those of them that are counted */
+    bool counts_reads;  /* clusters, whose they are, unknown barcodes */
+};
+struct demux_pass demux_pass_of(const struct sq_demux_plan *p, uint32_t pass);
 
 /** The file of @number (0: Undetermined) and @kind in lane @lane (place in the plan): its number, below demux_n_file(). */
 size_t demux_file_no(const struct sq_demux_plan *p, uint32_t lane, uint32_t number, uint32_t kind);
 size_t demux_n_file(const struct sq_demux_plan *p);
+static inline uint32_t demux_file_kind(const struct sq_demux_plan *p, size_t no)
+{
+    return (uint32_t)(no % p->n_kind);
+}
 /** Its path beneath the directory of the results, without .part. False: this file isn't to be (a sample that isn't in that lane). */
 bool demux_file_path(const struct sq_demux_plan *p, size_t no, char out[512]);
 
@@ -121,7 +138,7 @@ sq_err tile_store_get(const struct tile_store *t, uint32_t cycle0, uint32_t from
 
 /* ---- demux_counts.c ---- */
 
-enum { COUNT_READS, COUNT_MISMATCH_0, COUNT_MISMATCH_1, COUNT_MISMATCH_2, COUNT_OF_ROW };       /* of a row; the last row is Undetermined */
+enum { COUNT_READS, COUNT_MISMATCH_0, COUNT_MISMATCH_1, COUNT_MISMATCH_2, COUNT_PASSED, COUNT_OF_ROW }; /* of a row; the last row is Undetermined. COUNT_PASSED: reads that passed the filter */
 enum { COUNT_YIELD, COUNT_Q30, COUNT_QUALITY, COUNT_ADAPTER_READS, COUNT_ADAPTER_BASES, COUNT_OF_KIND }; /* of a row and kind */
 enum { COUNT_CYCLE_QUALITY, COUNT_CYCLE_Q30, COUNT_CYCLE_CALLED, COUNT_OF_CYCLE };
 enum { COUNT_CLUSTERS, COUNT_PF, COUNT_OF_LANE };
@@ -210,7 +227,7 @@ struct piece_out { /* what a piece gives */
 void piece_out_free(struct piece_out *o);
 
 struct piece_work; /* one thread's room */
-sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out) SQ_MUST_CHECK;
+sq_err piece_work_new(const struct sq_demux_plan *p, uint32_t pass, struct piece_work **out) SQ_MUST_CHECK;
 void piece_work_free(struct piece_work *w);
 uint64_t piece_work_bytes(const struct sq_demux_plan *p); /* about how much that is */
 
@@ -230,11 +247,14 @@ struct demux_out {
     int dir, state_dir;
     bool is_finishing;  /* all pieces are there: names are being given */
     bool has_kept;      /* another process began this work */
+    uint32_t pass;      /* PASS_ALL .. */
     bool is_done;       /* and ended it, but for its state's folder */
     uint64_t *size;     /* [n_file] bytes written */
     uint32_t next_tile, next_piece; /* the first that isn't written; tiles over all lanes */
     uint64_t n_call, n_piece;
     struct demux_totals totals;
+    uint32_t index_tile;  /* the tile that index_reads are of; those before are in the state's file of index metrics */
+    uint64_t *index_reads; /* [most rows of a lane] */
     uint32_t n_remark;
     struct sq_demux_remark *remark; /* [DEMUX_MAX_REMARKS] */
 };
@@ -242,9 +262,34 @@ sq_err demux_out_open(const struct sq_demux_plan *p, int dir, struct sq_why *why
 void demux_out_close(struct demux_out *o);
 sq_err demux_out_put(struct demux_out *o, const struct piece_out *piece) SQ_MUST_CHECK;
 sq_err demux_out_checkpoint(struct demux_out *o) SQ_MUST_CHECK;
+/** All pieces of PASS_EARLY are there: end marks and names for its files; PASS_REST begins. Reports are written before. */
+sq_err demux_out_early_done(struct demux_out *o) SQ_MUST_CHECK;
 /** All pieces are there: end marks, names, and nothing left of the state. Reports are written before. */
 sq_err demux_out_finish(struct demux_out *o) SQ_MUST_CHECK;
 void demux_out_remark(struct demux_out *o, const struct sq_run_why *where);
+
+/* Before each change of a file. A test build may slow down there (SQ_STEP_MS), or die at one of them (SQ_DIE_AT): true, when the caller is to leave
+ * its work half done first. Nothing in production. */
+#ifdef SQ_TEST_HOOKS
+bool demux_step(void);
+void demux_die(void);
+#else
+static inline bool demux_step(void)
+{
+    return false;
+}
+static inline void demux_die(void)
+{
+}
+#endif
+
+/* ---- demux_index.c: reads of each sample by tile, as Illumina's index metrics have them ---- */
+/** What a piece of tile o->next_tile adds. */
+sq_err demux_index_put(struct demux_out *o, const struct piece_out *piece) SQ_MUST_CHECK;
+/** Going on: drops what is later than the state. */
+sq_err demux_index_cut(struct demux_out *o, struct sq_why *why) SQ_MUST_CHECK;
+/** IndexMetricsOut.bin in folder @dir, when a lane has samples with indexes. All tiles are there. Nothing is done when the work is finishing: it is there. */
+sq_err demux_index_report(struct demux_out *o, int dir) SQ_MUST_CHECK;
 
 /* ---- demux_report*.c ---- */
 sq_err demux_reports(struct demux_out *o, struct sq_demux_result *result) SQ_MUST_CHECK;

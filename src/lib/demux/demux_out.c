@@ -12,16 +12,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libdeflate.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define STATE_MAGIC "SQDEMUX1"
+#define STATE_MAGIC "SQDEMUX2"
 #define STATE_MAX ((size_t)1 << 31)
 
 static const uint8_t end_block[28] = {0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 6, 0, 'B', 'C', 2, 0, 0x1b, 0, 3, 0};
+
+#ifdef SQ_TEST_HOOKS
+bool demux_step(void)
+{
+    static int n;
+    const char *slow = getenv("SQ_STEP_MS"), *last = getenv("SQ_DIE_AT");
+    if (slow)
+        nanosleep(&(struct timespec){0, atol(slow) * 1000000L}, NULL);
+    return last && ++n == atoi(last);
+}
+
+void demux_die(void)
+{
+    kill(getpid(), SIGKILL);
+    pause();
+}
+#endif
 
 static sq_err part_path(const struct demux_out *o, size_t no, char path[520])
 {
@@ -52,11 +70,19 @@ static sq_err put64(struct sq_buf *b, uint64_t v)
     return sq_buf_add(b, bytes, 8);
 }
 
+static uint32_t most_rows(const struct sq_demux_plan *p)
+{
+    uint32_t most = 0;
+    for (uint32_t l = 0; l < p->n_lane; l++)
+        most = p->lane[l].n_row > most ? p->lane[l].n_row : most;
+    return most;
+}
+
 static sq_err state_write(const struct demux_out *o, struct sq_buf *b)
 {
     const struct sq_demux_plan *p = o->plan;
     sq_err e = sq_buf_add(b, STATE_MAGIC, 8);
-    const uint64_t head[] = {p->fingerprint, o->is_finishing, demux_n_file(p), o->next_tile, o->next_piece, o->n_call, o->n_piece, o->totals.tally.n_used, o->totals.tally.is_thinned, o->n_remark};
+    const uint64_t head[] = {p->fingerprint, o->is_finishing, demux_n_file(p), o->pass, o->next_tile, o->next_piece, o->index_tile, o->n_call, o->n_piece, o->totals.tally.n_used, o->totals.tally.is_thinned, o->n_remark};
     for (size_t i = 0; i < sizeof head / sizeof head[0] && !e; i++)
         e = put64(b, head[i]);
     for (size_t i = 0; i < demux_n_file(p) && !e; i++)
@@ -64,6 +90,8 @@ static sq_err state_write(const struct demux_out *o, struct sq_buf *b)
     for (uint32_t l = 0; l < p->n_lane && !e; l++)
         for (size_t i = 0; i < counts_shape_of(p, l).n && !e; i++)
             e = put64(b, o->totals.lane[l][i]);
+    for (uint32_t i = 0; i < most_rows(p) && !e; i++)
+        e = put64(b, o->index_reads[i]);
     for (uint64_t i = 0; o->totals.tally.slot && i <= o->totals.tally.mask && !e; i++) {
         const struct tally_entry *t = &o->totals.tally.slot[i];
         const uint64_t words[] = {t->key.w[0], t->key.w[1], t->key.w[2], t->key.w[3], (uint64_t)t->key.lane << 32 | t->key.what, t->n};
@@ -121,8 +149,11 @@ static sq_err state_read(struct demux_out *o, const struct sq_buf *b)
     o->is_finishing = get64(&c) != 0;
     if (get64(&c) != demux_n_file(p))
         return sq_fail(SQ_ECONFLICT);
+    uint64_t pass = get64(&c);
+    o->pass = pass <= (p->early_cycle ? PASS_REST : PASS_ALL) ? (uint32_t)pass : PASS_ALL;
     o->next_tile = (uint32_t)get64(&c);
     o->next_piece = (uint32_t)get64(&c);
+    o->index_tile = (uint32_t)get64(&c);
     o->n_call = get64(&c);
     o->n_piece = get64(&c);
     uint64_t n_tally = get64(&c);
@@ -133,8 +164,10 @@ static sq_err state_read(struct demux_out *o, const struct sq_buf *b)
     for (uint32_t l = 0; l < p->n_lane; l++)
         for (size_t i = 0; i < counts_shape_of(p, l).n; i++)
             o->totals.lane[l][i] = get64(&c);
+    for (uint32_t i = 0; i < most_rows(p); i++)
+        o->index_reads[i] = get64(&c);
     sq_err e = state_tally(o, &c, n_tally);
-    if (!e && (c.is_short || n_remark > DEMUX_MAX_REMARKS || c.left != n_remark * sizeof *o->remark || o->next_tile > p->n_tile))
+    if (!e && (c.is_short || n_remark > DEMUX_MAX_REMARKS || c.left != n_remark * sizeof *o->remark || o->next_tile > p->n_tile || o->index_tile > p->n_tile || pass != o->pass))
         e = sq_fail(SQ_EFORMAT);
     if (!e && n_remark) {
         memcpy(o->remark, c.p, c.left);
@@ -146,6 +179,8 @@ static sq_err state_read(struct demux_out *o, const struct sq_buf *b)
 sq_err demux_out_checkpoint(struct demux_out *o)
 {
     struct sq_buf b;
+    if (demux_step())
+        demux_die();
     sq_buf_init(&b, STATE_MAX);
     sq_err e = syncfs(o->dir) ? sq_fail(sq_err_errno()) : state_write(o, &b); /* what it says is there is there */
     if (!e)
@@ -172,6 +207,13 @@ static sq_err is_empty(int dir, const char *but, bool *out)
     return SQ_OK;
 }
 
+/* May file @no have its name already? */
+static bool may_be_named(const struct demux_out *o, size_t no)
+{
+    bool is_early_done = o->pass == PASS_REST || (o->pass == PASS_EARLY && o->next_tile == o->plan->n_tile);
+    return o->is_finishing || (is_early_done && (o->plan->early_kinds >> demux_file_kind(o->plan, no) & 1));
+}
+
 /* Files as the state has them: longer ones are cut, those of later are removed. */
 static sq_err files_cut(struct demux_out *o, struct sq_why *why)
 {
@@ -182,7 +224,7 @@ static sq_err files_cut(struct demux_out *o, struct sq_why *why)
             continue;
         if (fstatat(o->dir, path, &st, AT_SYMLINK_NOFOLLOW)) {
             path[strlen(path) - 5] = 0;
-            if (o->size[i] && !(o->is_finishing && !fstatat(o->dir, path, &st, AT_SYMLINK_NOFOLLOW)))
+            if (o->size[i] && !(may_be_named(o, i) && !fstatat(o->dir, path, &st, AT_SYMLINK_NOFOLLOW)))
                 return sq_why_set(why, sq_fail(SQ_ECONFLICT), 0, 0, "out", "a file of the results was taken away, so that work can't go on: begin anew in another folder");
             continue;
         }
@@ -198,7 +240,7 @@ static sq_err files_cut(struct demux_out *o, struct sq_why *why)
         if (failed)
             return sq_fail(sq_err_errno());
     }
-    return SQ_OK;
+    return demux_index_cut(o, why);
 }
 
 /* One process at a time; one that was just killed may need a moment to be gone. */
@@ -262,7 +304,8 @@ sq_err demux_out_open(const struct sq_demux_plan *p, int dir, struct sq_why *why
     o->state_dir = -1;
     o->size = calloc(demux_n_file(p) + 1, sizeof *o->size);
     o->remark = calloc(DEMUX_MAX_REMARKS, sizeof *o->remark);
-    sq_err e = o->size && o->remark ? totals_new(p, &o->totals) : sq_fail(SQ_ENOMEM);
+    o->index_reads = calloc((size_t)most_rows(p) + 1, sizeof *o->index_reads);
+    sq_err e = o->size && o->remark && o->index_reads ? totals_new(p, &o->totals) : sq_fail(SQ_ENOMEM);
     if (!e)
         e = state_find(o, why);
     if (e) {
@@ -281,6 +324,7 @@ void demux_out_close(struct demux_out *o)
     sq_close(&o->state_dir);
     free(o->size);
     free(o->remark);
+    free(o->index_reads);
     free(o);
 }
 
@@ -311,7 +355,10 @@ static sq_err append(struct demux_out *o, size_t no, const void *p, size_t n)
     int fd = openat(o->dir, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666); /* not kept open: there may be thousands */
     if (fd < 0)
         return sq_fail(sq_err_errno());
-    e = sq_write_all(fd, p, n);
+    bool is_last = demux_step();
+    e = sq_write_all(fd, p, is_last ? n / 2 : n);
+    if (is_last)
+        demux_die();
     if (close(fd) && !e)
         e = sq_fail(sq_err_errno());
     o->size[no] += e ? 0 : n;
@@ -327,6 +374,8 @@ sq_err demux_out_put(struct demux_out *o, const struct piece_out *piece)
         e = tally_add(&o->totals.tally, &piece->tally[i], 1);
     if (!e)
         e = tally_thin(&o->totals.tally);
+    if (!e && o->pass != PASS_REST)
+        e = demux_index_put(o, piece);
     if (e)
         return e;
     size_t n = counts_shape_of(o->plan, piece->lane).n;
@@ -352,8 +401,11 @@ static sq_err file_finish(struct demux_out *o, size_t no)
         e = sq_fail(sq_err_errno());
     if (!e && (ftruncate(fd, (off_t)o->size[no]) || lseek(fd, 0, SEEK_END) < 0))
         e = sq_fail(sq_err_errno());
+    bool is_last = !e && demux_step();
     if (!e)
-        e = sq_write_all(fd, end_block, sizeof end_block);
+        e = sq_write_all(fd, end_block, is_last ? sizeof end_block / 2 : sizeof end_block);
+    if (is_last)
+        demux_die();
     sq_close(&fd);
     return e;
 }
@@ -364,6 +416,8 @@ static sq_err file_name(struct demux_out *o, size_t no)
     if (part_path(o, no, part))
         return SQ_OK;
     snprintf(path, sizeof path, "%.*s", (int)strlen(part) - 5, part);
+    if (demux_step())
+        demux_die();
     return renameat(o->dir, part, o->dir, path) && errno != ENOENT ? sq_fail(sq_err_errno()) : SQ_OK;
 }
 
@@ -375,13 +429,48 @@ static void remove_folder(int dir_fd, const char *name, int depth)
     if (!d)
         sq_close(&fd);
     for (struct dirent *row; d && (row = readdir(d));)
-        if (strcmp(row->d_name, ".") && strcmp(row->d_name, "..") && strcmp(row->d_name, "state") && unlinkat(fd, row->d_name, 0) && depth)
-            remove_folder(fd, row->d_name, depth - 1);
+        if (strcmp(row->d_name, ".") && strcmp(row->d_name, "..") && strcmp(row->d_name, "state")) {
+            if (demux_step())
+                demux_die();
+            if (unlinkat(fd, row->d_name, 0) && depth)
+                remove_folder(fd, row->d_name, depth - 1);
+        }
+    if (demux_step())
+        demux_die();
     if (d && depth)
         unlinkat(fd, "state", 0);
+    if (demux_step())
+        demux_die();
     if (d)
         closedir(d);
     unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
+/* End marks, then names, of the files whose kind is one of @kinds. */
+static sq_err files_finish(struct demux_out *o, uint32_t kinds)
+{
+    sq_err e = SQ_OK;
+    for (size_t i = 0; i < demux_n_file(o->plan) && !e; i++)
+        if (kinds >> demux_file_kind(o->plan, i) & 1)
+            e = file_finish(o, i);
+    if (!e && syncfs(o->dir))
+        e = sq_fail(sq_err_errno());
+    for (size_t i = 0; i < demux_n_file(o->plan) && !e; i++)
+        if (kinds >> demux_file_kind(o->plan, i) & 1)
+            e = file_name(o, i);
+    return e ? e : sq_fsync(o->dir);
+}
+
+sq_err demux_out_early_done(struct demux_out *o)
+{
+    sq_err e = demux_out_checkpoint(o);
+    if (!e)
+        e = files_finish(o, o->plan->early_kinds);
+    if (e)
+        return e;
+    o->pass = PASS_REST;
+    o->next_tile = o->next_piece = 0;
+    return demux_out_checkpoint(o);
 }
 
 sq_err demux_out_finish(struct demux_out *o)
@@ -392,14 +481,8 @@ sq_err demux_out_finish(struct demux_out *o)
     }
     o->is_finishing = true;
     sq_err e = demux_out_checkpoint(o);
-    for (size_t i = 0; i < demux_n_file(o->plan) && !e; i++)
-        e = file_finish(o, i);
-    if (!e && syncfs(o->dir))
-        e = sq_fail(sq_err_errno());
-    for (size_t i = 0; i < demux_n_file(o->plan) && !e; i++)
-        e = file_name(o, i);
     if (!e)
-        e = sq_fsync(o->dir);
+        e = files_finish(o, UINT32_MAX);
     if (!e)
         remove_folder(o->dir, DEMUX_STATE_DIR, 1);
     return e;

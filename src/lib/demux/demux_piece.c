@@ -19,6 +19,8 @@
 
 struct piece_work {
     const struct sq_demux_plan *plan;
+    struct demux_pass pass;
+    bool *is_needed;   /* [n_cycle] in this pass */
     const struct sq_demux_kernels *kernel;
     struct sq_fastq_packer *own; /* of level OWN_LEVEL, else NULL */
     struct libdeflate_compressor *packer;
@@ -58,12 +60,35 @@ uint64_t piece_work_bytes(const struct sq_demux_plan *p)
     return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 16) + (uint64_t)p->n_cycle * SUB_STRIDE + SQ_FASTQ_BLOCK + (3U << 20);
 }
 
-sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
+static void need(struct piece_work *w, const struct demux_spans *s)
+{
+    for (uint32_t i = 0; i < s->n_span; i++)
+        memset(w->is_needed + s->span[i].from, true, s->span[i].n);
+}
+
+static void find_needed(struct piece_work *w)
+{
+    memset(w->is_needed + w->pass.from, true, w->pass.to - w->pass.from);
+    for (uint32_t l = 0; l < w->plan->n_lane; l++)
+        for (uint32_t i = 0; i < w->plan->lane[l].n_group; i++) {
+            const struct demux_group *g = &w->plan->lane[l].group[i];
+            need(w, &g->index[0]);
+            need(w, &g->index[1]);
+            for (uint32_t u = 0; u < g->n_umi; u++)
+                need(w, &g->umi[u]);
+            for (uint32_t k = 0; k < w->plan->n_kind; k++)
+                if (w->pass.kinds >> k & 1)
+                    need(w, &g->out[k]);
+        }
+}
+
+sq_err piece_work_new(const struct sq_demux_plan *p, uint32_t pass, struct piece_work **out)
 {
     struct piece_work *w = calloc(1, sizeof *w);
     if (!w)
         return sq_fail(SQ_ENOMEM);
     w->plan = p;
+    w->pass = demux_pass_of(p, pass);
     w->kernel = sq_demux_kernels();
     w->stride = ((size_t)p->n_cycle + 15) / 16 * 16;
     w->cap_text = SQ_FASTQ_BLOCK + most_line(p);
@@ -71,7 +96,8 @@ sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
     sq_err e = p->options.level == OWN_LEVEL ? sq_fastq_packer_new(NULL, &w->own) : SQ_OK;
     w->packer = e || w->own ? NULL : libdeflate_alloc_compressor(p->options.level);
     w->record = malloc(w->cap_record * sizeof *w->record);
-    w->column = malloc((size_t)p->n_cycle * SUB_STRIDE + SLACK);
+    w->is_needed = calloc((size_t)p->n_cycle + 1, sizeof *w->is_needed);
+    w->column = calloc(1, (size_t)p->n_cycle * SUB_STRIDE + SLACK); /* cycles that aren't needed are turned over, too */
     w->read = malloc(SQ_DEMUX_PIECE * w->stride + SLACK);
     w->raw = malloc(SUB + SLACK);
     w->scratch = malloc(SUB + SLACK);
@@ -84,10 +110,11 @@ sq_err piece_work_new(const struct sq_demux_plan *p, struct piece_work **out)
     w->whole = calloc(1, (size_t)p->n_cycle + SLACK);
     w->exact = calloc(1, SQ_DEMUX_PIECE);
     w->text = malloc(w->cap_text);
-    if (e || !(w->own || w->packer) || !w->record || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->whole || !w->exact || !w->text) {
+    if (e || !(w->own || w->packer) || !w->record || !w->is_needed || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->whole || !w->exact || !w->text) {
         piece_work_free(w);
         return sq_fail(SQ_ENOMEM);
     }
+    find_needed(w);
     *out = w;
     return SQ_OK;
 }
@@ -99,6 +126,7 @@ void piece_work_free(struct piece_work *w)
     sq_fastq_packer_free(w->own);
     libdeflate_free_compressor(w->packer);
     free(w->record);
+    free(w->is_needed);
     free(w->column);
     free(w->read);
     free(w->raw);
@@ -151,18 +179,22 @@ static sq_err turn_over(struct piece_work *w, const struct demux_tile *t, uint32
             w->cluster[at++] = i * 64 + (uint32_t)__builtin_ctzll(bits);
     sq_assert(at == n_before + n);
     *out_n = n;
-    for (uint32_t c = 0; n && c < w->plan->n_cycle; c++) {
+    for (uint32_t c = 0; n && c < w->pass.n_cycle; c++) {
         struct sq_call_sums sums = {0};
+        if (!w->is_needed[c])
+            continue;
         sq_err e = column_get(w, t, c, from, to, n, w->column + (size_t)c * SUB_STRIDE);
         if (e)
             return e;
+        if (c < w->pass.from)
+            continue; /* was counted in the pass before */
         w->kernel->sum(w->column + (size_t)c * SUB_STRIDE, n, &sums);
         uint64_t *v = count_cycle(shape, counts, c);
         v[COUNT_CYCLE_QUALITY] += sums.quality;
         v[COUNT_CYCLE_Q30] += sums.n_q30;
         v[COUNT_CYCLE_CALLED] += sums.n_called;
     }
-    w->kernel->transpose(w->column, SUB_STRIDE, w->plan->n_cycle, n, w->read + n_before * w->stride, w->stride);
+    w->kernel->transpose(w->column, SUB_STRIDE, w->pass.n_cycle, n, w->read + n_before * w->stride, w->stride);
     return SQ_OK;
 }
 
@@ -198,9 +230,10 @@ static void keys_of(struct piece_work *w, const struct demux_group *g, const uin
         key[k] = sq_barcode_key(calls_of(&g->index[k], read, w->calls), g->index[k].n, g->is_reverse[k]);
 }
 
-static sq_err match_one(struct piece_work *w, const struct demux_tile *t, const uint8_t *read, struct piece_out *o, const struct counts_shape *shape, int32_t *out_row,
-                        uint8_t *out_exact)
+/* Read @n of the piece: its row and whether its indexes are those of the sheet. */
+static sq_err match_one(struct piece_work *w, const struct demux_tile *t, uint32_t n, struct piece_out *o, const struct counts_shape *shape)
 {
+    const uint8_t *read = w->read + n * w->stride;
     const struct demux_lane *lane = &w->plan->lane[t->lane];
     struct sq_barcode_match found = {.row = -1, .hop = {-1, -1}};
     struct sq_barcode_key key[2], first[2] = {{{0}}};
@@ -223,10 +256,13 @@ static sq_err match_one(struct piece_work *w, const struct demux_tile *t, const 
             found.hop[1] = (int32_t)g->row[m.hop[1]];
         }
     }
-    *out_row = row = n_found == 1 ? row : -1;
-    *out_exact = row >= 0 && !found.mismatches && found.is_exact && lane->group[lane->row[row].group].index[0].n;
+    w->row[n] = row = n_found == 1 ? row : -1;
+    w->exact[n] = row >= 0 && !found.mismatches && found.is_exact && lane->group[lane->row[row].group].index[0].n;
+    if (!w->pass.counts_reads)
+        return SQ_OK;
     uint64_t *v = count_row(shape, o->counts, row >= 0 ? (uint32_t)row : lane->n_row);
     v[COUNT_READS]++;
+    v[COUNT_PASSED] += !t->passed.pass || (t->passed.pass[w->cluster[n] / 64] >> (w->cluster[n] % 64) & 1);
     if (row >= 0) {
         v[found.mismatches == 0 ? COUNT_MISMATCH_0 : found.mismatches == 1 ? COUNT_MISMATCH_1
                                                                          : COUNT_MISMATCH_2]++;
@@ -487,7 +523,8 @@ static sq_err put_lines(struct piece_work *w, const struct demux_tile *t, const 
     l.n_prefix = (size_t)snprintf(l.prefix, sizeof l.prefix, "@%s:%llu:%s:%u:%u:", info->instrument, (unsigned long long)info->number, info->flowcell, t->tile->lane, t->tile->tile);
     for (l.number = 0; l.number <= w->plan->sheet->n_number && !e; l.number++)
         for (l.kind = 0; l.kind < w->plan->n_kind && !e && w->start[l.number] < w->start[l.number + 1]; l.kind++)
-            e = put_file(w, &l, w->start[l.number], w->start[l.number + 1], o);
+            if (w->pass.kinds >> l.kind & 1)
+                e = put_file(w, &l, w->start[l.number], w->start[l.number + 1], o);
     return e;
 }
 
@@ -509,17 +546,17 @@ sq_err piece_run(struct piece_work *w, const struct demux_tile *t, uint32_t no, 
         n += more;
     }
     for (uint32_t i = 0; i < n && !e; i++)
-        e = match_one(w, t, w->read + i * w->stride, o, &shape, &w->row[i], &w->exact[i]);
+        e = match_one(w, t, i, o, &shape);
     if (!e) {
-        o->counts[COUNT_CLUSTERS] = to - from;
-        for (uint32_t i = from / 64; i < (to + 63) / 64; i++)
+        o->counts[COUNT_CLUSTERS] = w->pass.counts_reads ? to - from : 0;
+        for (uint32_t i = from / 64; w->pass.counts_reads && i < (to + 63) / 64; i++)
             o->counts[COUNT_PF] += (uint64_t)__builtin_popcountll((t->passed.pass ? t->passed.pass : t->filter.pass)[i]);
         order_by_sample(w, &w->plan->lane[t->lane], n);
         e = tails_make(w, &w->plan->lane[t->lane]);
     }
     if (!e) {
         e = put_lines(w, t, &shape, o);
-        o->n_call = (uint64_t)(to - from) * w->plan->n_cycle;
+        o->n_call = (uint64_t)(to - from) * (w->pass.to - w->pass.from);
     }
     if (e) {
         piece_out_free(o);

@@ -358,7 +358,7 @@ static bool number_in_lane(const struct sq_demux_plan *p, uint32_t lane, uint32_
 
 bool demux_file_path(const struct sq_demux_plan *p, size_t no, char out[512])
 {
-    uint32_t kind = (uint32_t)(no % p->n_kind), number = (uint32_t)(no / p->n_kind % (p->sheet->n_number + 1));
+    uint32_t kind = demux_file_kind(p, no), number = (uint32_t)(no / p->n_kind % (p->sheet->n_number + 1));
     uint32_t lane = (uint32_t)(no / p->n_kind / (p->sheet->n_number + 1));
     const struct sq_sheet_sample *m = NULL;
     bool is_there = p->is_lane_joined ? false : number_in_lane(p, lane, number, kind, &m);
@@ -377,6 +377,62 @@ bool demux_file_path(const struct sq_demux_plan *p, size_t no, char out[512])
 }
 
 /* ---- all together ---- */
+
+/* ---- what can be written before the last cycle ---- */
+
+static uint32_t end_of(const struct demux_spans *s)
+{
+    uint32_t end = 0;
+    for (uint32_t i = 0; i < s->n_span; i++)
+        end = s->span[i].from + s->span[i].n > end ? s->span[i].from + s->span[i].n : end;
+    return end;
+}
+
+/* Of all samples: cycles that @kind's bases end with. */
+static uint32_t kind_end(const struct sq_demux_plan *p, uint32_t kind)
+{
+    uint32_t end = 0;
+    for (uint32_t l = 0; l < p->n_lane; l++)
+        for (uint32_t g = 0; g < p->lane[l].n_group; g++) {
+            uint32_t e = end_of(&p->lane[l].group[g].out[kind]);
+            end = e > end ? e : end;
+        }
+    return end;
+}
+
+/* Indexes and UMIs stand in each header: nothing is ready before they are, nor before the first read that isn't an index. */
+static void early_of(struct sq_demux_plan *p)
+{
+    uint32_t ready = 0, kinds = 0, first = 0;
+    for (uint32_t l = 0; l < p->n_lane; l++)
+        for (uint32_t g = 0; g < p->lane[l].n_group; g++) {
+            const struct demux_group *group = &p->lane[l].group[g];
+            for (uint32_t i = 0; i < group->n_umi + 2; i++) {
+                uint32_t e = end_of(i < 2 ? &group->index[i] : &group->umi[i - 2]);
+                ready = e > ready ? e : ready;
+            }
+        }
+    while (first < p->n_kind && p->kind[first].is_index)
+        first++;
+    if (first < p->n_kind && kind_end(p, first) > ready)
+        ready = kind_end(p, first);
+    for (uint32_t k = 0; k < p->n_kind; k++)
+        kinds |= kind_end(p, k) <= ready ? 1U << k : 0;
+    if (ready < p->n_cycle && kinds != (1U << p->n_kind) - 1) {
+        p->early_cycle = ready;
+        p->early_kinds = kinds;
+    }
+}
+
+struct demux_pass demux_pass_of(const struct sq_demux_plan *p, uint32_t pass)
+{
+    const uint32_t all = (1U << p->n_kind) - 1;
+    if (pass == PASS_EARLY)
+        return (struct demux_pass){p->early_kinds, p->early_cycle, 0, p->early_cycle, true};
+    if (pass == PASS_REST)
+        return (struct demux_pass){all & ~p->early_kinds, p->n_cycle, p->early_cycle, p->n_cycle, false};
+    return (struct demux_pass){all, p->n_cycle, 0, p->n_cycle, true};
+}
 
 static uint64_t add_to_print(uint64_t h, const void *p, size_t n)
 {
@@ -472,6 +528,7 @@ sq_err sq_demux_plan_new(struct sq_run *run, struct sq_sheet *sheet, const struc
         sq_demux_plan_free(p);
         return e;
     }
+    early_of(p);
     p->fingerprint = fingerprint_of(p);
     *out = p;
     return SQ_OK;

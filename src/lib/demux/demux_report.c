@@ -277,6 +277,8 @@ static void sums(const struct demux_out *o, struct sq_demux_result *result)
 
 static sq_err write_report(int dir, const char *name, struct report *r)
 {
+    if (demux_step())
+        demux_die();
     sq_err e = r->e ? r->e : sq_file_write(dir, name, r->text.p, r->text.n, 0666);
     sq_buf_clear(&r->text);
     r->e = SQ_OK;
@@ -302,6 +304,8 @@ sq_err demux_reports(struct demux_out *o, struct sq_demux_result *result)
         table[i].write(o, &r);
         e = write_report(dir, table[i].name, &r);
     }
+    if (!e)
+        e = demux_index_report(o, dir);
     if (!e)
         e = report_json(o, result, &r);
     if (!e)

@@ -155,6 +155,8 @@ void report_html(const struct demux_out *o, const struct sq_demux_result *result
     report_add_html(r, o->plan->info->id);
     report_add(r, "</h1>\n<p>%llu clusters, %llu passed the filter, %llu found their sample.</p>\n", (unsigned long long)result->n_cluster, (unsigned long long)result->n_pf,
                (unsigned long long)result->n_identified);
+    if (o->pass == PASS_EARLY)
+        report_add(r, "<p class=\"note\">The run goes on: this is what cycles 1 to %u hold. Later cycles and reads count for nothing yet.</p>\n", o->plan->early_cycle);
     if (*result->hint) {
         report_add(r, "<p class=\"note\">");
         report_add_html(r, result->hint);

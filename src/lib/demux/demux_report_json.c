@@ -70,9 +70,9 @@ sq_err report_json(const struct demux_out *o, const struct sq_demux_result *resu
         json_array_append_new(remarks, json_pack("{s:s, s:I, s:I, s:I, s:s, s:I}", "file", w->file, "lane", whole(w->lane), "tile", whole(w->tile), "cycle", whole(w->cycle), "detail", w->detail,
                                                  "times", whole(o->remark[i].n)));
     }
-    json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b, s:o, s:o}", "program", "sequester " SQ_VERSION, "run", p->info->id, "flowcell", p->info->flowcell, "instrument",
+    json_t *all = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b, s:b, s:o, s:o}", "program", "sequester " SQ_VERSION, "run", p->info->id, "flowcell", p->info->flowcell, "instrument",
                             p->info->instrument, "clusters", whole(result->n_cluster), "clusters_pf", whole(result->n_pf), "identified", whole(result->n_identified), "hint",
-                            result->hint, "unknown_are_lower_bounds", o->totals.tally.is_thinned, "masked", remarks, "lanes", lanes);
+                            result->hint, "is_complete", o->pass != PASS_EARLY, "unknown_are_lower_bounds", o->totals.tally.is_thinned, "masked", remarks, "lanes", lanes);
     char *text = all && !e ? json_dumps(all, JSON_INDENT(1)) : NULL;
     if (text)
         r->e = sq_buf_add(&r->text, text, strlen(text));

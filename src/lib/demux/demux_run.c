@@ -54,6 +54,8 @@ struct sq_demux {
     bool has_shared;
     uint32_t n_thread;
     uint64_t memory_left;       /* for tiles */
+    struct demux_pass pass;
+    bool is_growing;            /* what isn't there may come: nothing is masked */
     uint32_t next_tile;         /* to be begun */
     uint32_t n_active;
     struct active *active[MAX_ACTIVE]; /* by seq */
@@ -168,7 +170,7 @@ const struct sq_demux_result *sq_demux_result(const struct sq_demux *d)
 
 uint32_t sq_demux_next_cycle(const struct sq_demux *d)
 {
-    if (d->out->is_done || d->out->is_finishing || d->out->n_piece)
+    if (d->out->is_done || d->out->is_finishing || (d->out->pass != PASS_EARLY && (d->out->next_tile || d->out->next_piece)))
         return d->plan->n_cycle + 1;
     return d->next_cycle;
 }
@@ -188,7 +190,7 @@ static void fail(struct sq_demux *d, sq_err e, const struct sq_run_why *why)
 
 static bool may_be_masked(const struct sq_demux *d, sq_err e)
 {
-    return d->plan->options.is_bad_masked && (e == SQ_ERUNMISSING || e == SQ_ERUNCUT || e == SQ_ERUNFILE || e == SQ_EIO);
+    return d->plan->options.is_bad_masked && !d->is_growing && (e == SQ_ERUNMISSING || e == SQ_ERUNCUT || e == SQ_ERUNFILE || e == SQ_EIO);
 }
 
 static void remark(struct sq_demux *d, const struct sq_run_why *why)
@@ -305,7 +307,7 @@ static sq_err tile_begin(struct worker *w, struct active *a, struct sq_run_why *
     struct sq_calls_look look = {0};
     struct sq_run_why other = {0};
     bool is_small = !sq_calls_look(w->reader, a->t.tile, 1, &other, &look) && look.n_palette && look.n_palette <= 4;
-    a->bytes = (uint64_t)a->t.filter.n_pf * d->plan->n_cycle / (is_small ? 2 : 1) + (uint64_t)a->t.own.n * 8 + n_word * 12ULL;
+    a->bytes = (uint64_t)a->t.filter.n_pf * d->pass.n_cycle / (is_small ? 2 : 1) + (uint64_t)a->t.own.n * 8 + n_word * 12ULL;
     return SQ_OK;
 }
 
@@ -359,7 +361,7 @@ static void begin(struct worker *w)
         d->n_cluster_known += a->t.filter.n_cluster;
         d->n_tile_known++;
         if (!a->n_piece)
-            a->next_cycle = a->n_cycle_done = d->plan->n_cycle;
+            a->next_cycle = a->n_cycle_done = d->pass.n_cycle;
     }
     d->is_beginning = false;
     if (e)
@@ -376,7 +378,13 @@ static sq_err unpack_one(struct worker *w, struct active *a, uint32_t c, struct 
     uint32_t n = 0;
     if (have->kind != ROW_NONE && have->kind != ROW_MASKED && have->n_call == (have->is_all ? f->n_cluster : f->n_pf))
         return SQ_OK; /* was fed */
+    struct sq_calls_look look = {0};
     sq_err e = worker_room(w, (size_t)f->n_pf + 1);
+    if (!e && d->plan->options.is_failed_kept && !sq_calls_look(w->reader, a->t.tile, c + 1, why, &look) && look.is_pf_only && look.n_cluster < f->n_cluster) {
+        *why = (struct sq_run_why){.lane = a->t.tile->lane, .tile = a->t.tile->tile, .cycle = c + 1};
+        snprintf(why->detail, sizeof why->detail, "from this cycle on the run holds no calls of clusters that failed the filter");
+        e = sq_fail(SQ_EFIELD);
+    }
     if (!e)
         e = sq_calls_read(w->reader, a->t.tile, c + 1, f, w->calls, f->n_pf, why, &n);
     if (!e)
@@ -391,7 +399,7 @@ static void unpack(struct worker *w, struct active *a)
 {
     struct sq_demux *d = w->d;
     struct sq_run_why why = {0};
-    uint32_t from = a->next_cycle, to = from + CYCLES_AT_ONCE < d->plan->n_cycle ? from + CYCLES_AT_ONCE : d->plan->n_cycle;
+    uint32_t from = a->next_cycle, to = from + CYCLES_AT_ONCE < d->pass.n_cycle ? from + CYCLES_AT_ONCE : d->pass.n_cycle;
     sq_err e = SQ_OK;
     a->next_cycle = to;
     pthread_mutex_unlock(&d->lock);
@@ -412,7 +420,7 @@ static void piece(struct worker *w, struct active *a)
     uint32_t no = a->next_piece++, seq = a->seq;
     struct piece_out *out = NULL;
     pthread_mutex_unlock(&d->lock);
-    sq_err e = w->work ? SQ_OK : piece_work_new(d->plan, &w->work);
+    sq_err e = w->work ? SQ_OK : piece_work_new(d->plan, d->out->pass, &w->work);
     if (!e)
         e = piece_run(w->work, &a->t, no, &out);
     pthread_mutex_lock(&d->lock);
@@ -430,7 +438,7 @@ static void tell(struct sq_demux *d)
     uint64_t n_mean = d->n_tile_known ? d->n_cluster_known / d->n_tile_known : 0;
     uint32_t n_left = d->plan->n_tile - d->out->next_tile;
     uint64_t in_this = (uint64_t)d->out->next_piece * SQ_DEMUX_PIECE < n_mean ? n_mean - (uint64_t)d->out->next_piece * SQ_DEMUX_PIECE : 0;
-    uint64_t left = n_left ? ((uint64_t)(n_left - 1) * n_mean + in_this) * d->plan->n_cycle : 0;
+    uint64_t left = n_left ? ((uint64_t)(n_left - 1) * n_mean + in_this) * (d->pass.to - d->pass.from) : 0;
     struct sq_demux_progress p = {.calls_done = d->out->n_call, .calls_total = d->out->n_call + left, .pieces_done = d->out->n_piece, .tiles_done = d->out->next_tile,
                                   .tiles_total = d->plan->n_tile};
     d->is_telling = true;
@@ -523,14 +531,14 @@ static bool work_once(struct worker *w)
     for (uint32_t i = 0; i < d->n_active; i++) {
         struct active *a = d->active[i];
         bool is_next = a->seq == d->out->next_tile && a->next_piece == d->out->next_piece; /* all that wait, wait for it */
-        if ((is_next || d->n_done < d->n_window) && a->is_ready && a->n_cycle_done == d->plan->n_cycle && a->next_piece < a->n_piece) {
+        if ((is_next || d->n_done < d->n_window) && a->is_ready && a->n_cycle_done == d->pass.n_cycle && a->next_piece < a->n_piece) {
             piece(w, a);
             return true;
         }
     }
     for (uint32_t i = 0; i < d->n_active; i++) {
         struct active *a = d->active[i];
-        if (a->is_ready && a->next_cycle < d->plan->n_cycle) {
+        if (a->is_ready && a->next_cycle < d->pass.n_cycle) {
             unpack(w, a);
             return true;
         }
@@ -573,6 +581,7 @@ static void share_memory(struct sq_demux *d)
 static sq_err run_threads(struct sq_demux *d)
 {
     struct worker *w = calloc(d->n_thread, sizeof *w);
+    free(d->done);
     d->done = calloc((size_t)d->n_window + d->n_thread + 1, sizeof *d->done);
     if (!w || !d->done) {
         free(w);
@@ -600,27 +609,79 @@ static sq_err run_threads(struct sq_demux *d)
     return d->error;
 }
 
-sq_err sq_demux_run(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why)
+/* The pass that o->pass names, from where it stands. SQ_ECANCELLED: was stopped. */
+static sq_err run_pass(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why)
 {
     struct demux_out *o = d->out;
-    if (o->is_done)
-        return demux_out_finish(o);
     d->progress = progress;
     d->progress_ctx = ctx;
     d->run_why = run_why;
+    d->pass = demux_pass_of(d->plan, o->pass);
     d->next_tile = o->next_tile;
+    d->n_cluster_known = d->n_tile_known = 0;
     d->checkpoint_ms = sq_clock_steady_ms();
+    d->error = SQ_OK;
+    d->is_stopped = false;
     share_memory(d);
     sq_err e = o->next_tile < d->plan->n_tile ? run_threads(d) : SQ_OK;
+    d->error = SQ_OK;
     if (!e && d->is_stopped && o->next_tile < d->plan->n_tile) {
         e = demux_out_checkpoint(o);
         return e ? e : sq_fail(SQ_ECANCELLED);
     }
     if (!e)
         e = demux_reports(o, &d->result);
+    return e;
+}
+
+static sq_err run_early(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why)
+{
+    sq_err e = run_pass(d, progress, ctx, run_why);
+    return e ? e : demux_out_early_done(d->out);
+}
+
+sq_err sq_demux_run(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why)
+{
+    struct demux_out *o = d->out;
+    if (o->is_done)
+        return demux_out_finish(o);
+    sq_err e = o->pass == PASS_EARLY ? run_early(d, progress, ctx, run_why) : SQ_OK;
+    if (!e)
+        e = run_pass(d, progress, ctx, run_why);
     d->result.n_remark = o->n_remark;
     d->result.remark = o->remark;
     return e ? e : demux_out_finish(o);
+}
+
+bool sq_demux_may_run_early(const struct sq_demux *d)
+{
+    const struct demux_out *o = d->out;
+    return !o->is_done && !o->is_finishing && d->plan->early_cycle && d->next_cycle > d->plan->early_cycle && d->next_cycle <= d->plan->n_cycle &&
+           (o->pass == PASS_EARLY || (o->pass == PASS_ALL && !o->next_tile && !o->next_piece));
+}
+
+sq_err sq_demux_run_early(struct sq_demux *d, bool (*progress)(void *ctx, const struct sq_demux_progress *p), void *ctx, struct sq_run_why *run_why)
+{
+    sq_assert(sq_demux_may_run_early(d));
+    if (sq_run_positions_kind(d->plan->run) == SQ_POSITIONS_NONE)
+        return sq_fail(SQ_ERUNMISSING);
+    if (d->out->pass == PASS_ALL) { /* before a byte of this pass is written, the state knows of it */
+        struct sq_filter filter = {0};
+        for (uint32_t i = 0; i < d->plan->n_tile; i++) {
+            sq_err e = sq_filter_read(d->plan->run, d->plan->lane[d->place[i].lane].tile[d->place[i].tile], run_why, &filter);
+            sq_filter_done(&filter);
+            if (e)
+                return e;
+        }
+        d->out->pass = PASS_EARLY;
+        sq_err e = demux_out_checkpoint(d->out);
+        if (e)
+            return e;
+    }
+    d->is_growing = true;
+    sq_err e = run_early(d, progress, ctx, run_why);
+    d->is_growing = false;
+    return e;
 }
 
 /* ---- cycle by cycle ---- */

@@ -198,6 +198,48 @@ with tap.case("reports agree with each other and with the reads") as bad:
     if "<script" in page or "http" in page.replace("http-equiv", "") or page.count("<svg") != 5:
         bad.append("report.html has a script, an address, or not all pictures")
 
+
+
+def index_records(path):
+    """{(lane, tile, read, sample, index, project): reads} of IndexMetricsOut.bin"""
+    data, at, found = open(path, "rb").read(), 1, {}
+
+    def text():
+        nonlocal at
+        n = struct.unpack_from("<H", data, at)[0]
+        at += 2 + n
+        return data[at - n:at].decode()
+    while at < len(data):
+        key = struct.unpack_from("<HHH" if data[0] == 1 else "<HIH", data, at)
+        at += 6 if data[0] == 1 else 8
+        index = text()
+        n = struct.unpack_from("<I" if data[0] == 1 else "<Q", data, at)[0]
+        at += 4 if data[0] == 1 else 8
+        found[key + (text(), index, text())] = n
+    return found
+
+
+for name in ("bcl", "bgzf", "cbcl_umi_i5rc", "bcl_v1_bylane_clocs"):
+    run = os.path.join(SIMULATED, name)
+    if not os.path.isdir(run):
+        tap.skip("index metrics of %s" % name, "shared/data/runs isn't here")
+        continue
+    with tap.case("index metrics of %s: each sample's reads that passed, in each tile, as they were made" % name) as bad:
+        made = {k[:2] + k[3:]: n for k, n in index_records(os.path.join(run, "InterOp/IndexMetricsOut.bin")).items()}
+        for options in ([], ["--threads", "1"]) + (() if name.startswith("cbcl") else (["--keep-failed"],)):
+            out, _ = demux(run, *options)
+            got = index_records(os.path.join(out, "Reports/IndexMetricsOut.bin"))
+            for read in {k[2] for k in got}:
+                if {k[:2] + k[3:]: n for k, n in got.items() if k[2] == read} != made:
+                    bad.append("%s, read %d" % (options, read))
+            if {k[2] for k in got} != ({1} if "v1" in name else {1, 2}):
+                bad.append("reads: %s" % {k[2] for k in got})
+
+with tap.case("--keep-failed of a run that keeps no calls of such clusters: says so, and blames no file") as bad:
+    out, p = demux(RUN, "--keep-failed", "--mask-missing", ok=False)
+    if p.returncode != 1 or "holds no calls of clusters that failed the filter" not in p.stderr or "leave it away" not in p.stderr or "damaged" in p.stderr:
+        bad.append(p.stderr)
+
 with tap.case("lanes in one file, project folders, tiles, index reads") as bad:
     out, _ = demux(RUN, "--keep-adapters", "--no-lane-splitting")
     compare(bad, {k.replace("_L001", ""): v + TRUTH[k.replace("L001", "L002")] for k, v in TRUTH.items() if "_L001" in k}, fastq(out), "joined: ")
@@ -328,32 +370,10 @@ for name, run, truth in SETS:
 FIRST, _ = demux(RUN)
 BYTES = raw(FIRST)
 
-with tap.case("killed at any moment, the same command goes on and ends with the same bytes") as bad:
-    out = os.path.join(TEMP.name, "killed")
-    env = dict(os.environ, SQ_CHECKPOINT_MS="-1")
-    rng = random.Random(7)
-    n_kill = n_half = 0
-    for i in range(400):
-        p = subprocess.Popen([WORKER, "--local", "demux", RUN, "-o", out, "-q", "--threads", "2"], env=env, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-        try:
-            p.wait(0.002 * i if i < 10 else rng.random() * 0.006 * (1 + i / 8))
-        except subprocess.TimeoutExpired:
-            p.kill()
-            n_kill += 1
-        text = p.stderr.read().decode()
-        p.stderr.close()
-        if p.wait() == 0 or ("isn't empty" in text and not os.path.exists(os.path.join(out, ".sequester"))):  # killed when all was done
-            break
-        if p.returncode > 0:
-            bad.append("exit %d: %s" % (p.returncode, text))
-            break
-        for name in raw(out):
-            n_half += open(os.path.join(out, name), "rb").read() != BYTES[name]
-    compare(bad, BYTES, raw(out))
-    if n_half or n_kill < 3 or os.path.exists(os.path.join(out, ".sequester")):
-        bad.append("%d kills, %d half files under a final name" % (n_kill, n_half))
+with tap.case("a folder with finished results isn't taken for an empty one") as bad:  # stops and kills: demux_stops_test.py
+    out = FIRST
     p = subprocess.run([WORKER, "--local", "demux", RUN, "-o", out], capture_output=True, text=True)
-    if p.returncode != 1 or "isn't empty" not in p.stderr:
+    if p.returncode != 1 or "isn't empty" not in p.stderr or raw(out) != BYTES:
         bad.append("finished results were taken for an empty folder: " + p.stderr)
 
 

@@ -6,6 +6,8 @@
 The library is the PyPI package `interop`: in this Python, or in the one that INTEROP_PYTHON names. What it says of the sets that are made here is
 kept in tests/golden/interop/summaries.txt.gz, which serves without it (INTEROP_WRITE=1 writes that file anew); cases of other sets are then skipped by name.
 """
+import csv
+import glob
 import gzip
 import json
 import math
@@ -13,9 +15,11 @@ import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import types
 
 TOOL, SEQUESTER, ROOT = sys.argv[1:4]
 sys.path[:0] = [os.path.join(ROOT, "tests/unit/tree"), os.path.join(ROOT, "tests/support")]
@@ -206,10 +210,36 @@ for name, options in SETS.items():
         path = os.path.join(TMP.name, "set_" + name)
         made.make(path, **options)
         compare(bad, path, name)
+
+with tap.case("index metrics that demux writes: each sample's reads that passed, as Illumina's library reads them") as bad:
+    run_path, out = os.path.join(ROOT, "tests/data/runs/sim-cbcl"), os.path.join(TMP.name, "demux")
+    path = os.path.join(TMP.name, "demux_run")
+    os.makedirs(path)
+    shutil.copy(os.path.join(run_path, "RunInfo.xml"), path)
+    w = made.Writer("TileMetrics", 3)
+    w.head(15, struct.pack("<f", 1))
+    for name in sorted(glob.glob(os.path.join(run_path, "Data/Intensities/BaseCalls/L00*/*.filter"))):
+        lane, number = (int(v) for v in re.search(r"s_(\d+)_(\d+)\.filter", name).groups())
+        with open(name, "rb") as f:
+            passed = f.read()[12:]
+        w.add((lane, number), b"t" + struct.pack("<ff", len(passed), sum(b & 1 for b in passed)), "", True)
+    made.put(path, w)
+    done = run(SEQUESTER, "demux", run_path, "-o", out, "-q")
+    if done.returncode:
+        bad.append(done.stderr.decode())
+    with open(os.path.join(out, "Reports/IndexMetricsOut.bin"), "rb") as f:
+        made.put(path, types.SimpleNamespace(name="IndexMetrics", data=f.read()))
+    compare(bad, path, "demux")
+    with open(os.path.join(out, "Reports/Demultiplex_Stats.csv")) as f:
+        want = {(r["Lane"], r["SampleID"], r["Sample_Project"], r["Index"].replace("-", " ")): 2 * int(r["# Reads"]) for r in csv.DictReader(f) if r["SampleID"] != "Undetermined"}
+    got = {(w[1], w[2], w[3], w[4] + " " + w[5]): int(w[7]) for w in (line.split() for line in tool("summary", path)) if w[0] == "sample"}
+    if got != want or not sum(want.values()):  # of each of the two reads
+        bad.append("%s, should be %s" % (got, want))
+
 if os.environ.get("INTEROP_WRITE"):
     os.makedirs(os.path.dirname(GOLDEN_PATH), exist_ok=True)
     with open(GOLDEN_PATH, "wb") as f, gzip.GzipFile("", "wb", 9, f, 0) as z:
-        z.write("".join("== %s\n%s" % (name, GOLDEN[name]) for name in SETS).encode())
+        z.write("".join("== %s\n%s" % (name, GOLDEN[name]) for name in [*SETS, "demux"]).encode())
 
 
 def missing(what):
