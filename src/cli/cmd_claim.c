@@ -33,8 +33,19 @@ static int ask_claim(struct cli *c, struct http *h, const char *job, struct secr
     secret_done(&password);
     if (!rc && !body)
         rc = out_error(c, SQ_EFIELD, "the password must be UTF-8", NULL);
+    h->expects = "ENEEDCODE"; /* a token to results can't ask beforehand whether there is a second factor */
     if (!rc)
         rc = http_call(h, SQ_ROUTE_job_claim, job, NULL, body, &answer);
+    h->expects = NULL;
+    if (rc && body && !strcmp(http_refusal(h), "ENEEDCODE")) {
+        struct secret code = {NULL};
+        rc = secret_ask_code(c, "Code of your authenticator, or a recovery code", &code);
+        if (!rc && json_object_set_new(body, "code", json_string(code.text)))
+            rc = out_error(c, SQ_EFIELD, "the code must be UTF-8", NULL);
+        secret_done(&code);
+        if (!rc)
+            rc = http_call(h, SQ_ROUTE_job_claim, job, NULL, body, &answer);
+    }
     json_decref(body);
     if (!rc)
         rc = secret_set(c, out_text(answer, "password"), out);

@@ -136,11 +136,14 @@ int cmd_account_totp(struct cli *c)
     return rc;
 }
 
-static int proven(struct cli *c, unsigned route, const char *id, json_t **out)
+/* @name NULL: none */
+static int proven(struct cli *c, unsigned route, const char *id, const char *name, json_t **out)
 {
     struct http h;
     json_t *body = json_object();
     int rc = http_open(c, true, &h);
+    if (!rc && name && json_object_set_new(body, "name", json_string(name)))
+        rc = out_error(c, SQ_EFIELD, "the name must be UTF-8", NULL);
     if (!rc)
         rc = login_prove(c, &h, body);
     if (!rc)
@@ -153,9 +156,21 @@ static int proven(struct cli *c, unsigned route, const char *id, json_t **out)
 int cmd_account_recovery(struct cli *c)
 {
     json_t *j = NULL;
-    int rc = proven(c, SQ_ROUTE_recovery_new, NULL, &j);
+    int rc = proven(c, SQ_ROUTE_recovery_new, NULL, NULL, &j);
     if (!rc)
         rc = give_codes(c, j);
+    json_decref(j);
+    return rc;
+}
+
+int cmd_account_factor_rename(struct cli *c)
+{
+    json_t *j = NULL;
+    int rc = proven(c, SQ_ROUTE_factor_rename, c->arg[0], c->arg[1], &j);
+    if (!rc && c->opt[OPT_json])
+        out_json(j);
+    else if (!rc)
+        puts("renamed");
     json_decref(j);
     return rc;
 }
@@ -163,7 +178,7 @@ int cmd_account_recovery(struct cli *c)
 int cmd_account_factor_remove(struct cli *c)
 {
     json_t *j = NULL;
-    int rc = proven(c, SQ_ROUTE_factor_remove, c->arg[0], &j);
+    int rc = proven(c, SQ_ROUTE_factor_remove, c->arg[0], NULL, &j);
     if (!rc && c->opt[OPT_json])
         out_json(j);
     else if (!rc)

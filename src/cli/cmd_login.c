@@ -82,7 +82,7 @@ static int second_factor(struct cli *c, struct http *h, json_t **answer)
     char prompt[100];
     struct secret code = {NULL};
     if (!code_prompt(json_object_get(*answer, "factors"), prompt))
-        return out_error(c, SQ_EFIELD, "this account signs in with a passkey", "sign in where you have it, and approve this machine: sequester login --device");
+        return out_error(c, SQ_ENEEDCODE, "this account signs in with a passkey, and has no recovery code left", "sign in with it in a browser, and approve this machine there: sequester login --device");
     json_t *body = json_pack("{s:s}", "ticket", out_text(*answer, "pending"));
     json_decref(*answer);
     *answer = NULL;

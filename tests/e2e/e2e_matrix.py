@@ -24,10 +24,11 @@ ROW = re.compile(r'^SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(
 OWNER_STATUS = {"token_new": 201, "upload": 201, "upload_v1": 201, "job_submit": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
 # what needs a mail, an authenticator or a ticket to go well: e2e_register.py and e2e_factors.py have those; here, what it answers without
 WITHOUT = {"login_factor": 401, "register": 403, "register_confirm": 410, "password_forgot": 202, "password_reset": 410, "step_up": 401, "totp_confirm": 404, "recovery_new": 409,
+           "passkey_begin": 409, "passkey_confirm": 400, "passkey_challenge": 409, "login_passkey": 409, "login_passkey_confirm": 400,
            "device_token": 400, "device_get": 404, "device_approve": 404, "device_deny": 404}
 BODIES = {"login_factor": {"ticket": "0" * 32, "code": "000000"}, "register": {"mail": "eve@example.org"}, "password_forgot": {"mail": "eve@example.org"},
           "register_confirm": {"code": "0" * 64, "password": "seven-Otters-climb-81"}, "password_reset": {"code": "0" * 64, "password": "seven-Otters-climb-81"},
-          "step_up": {"code": "000000"}, "totp_confirm": {"id": "0" * 32, "code": "000000"}, "admin_find": {"name": "owner"}, "device_code": {"client_id": "matrix"}, "device_deny": {"user_code": "BCDF-GHJK"},
+          "step_up": {"code": "000000"}, "login_passkey": {}, "passkey_challenge": {}, "passkey_confirm": {}, "login_passkey_confirm": {"ticket": "0" * 32}, "totp_confirm": {"id": "0" * 32, "code": "000000"}, "admin_find": {"name": "owner"}, "device_code": {"client_id": "matrix"}, "device_deny": {"user_code": "BCDF-GHJK"},
           "device_token": {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "0" * 64, "client_id": "matrix"},
           "admin_user_set": {"disabled": True},
           "admin_user_role": {"role": "user"}, "admin_user_add": {"name": "x", "mail": "x@example.org", "role": "user"}}
@@ -72,7 +73,7 @@ def site():
 
 def doomed_of(s, name):
     """Id of a session, or of an API token, of the owner's."""
-    if name == "factor_remove":
+    if name in ("factor_remove", "factor_rename"):
         return s.owner.call("POST", "/api/v1/me/totp", {"password": s.owner.password}, status=200).json["id"]
     if name == "token_revoke":
         return s.owner.call("POST", "/api/v1/me/tokens", {"name": "doomed", "scopes": ["read"], "days": 1, "password": s.owner.password}, status=201).json["id"]
@@ -88,7 +89,7 @@ def form(data):
 def request_of(row, s, user):
     """(path, body, headers) of a request that is in order, if the owner makes it."""
     ident = ""
-    if row["name"] in ("session_revoke", "token_revoke", "factor_remove"):  # made for this cell alone: others end with a change of the password
+    if row["name"] in ("session_revoke", "token_revoke", "factor_remove", "factor_rename"):  # made for this cell alone: others end with a change of the password
         ident = doomed_of(s, row["name"])
     elif "/uploads/" in row["path"]:
         ident = s.doomed if row["name"] == "upload_delete" else s.upload
@@ -101,8 +102,10 @@ def request_of(row, s, user):
         body = {"user_code": "BCDF-GHJK", "password": (user or s.owner).password}
     if "/admin/users/{id}" in row["path"]:
         ident = s.ids["owner"]
-    if row["name"] in ("totp_begin", "recovery_new", "factor_remove"):
+    if row["name"] in ("totp_begin", "recovery_new", "factor_remove", "passkey_begin", "factor_rename"):
         body = {"password": (user or s.owner).password, **({"code": "000000"} if row["name"] == "recovery_new" else {})}
+    if row["name"] == "factor_rename":
+        body["name"] = "another"
     if row["kind"] == "UPLOAD":
         body, headers = form(s.data), FORM
     elif row["name"] == "login":

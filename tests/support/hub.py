@@ -130,6 +130,7 @@ class Hub:
         self.rows_may_differ = False  # a test that edits the database, or puts an old one back, says so
         self.programs = BUILD  # tests/support/captured.py puts another directory here
         self.port = free_port()
+        self.origin = "https://localhost:%d" % self.port  # as a browser says it; in settings: {origin}
         subprocess.run([CLI, "init", os.path.join(self.dir, "hub"), "--listen", "127.0.0.1:%d" % self.port,
                         "--hosts", "localhost,127.0.0.1,imputationserver.com,api.imputationserver.com",
                         "--key-backend", key_backend], check=True, stdout=subprocess.DEVNULL, **self.user_is)
@@ -141,7 +142,7 @@ class Hub:
         with open(self.ini, "a") as f:
             for k, v in {**RATES, **(settings or {})}.items():
                 if v is not None:
-                    f.write("%s = %s\n" % (k, v))
+                    f.write("%s = %s\n" % (k, str(v).replace("{origin}", self.origin)))
         self.tls = ssl.create_default_context(cafile=self.ca)
 
     # ---- life ----
@@ -447,7 +448,8 @@ class User:
 
     def claim(self, job):
         """The one-time password, once the package is ready."""
-        password = self.call("POST", "/api/v1/jobs/%s/claim" % job, {"password": self.password}, status=200).json["password"]
+        body = {"password": self.password, **({"code": self.code()} if self.secret else {})}
+        password = self.call("POST", "/api/v1/jobs/%s/claim" % job, body, status=200).json["password"]
         wait_for("the package", lambda: ((self.get("/api/v1/jobs/" + job)["claim"] or {}).get("package") or {}).get("state") == "ready", 60)
         return password
 

@@ -11,16 +11,11 @@
 #include <stdio.h>
 
 #define LINK_SECRET_BYTES 16
-enum { LINK_REGISTER = 1, LINK_RESET = 2 }; /* db/states.def, link_kind */
+enum { LINK_REGISTER = 1, LINK_RESET = 2, LINK_FACTORS = 3 }; /* db/states.def, link_kind */
 
-struct aad {
-    uint8_t bytes[4 + 2 * SQ_ID_BYTES + 1 + 8]; /* kind | owner | id | kind of link | its end */
-    size_t n;
-};
-
-static struct aad aad_of(const char kind[4], const uint8_t *owner, const uint8_t *id, uint8_t link, uint64_t expires_s)
+struct keeper_aad keeper_aad_of(const char kind[4], const uint8_t *owner, const uint8_t *id, uint8_t link, uint64_t expires_s)
 {
-    struct aad a = {.n = sizeof a.bytes};
+    struct keeper_aad a = {.n = sizeof a.bytes};
     memcpy(a.bytes, kind, 4);
     memcpy(a.bytes + 4, owner, SQ_ID_BYTES);
     memcpy(a.bytes + 4 + SQ_ID_BYTES, id, SQ_ID_BYTES);
@@ -37,7 +32,7 @@ void on_totp_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     const struct sq_msg_totp_make *q = &m->u.totp_make;
     uint8_t secret[SQ_TOTP_SECRET_BYTES], sealed[SQ_TOTP_SECRET_BYTES + SQ_BOX_EXTRA_BYTES];
     char base32[SQ_TOTP_BASE32_BYTES] = "";
-    struct aad aad = aad_of("totp", q->owner_id, q->factor_id, 0, 0);
+    struct keeper_aad aad = keeper_aad_of("totp", q->owner_id, q->factor_id, 0, 0);
     struct sq_key *key = NULL;
     sq_err err = keeper_may_change(k, q->owner_id, q->proof, false);
     if (!err)
@@ -59,12 +54,12 @@ void on_totp_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 }
 
 /* A proof with a second factor: what @before (zero: nothing) proved, and that. Right first, so that a wrong code uses up no proof. */
-static void answer_factor(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, const uint8_t *before, uint64_t counter)
+void keeper_answer_factor(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, const uint8_t *before, uint8_t more, uint64_t counter)
 {
     static const uint8_t none[SQ_ID_BYTES];
     uint8_t means = 0;
     sq_err err = memcmp(before, none, sizeof none) ? keeper_proof_take(&k->proofs, before, owner, &means) : SQ_OK;
-    struct sq_msg is = sq_msg_of(factor_is, .means = means | KEEPER_FACTOR, .counter = counter);
+    struct sq_msg is = sq_msg_of(factor_is, .means = means | KEEPER_FACTOR | more, .counter = counter);
     if (!err)
         err = keeper_proof_make(&k->proofs, owner, is.u.factor_is.means, is.u.factor_is.proof);
     if (err)
@@ -77,7 +72,7 @@ static sq_err check_totp(struct keeper *k, const struct sq_msg_totp_check *q, ui
 {
     uint8_t secret[SQ_TOTP_SECRET_BYTES];
     char code[17];
-    struct aad aad = aad_of("totp", q->owner_id, q->factor_id, 0, 0);
+    struct keeper_aad aad = keeper_aad_of("totp", q->owner_id, q->factor_id, 0, 0);
     struct sq_key *key = NULL;
     sq_err err = keeper_clock_ok(k);
     if (!err && q->sealed.n != sizeof secret + SQ_BOX_EXTRA_BYTES)
@@ -103,18 +98,47 @@ void on_totp_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     const struct sq_msg_totp_check *q = &m->u.totp_check;
     uint64_t step = 0;
     sq_err err = check_totp(k, q, &step);
-    if (!err && q->is_new) /* from now on a password alone isn't enough */
-        err = sq_slab_mark(k->slab, q->owner_id, SQ_SLAB_NEEDS_FACTOR, true, sq_clock_now_s());
     if (err)
         sq_ask_fail(ask, err);
     else
-        answer_factor(k, ask, q->owner_id, q->proof, step);
+        keeper_answer_factor(k, ask, q->owner_id, q->proof, 0, step);
+}
+
+void on_factor_needed(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    struct sq_slab_slot slot;
+    sq_err err = sq_slab_look(k->slab, SQ_SLAB_OWNER, m->u.factor_needed.owner_id, sq_clock_now_s(), &slot);
+    if (!err && !(slot.for_role & SQ_SLAB_NEEDS_FACTOR))
+        err = sq_slab_mark(k->slab, m->u.factor_needed.owner_id, SQ_SLAB_NEEDS_FACTOR, true, sq_clock_now_s());
+    if (err)
+        sq_ask_fail(ask, err);
+    else
+        sq_ask_ok(ask);
+}
+
+/* Its owner shows that he had it; or, when it is lost, that the mail which said so came to him and that he knows the password. Registrar's word is
+ * enough only where nothing can be mailed. */
+static sq_err may_forget(struct keeper *k, const struct sq_msg_factor_forget *q)
+{
+    static const uint8_t none[SQ_ID_BYTES];
+    uint8_t means = 0, linked = 0;
+    if (!memcmp(q->proof, none, sizeof none))
+        return k->sends_mail ? sq_fail(SQ_EPROOF) : SQ_OK;
+    sq_err err = keeper_proof_take(&k->proofs, q->proof, q->owner_id, &means);
+    if (!err && memcmp(q->link_proof, none, sizeof none) != 0)
+        err = keeper_proof_take(&k->proofs, q->link_proof, q->owner_id, &linked);
+    bool is_enough = (means & KEEPER_PASSWORD) && ((means & KEEPER_FACTOR) || (linked & KEEPER_RESET));
+    return err || is_enough ? err : sq_fail(SQ_EPROOF);
 }
 
 void on_factor_forget(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
-    sq_err err = sq_slab_mark(k->slab, m->u.factor_forget.owner_id, SQ_SLAB_NEEDS_FACTOR, false, sq_clock_now_s());
+    const struct sq_msg_factor_forget *q = &m->u.factor_forget;
+    sq_err err = may_forget(k, q);
+    if (!err)
+        err = sq_slab_mark(k->slab, q->owner_id, SQ_SLAB_NEEDS_FACTOR, false, sq_clock_now_s());
     if (err)
         sq_ask_fail(ask, err);
     else
@@ -178,7 +202,7 @@ void on_recovery_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (err)
         sq_ask_fail(ask, err);
     else
-        answer_factor(k, ask, q->owner_id, q->proof, found);
+        keeper_answer_factor(k, ask, q->owner_id, q->proof, 0, found);
 }
 
 /* ---- mailed links: registrar keeps them, but only courier, which mails them, gets to see what is in one ---- */
@@ -188,7 +212,7 @@ void on_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     struct keeper *k = ctx;
     const struct sq_msg_link_make *q = &m->u.link_make;
     uint8_t secret[LINK_SECRET_BYTES], sealed[LINK_SECRET_BYTES + SQ_BOX_EXTRA_BYTES];
-    struct aad aad = aad_of("link", q->owner_id, q->link_id, q->kind, q->expires_s);
+    struct keeper_aad aad = keeper_aad_of("link", q->owner_id, q->link_id, q->kind, q->expires_s);
     struct sq_key *key = NULL;
     sq_err err = keeper_owner_key(k, q->owner_id, "sequester link v1", &key);
     if (!err)
@@ -207,7 +231,7 @@ void on_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 
 static sq_err open_link(struct keeper *k, const uint8_t *owner, const uint8_t *id, uint8_t kind, uint64_t expires_s, struct sq_span sealed, uint8_t out[LINK_SECRET_BYTES])
 {
-    struct aad aad = aad_of("link", owner, id, kind, expires_s);
+    struct keeper_aad aad = keeper_aad_of("link", owner, id, kind, expires_s);
     struct sq_key *key = NULL;
     sq_err err = keeper_clock_ok(k);
     if (!err && (sealed.n != LINK_SECRET_BYTES + SQ_BOX_EXTRA_BYTES || expires_s <= (uint64_t)sq_clock_now_s()))
@@ -236,7 +260,7 @@ void on_link_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 static void answer_right(struct keeper *k, struct sq_ask *ask, const struct sq_msg_link_check *q)
 {
     char name[257] = "", mail[SQ_MAIL_MAX_BYTES + 1] = "";
-    struct sq_msg is = sq_msg_of(link_right, .means = q->kind == LINK_RESET || q->kind == LINK_REGISTER ? KEEPER_LINK : 0);
+    struct sq_msg is = sq_msg_of(link_right, .means = q->kind == LINK_RESET || q->kind == LINK_REGISTER ? KEEPER_LINK : q->kind == LINK_FACTORS ? KEEPER_RESET : 0);
     sq_err err = q->name.n ? keeper_field_text(k, q->owner_id, q->name, name, sizeof name) : SQ_OK;
     if (!err && q->mail.n)
         err = keeper_mail_text(k, q->owner_id, q->mail, mail);

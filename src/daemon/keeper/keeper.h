@@ -8,6 +8,7 @@
 #include "daemon/keeper/hsm.h"
 #include "daemon/keeper/proofs.h"
 #include "daemon/keeper/slab.h"
+#include "lib/identity/passkey.h"
 #include "lib/proc/node.h"
 
 #ifdef SQ_TEST_HOOKS
@@ -22,6 +23,9 @@ struct keeper {
     struct sq_node *node;
     struct sq_slab *slab;
     const char *origin;
+    bool sends_mail; /* the site has a mail server */
+    bool has_site; /* passkeys have one to be of */
+    struct sq_passkey_site site;
     enum sq_slab_backend wanted;                  /* what the configuration says: passphrase, file or PKCS#11 */
     struct sq_key *file_kek, *token_kek;          /* NULL: not configured */
     struct sq_slab_lock own, token_lock;          /* own: the lock that opens by itself, when one is wanted */
@@ -100,14 +104,28 @@ sq_err keeper_may_change(struct keeper *k, const uint8_t *owner, const uint8_t *
 void keeper_answer_proof(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, uint8_t means);
 
 /* factors.c */
+/* What says whose a sealed secret is, and of which kind ("totp", "pass", "link"): none passes for another. */
+struct keeper_aad {
+    uint8_t bytes[4 + 2 * SQ_ID_BYTES + 1 + 8]; /* kind | owner | id | kind of link | its end */
+    size_t n;
+};
+struct keeper_aad keeper_aad_of(const char kind[4], const uint8_t *owner, const uint8_t *id, uint8_t link, uint64_t expires_s);
+/* A proof with a second factor: what @before (zero: nothing) proved, that, and @more means. */
+void keeper_answer_factor(struct keeper *k, struct sq_ask *ask, const uint8_t *owner, const uint8_t *before, uint8_t more, uint64_t counter);
 void on_totp_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_totp_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_factor_needed(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_factor_forget(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_recovery_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_recovery_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_link_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
+/* passkey_proofs.c */
+void on_passkey_challenge(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_passkey_add(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_passkey_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
 /* fields.c */
 void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

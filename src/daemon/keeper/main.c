@@ -206,9 +206,13 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_token_sign, on_token_sign);
     sq_node_on(n, SQ_MSG_totp_make, on_totp_make);
     sq_node_on(n, SQ_MSG_totp_check, on_totp_check);
+    sq_node_on(n, SQ_MSG_factor_needed, on_factor_needed);
     sq_node_on(n, SQ_MSG_factor_forget, on_factor_forget);
     sq_node_on(n, SQ_MSG_recovery_make, on_recovery_make);
     sq_node_on(n, SQ_MSG_recovery_check, on_recovery_check);
+    sq_node_on(n, SQ_MSG_passkey_challenge, on_passkey_challenge);
+    sq_node_on(n, SQ_MSG_passkey_add, on_passkey_add);
+    sq_node_on(n, SQ_MSG_passkey_check, on_passkey_check);
     sq_node_on(n, SQ_MSG_link_make, on_link_make);
     sq_node_on(n, SQ_MSG_link_open, on_link_open);
     sq_node_on(n, SQ_MSG_link_check, on_link_check);
@@ -246,6 +250,9 @@ int main(void)
     sq_close(&hooks);
     if (!(k.origin = sq_node_setting(k.node, "origin")))
         give_up("origin_missing", SQ_ECONFIG);
+    const char *smtp = sq_node_setting(k.node, "smtp_url");
+    k.sends_mail = smtp && *smtp;
+    k.has_site = sq_passkey_site(sq_node_setting(k.node, "public_url"), &k.site) == SQ_OK;
     k.wanted = wanted_backend(&k);
     open_keeper(&k, open_slab());
     take_file_kek(&k);

@@ -45,6 +45,42 @@ sq_err keeper_proof_take(struct keeper_proofs *p, const uint8_t *id, const uint8
     return err ? sq_fail(err) : SQ_OK;
 }
 
+sq_err keeper_challenge_make(struct keeper_proofs *p, const uint8_t *owner, const uint8_t *context, enum keeper_purpose purpose, uint8_t out[KEEPER_CHALLENGE_BYTES])
+{
+    struct keeper_challenge new = {.until_steady_ms = sq_clock_steady_ms() + KEEPER_PROOF_MS, .purpose = purpose};
+    sq_err err = sq_random(new.bytes, sizeof new.bytes);
+    if (err)
+        return err;
+    memcpy(new.owner, owner, SQ_ID_BYTES);
+    memcpy(new.context, context, SQ_ID_BYTES);
+    pthread_mutex_lock(&p->lock);
+    struct keeper_challenge *all = p->challenge[purpose == KEEPER_TO_SIGN_IN], *at = &all[0];
+    for (size_t i = 1; i < KEEPER_MAX_CHALLENGES; i++)
+        if (all[i].until_steady_ms < at->until_steady_ms)
+            at = &all[i];
+    *at = new;
+    pthread_mutex_unlock(&p->lock);
+    memcpy(out, new.bytes, sizeof new.bytes);
+    return SQ_OK;
+}
+
+sq_err keeper_challenge_take(struct keeper_proofs *p, const uint8_t challenge[KEEPER_CHALLENGE_BYTES], const uint8_t *owner, const uint8_t *context, enum keeper_purpose purpose)
+{
+    struct keeper_challenge found = {.until_steady_ms = 0};
+    int64_t now = sq_clock_steady_ms();
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < 2 * KEEPER_MAX_CHALLENGES; i++) {
+        struct keeper_challenge *at = &p->challenge[i / KEEPER_MAX_CHALLENGES][i % KEEPER_MAX_CHALLENGES];
+        if (!at->until_steady_ms || !sq_equal_ct(at->bytes, challenge, KEEPER_CHALLENGE_BYTES))
+            continue;
+        found = *at;
+        sq_wipe(at, sizeof *at);
+    }
+    pthread_mutex_unlock(&p->lock);
+    bool is_meant = found.until_steady_ms > now && found.purpose == purpose && !memcmp(found.owner, owner, SQ_ID_BYTES) && !memcmp(found.context, context, SQ_ID_BYTES);
+    return is_meant ? SQ_OK : sq_fail(SQ_EPASSKEY);
+}
+
 sq_err keeper_step_take(struct keeper_proofs *p, const uint8_t *factor, uint64_t step)
 {
     sq_err err = SQ_OK;

@@ -54,14 +54,14 @@ static sq_err check_times(const struct sq_jwt_claims *c)
     return c->issued_s > now_s + SQ_JWT_LEEWAY_S || c->issued_s < now_s - 600 || c->expires_s <= now_s ? sq_fail(SQ_ERANGE) : SQ_OK;
 }
 
-/* The owner's password was checked here just now, and his second factor when he has one; or, of a token of his that lives, a second factor alone. */
+/* The owner's password was checked here just now, and his second factor when he has one; or a passkey that stands for both; or, of a token of his that lives, a second factor alone. */
 static sq_err check_proof(struct keeper *k, const struct sq_msg_token_sign *q, const struct sq_slab_slot *owner)
 {
     uint8_t means = 0;
     sq_err err = keeper_proof_take(&k->proofs, q->proof, q->owner_id, &means);
     if (err)
         return err;
-    bool has_factor = means & KEEPER_FACTOR;
+    bool has_factor = means & KEEPER_FACTOR, has_password = means & (KEEPER_PASSWORD | KEEPER_ALONE);
     if (q->previous.n) {
         struct sq_jwt_claims before;
         err = keeper_token_claims(k, q->owner_id, q->previous, &before);
@@ -69,7 +69,7 @@ static sq_err check_proof(struct keeper *k, const struct sq_msg_token_sign *q, c
             err = sq_fail(SQ_EPROOF);
         return err;
     }
-    return (means & KEEPER_PASSWORD) && (has_factor || !(owner->for_role & SQ_SLAB_NEEDS_FACTOR)) ? SQ_OK : sq_fail(SQ_EPROOF);
+    return has_password && (has_factor || !(owner->for_role & SQ_SLAB_NEEDS_FACTOR)) ? SQ_OK : sq_fail(SQ_EPROOF);
 }
 
 void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)

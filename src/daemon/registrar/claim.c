@@ -1,5 +1,5 @@
 /*
- * The claim: the owner signs in again, keeper makes a one-time password and shows it once, runner packs the result under it.
+ * The claim: the owner signs in again, with his second factor when he has one, keeper makes a one-time password and shows it once, runner packs the result under it.
  * Until the owner confirms that he can open the package, the vault keeps its copy and he may claim again (the old package
  * goes first). Once he confirms, the copy is destroyed: from then on only the holder of the password can read the result.
  */
@@ -97,16 +97,13 @@ sq_err api_job_claim(struct api *a)
     struct sq_db_user user;
     char password[65] = "";
     uint8_t proof[ID]; /* of no further use: the claim itself is recorded */
-    const char *again = body_text(a, "password", 1024);
-    sq_err e = again ? job_by_param(a, &c->p.job) : sq_fail(SQ_EFIELD);
+    sq_err e = body_text(a, "password", 1024) ? job_by_param(a, &c->p.job) : sq_fail(SQ_EFIELD);
     if (!e && c->p.job.has_seal_key && c->p.job.state < SQ_DB_job_state_erasing) {
         a->why = &a->why_store;
         e = sq_why_set(&a->why_store, SQ_ECONFLICT, 0, 0, "seal_to", "this result is sealed to your own key: there is no password and nothing to claim; download the package");
     }
     if (!e)
-        e = user_load(a->r, a->caller.user, &user);
-    if (!e)
-        e = password_ok(a->r, &a->caller, &user, sq_span_str(again), proof);
+        e = reauthenticate(a, "password", &user, proof);
     if (!e && c->p.job.state != SQ_DB_job_state_done)
         e = sq_fail(c->p.job.state == SQ_DB_job_state_erasing || c->p.job.state == SQ_DB_job_state_erased ? SQ_EGONE : SQ_ECONFLICT);
     if (!e && (c->p.job.claim_state == SQ_DB_claim_state_confirmed || !strcmp(c->p.job.mode, "qc")))

@@ -163,7 +163,7 @@ sq_err factor_tried(struct registrar *r, const struct caller *c, const struct sq
 {
     struct tried t = {.by = c, .is_right = how == SQ_OK, .is_code = true};
     bool must_wait = false;
-    if (how && how != SQ_ECODE)
+    if (how && how != SQ_ECODE && how != SQ_EPASSKEY)
         return SQ_OK;
     sq_err e = look_back(r, user, c->address, &t, &must_wait);
     if (e || (t.is_right && !(t.is_seen ? t.seen.failures : user->failures)))
@@ -187,8 +187,7 @@ sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_use
         memcpy(out_proof, first, ID);
     if (e || !n)
         return e;
-    const char *code = body_text(a, "code", 64);
-    return code ? factor_check(a->r, &a->caller, out_user, code, first, out_proof) : sq_fail(SQ_EFIELD);
+    return second_factor(a, out_user, a->caller.jti, first, out_proof);
 }
 
 /* ---- choosing one ---- */

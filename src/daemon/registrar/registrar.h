@@ -4,7 +4,7 @@
  * The rooms of this process, in the order a request passes them:
  *     api.c        a request comes in: token, right, route -> handler
  *     auth.c       who is asking, and may he
- *     password.c sessions.c     signing in, and staying so
+ *     password.c second_factors.c passkeys.c sessions.c     signing in, and staying so
  *     uploads.c jobs.c claim.c downloads.c account.c admin.c    what he asks for
  *     objects.c    sealed objects: create, close, destroy (DESIGN §2a)
  *     receipts.c   what says that they are gone
@@ -243,10 +243,24 @@ sq_err factor_tried(struct registrar *r, const struct caller *c, const struct sq
 /** Live second factors of an account, recovery codes aside. */
 sq_err factor_count(struct registrar *r, const uint8_t user[ID], int64_t *out_n) SQ_MUST_CHECK;
 bool factor_is_required(const struct registrar *r, int role);
+/** SQ_ECONFLICT when he has as many as one may have. */
+sq_err factor_has_room(struct registrar *r, const uint8_t user[ID]) SQ_MUST_CHECK;
+/** A new factor counts from now on, by keeper's @proof of its first use; with the first one, recovery codes. Answers. @is_new: it has no row yet; else it was begun. */
+sq_err factor_add(struct api *a, struct sq_db_factor *row, const uint8_t proof[ID], bool is_new) SQ_MUST_CHECK;
+/** The body's `code` or `passkey`, whichever is there: what @before proved, and that. @context: what a passkey's challenge was asked for. SQ_ECODE, SQ_EPASSKEY, SQ_ECLONED. */
+sq_err second_factor(struct api *a, const struct sq_db_user *user, const uint8_t context[ID], const uint8_t before[ID], uint8_t out_proof[ID]) SQ_MUST_CHECK;
 /** @code is of one of his authenticators, or a recovery code, and wasn't used before: what @before (zero: nothing) proved, and that. SQ_ECODE. */
 sq_err factor_check(struct registrar *r, const struct caller *c, const struct sq_db_user *user, const char *code, const uint8_t before[ID], uint8_t out_proof[ID]) SQ_MUST_CHECK;
-/** keeper signs on his password alone again. */
-sq_err factor_forget(struct registrar *r, const uint8_t user[ID]) SQ_MUST_CHECK;
+/** keeper signs on his password alone again; proofs as message factor_forget has them. */
+sq_err factor_forget(struct registrar *r, const uint8_t user[ID], const uint8_t proof[ID], const uint8_t link_proof[ID]) SQ_MUST_CHECK;
+/** keeper knows that he has one: after it was added, and whenever that may have been cut off. */
+sq_err factor_mark(struct registrar *r, const uint8_t user[ID]) SQ_MUST_CHECK;
+
+/* ---- passkeys.c ---- */
+/** What a browser is told: PublicKeyCredentialRequestOptionsJSON, with a challenge for @context. @user zero: whoever answers signs in with it alone. */
+sq_err passkey_options(struct api *a, const uint8_t user[ID], const uint8_t context[ID], json_t **out) SQ_MUST_CHECK;
+/** The body's `passkey` answers a challenge of @context with a passkey of @user's. */
+sq_err passkey_check(struct api *a, const struct sq_db_user *user, const uint8_t context[ID], const uint8_t before[ID], uint8_t out_proof[ID]) SQ_MUST_CHECK;
 
 /* ---- register.c ---- */
 void *register_main(void *r);
@@ -284,6 +298,8 @@ struct issuing { /* a token on its way: the row, and who asked */
     const char *scope;
     char token[2049];         /* the caller's to wipe */
 };
+/** A new session of @user's by keeper's @proof; answers. */
+sq_err begin_session(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID], bool has_factor) SQ_MUST_CHECK;
 /** Sign and insert @x->row for @user (row.kind, expires_s and scopes are set), by keeper's @proof; @previous: see message token_sign. */
 sq_err issue(struct registrar *r, struct issuing *x, const struct sq_db_user *user, const uint8_t proof[ID], struct sq_span previous) SQ_MUST_CHECK;
 

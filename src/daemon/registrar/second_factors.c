@@ -1,5 +1,5 @@
 /*
- * Second factors of an account: authenticator codes and recovery codes. keeper makes and checks them; here is which of them there
+ * Second factors of an account: authenticator codes and recovery codes (passkeys.c: passkeys). keeper makes and checks them; here is which of them there
  * are, that each code is good once, and that a last one which is needed stays.
  */
 #include "daemon/registrar/registrar.h"
@@ -11,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_FACTORS 5 /* of one account, recovery codes aside */
+#define MAX_FACTORS 10 /* of one account, recovery codes aside */
+
+/* From asking how many there are until keeper and the database say the same of it. */
+static pthread_mutex_t marking = PTHREAD_MUTEX_INITIALIZER;
 
 struct factors {
     struct sq_db_factor row[64];
@@ -66,13 +69,12 @@ static sq_err tx_use(struct tx *tx, void *ctx)
     return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_recovery_used, .by = x->by, .subject = x->row.user_id, .a = (uint64_t)x->n_left});
 }
 
-static sq_err ask_totp(struct registrar *r, const struct sq_db_factor *f, const char *code, bool is_new, const uint8_t before[ID], uint8_t out_proof[ID], int64_t *out_step)
+static sq_err ask_totp(struct registrar *r, const struct sq_db_factor *f, const char *code, const uint8_t before[ID], uint8_t out_proof[ID], int64_t *out_step)
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
         return sq_fail(SQ_ENOMEM);
-    struct sq_msg ask = sq_msg_of(totp_check, .sealed = sq_span_of(f->secret_sealed.p, f->secret_sealed.n), .code = sq_span_str(code), .counter = (uint64_t)f->counter,
-                                  .is_new = is_new), m;
+    struct sq_msg ask = sq_msg_of(totp_check, .sealed = sq_span_of(f->secret_sealed.p, f->secret_sealed.n), .code = sq_span_str(code), .counter = (uint64_t)f->counter), m;
     memcpy(ask.u.totp_check.owner_id, f->user_id, ID);
     memcpy(ask.u.totp_check.factor_id, f->id, ID);
     memcpy(ask.u.totp_check.proof, before, ID);
@@ -93,7 +95,7 @@ static sq_err try_totp(struct registrar *r, struct using *x, const uint8_t user[
     sq_err found = SQ_ECODE;
     for (size_t i = 0; !e && found == SQ_ECODE && i < f->n; i++) {
         x->row = f->row[i];
-        found = ask_totp(r, &f->row[i], code, false, before, out_proof, &x->counter);
+        found = ask_totp(r, &f->row[i], code, before, out_proof, &x->counter);
     }
     free(f);
     return e ? e : found ? sq_fail(found) : SQ_OK;
@@ -143,7 +145,24 @@ sq_err factor_check(struct registrar *r, const struct caller *c, const struct sq
     return e ? e : kept;
 }
 
-/* ---- adding an authenticator ---- */
+sq_err second_factor(struct api *a, const struct sq_db_user *user, const uint8_t context[ID], const uint8_t before[ID], uint8_t out_proof[ID])
+{
+    if (json_object_get(a->body, "passkey"))
+        return passkey_check(a, user, context, before, out_proof);
+    if (!json_object_get(a->body, "code"))
+        return sq_fail(SQ_ENEEDCODE);
+    const char *code = body_text(a, "code", 64);
+    return code ? factor_check(a->r, &a->caller, user, code, before, out_proof) : sq_fail(SQ_EFIELD);
+}
+
+/* ---- adding ---- */
+
+sq_err factor_has_room(struct registrar *r, const uint8_t user[ID])
+{
+    int64_t n = 0;
+    sq_err e = factor_count(r, user, &n);
+    return !e && n >= MAX_FACTORS ? sq_fail(SQ_ECONFLICT) : e;
+}
 
 static sq_err put_in(struct tx *tx, void *ctx)
 {
@@ -208,13 +227,10 @@ sq_err api_totp_begin(struct api *a)
 {
     struct sq_db_user user;
     uint8_t proof[ID];
-    int64_t n = 0;
     const char *name = json_object_get(a->body, "name") ? body_text(a, "name", 100) : "authenticator";
     sq_err e = name ? reauthenticate(a, "password", &user, proof) : sq_fail(SQ_EFIELD);
     if (!e)
-        e = factor_count(a->r, a->caller.user, &n);
-    if (!e && n >= MAX_FACTORS)
-        e = sq_fail(SQ_ECONFLICT);
+        e = factor_has_room(a->r, a->caller.user);
     struct sq_db_factor row = {.kind = SQ_DB_factor_kind_totp, .state = SQ_DB_factor_state_begun, .created_s = sq_clock_now_s()};
     struct sq_span text = sq_span_str(name);
     struct opened o = {.n = 0};
@@ -235,8 +251,7 @@ sq_err api_totp_begin(struct api *a)
 struct adding {
     const struct caller *by;
     struct sq_db_factor row;
-    int64_t step;
-    bool is_first;
+    bool is_new; /* no row yet */
     uint8_t hashes[SQ_RECOVERY_CODES][SQ_SHA256_BYTES];
     size_t n_hash;
 };
@@ -260,7 +275,14 @@ static sq_err tx_recovery(struct tx *tx, const struct caller *by, const uint8_t 
 static sq_err tx_added(struct tx *tx, void *ctx)
 {
     struct adding *x = ctx;
-    sq_err e = sq_db_factor_live(tx->db, x->row.id, x->step, sq_clock_now_s());
+    int64_t n = 0;
+    sq_err e = x->is_new ? sq_db_factor_insert(tx->db, &x->row) : sq_db_factor_live(tx->db, x->row.id, x->row.counter, sq_clock_now_s());
+    if (!e)
+        e = sq_db_factor_count(tx->db, x->row.user_id, 0, &n);
+    if (!e && n > MAX_FACTORS)
+        e = sq_fail(SQ_ECONFLICT);
+    if (!e && n > 1)
+        x->n_hash = 0; /* another one came first meanwhile, and its codes are the ones that were shown */
     if (!e)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_factor_added, .by = x->by, .subject = x->by->user, .object = x->row.id});
     if (!e && x->n_hash)
@@ -308,42 +330,68 @@ static sq_err own_factor(struct api *a, const char *hex, struct sq_db_factor *ou
     return e || out->kind != SQ_DB_factor_kind_recovery ? e : sq_fail(SQ_ENOTFOUND);
 }
 
-sq_err api_totp_confirm(struct api *a)
+sq_err factor_mark(struct registrar *r, const uint8_t user[ID])
 {
-    struct adding x = {.by = &a->caller};
-    struct sq_db_user user;
-    uint8_t proof[ID];
+    struct sq_msg m = sq_msg_bare(factor_needed);
     int64_t n = 0;
-    const char *id = body_text(a, "id", 2 * ID), *code = id ? body_text(a, "code", 16) : NULL;
-    if (!code)
-        return sq_fail(SQ_EFIELD);
+    memcpy(m.u.factor_needed.owner_id, user, ID);
+    pthread_mutex_lock(&marking);
+    sq_err e = factor_count(r, user, &n);
+    if (!e && n)
+        e = keeper_do(r, &m);
+    pthread_mutex_unlock(&marking);
+    return e;
+}
+
+sq_err factor_add(struct api *a, struct sq_db_factor *row, const uint8_t proof[ID], bool is_new)
+{
+    struct adding x = {.by = &a->caller, .row = *row, .is_new = is_new};
+    int64_t n = 0;
     json_t *codes = json_array();
-    sq_err e = own_factor(a, id, &x.row);
-    if (!e && x.row.state != SQ_DB_factor_state_begun)
-        e = sq_fail(SQ_ECONFLICT);
-    if (!e)
-        e = user_load(a->r, a->caller.user, &user);
-    if (!e)
-        e = factor_may_try(a->r, &a->caller, &user);
-    if (!e)
-        e = factor_count(a->r, a->caller.user, &n);
-    if (!e) {
-        e = ask_totp(a->r, &x.row, code, true, no_id, proof, &x.step);
-        sq_err kept = factor_tried(a->r, &a->caller, &user, e);
-        e = e ? e : kept;
-    }
+    sq_err e = factor_count(a->r, a->caller.user, &n);
     if (!e && !n)
         e = make_recovery(a->r, a->caller.user, proof, x.hashes, &x.n_hash, codes);
     if (!e)
         e = sq_fault("factor.add");
     if (!e)
         e = commit(a->r, tx_added, &x);
+    if (!e)
+        e = sq_fault("factor.mark");
+    if (!e) {
+        sq_err kept = factor_mark(a->r, a->caller.user);
+        (void)kept; /* it is added, and its codes must be shown: the next sign-in says it again */
+    }
     a->is_audited = true;
+    if (!e && !x.n_hash)
+        json_array_clear(codes);
     if (e)
         json_decref(codes);
     else
-        a->answer = json_pack("{s:o}", "recovery", codes);
-    return e;
+        a->answer = json_pack("{s:o, s:o}", "id", view_id(row->id), "recovery", codes);
+    return e == SQ_EEXISTS ? sq_fail(SQ_ECONFLICT) : e; /* this very passkey is somebody's already */
+}
+
+sq_err api_totp_confirm(struct api *a)
+{
+    struct sq_db_factor row;
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    const char *id = body_text(a, "id", 2 * ID), *code = id ? body_text(a, "code", 16) : NULL;
+    if (!code)
+        return sq_fail(SQ_EFIELD);
+    sq_err e = own_factor(a, id, &row);
+    if (!e && (row.state != SQ_DB_factor_state_begun || row.kind != SQ_DB_factor_kind_totp))
+        e = sq_fail(SQ_ECONFLICT);
+    if (!e)
+        e = user_load(a->r, a->caller.user, &user);
+    if (!e)
+        e = factor_may_try(a->r, &a->caller, &user);
+    if (!e) {
+        e = ask_totp(a->r, &row, code, no_id, proof, &row.counter);
+        sq_err kept = factor_tried(a->r, &a->caller, &user, e);
+        e = e ? e : kept;
+    }
+    return e ? e : factor_add(a, &row, proof, false);
 }
 
 struct renewing {
@@ -440,11 +488,32 @@ static sq_err tx_remove(struct tx *tx, void *ctx)
     return e ? e : tx_account_notice(tx, SQ_DB_notice_kind_factor_changed, x->by->user, NULL);
 }
 
-sq_err factor_forget(struct registrar *r, const uint8_t user[ID])
+sq_err factor_forget(struct registrar *r, const uint8_t user[ID], const uint8_t proof[ID], const uint8_t link_proof[ID])
 {
     struct sq_msg m = sq_msg_bare(factor_forget);
     memcpy(m.u.factor_forget.owner_id, user, ID);
+    memcpy(m.u.factor_forget.proof, proof, ID);
+    memcpy(m.u.factor_forget.link_proof, link_proof, ID);
     return keeper_do(r, &m);
+}
+
+/* keeper first: a crash behind it leaves a factor that is still asked for, and can be removed again */
+static sq_err remove_one(struct registrar *r, struct removing *x, const uint8_t proof[ID])
+{
+    int64_t n = 0;
+    pthread_mutex_lock(&marking);
+    sq_err e = factor_count(r, x->by->user, &n);
+    bool is_last = n <= 1 && x->row.state == SQ_DB_factor_state_live;
+    if (!e && is_last && x->must_stay)
+        e = sq_fail(SQ_ELAST);
+    if (!e && is_last)
+        e = factor_forget(r, x->by->user, proof, no_id);
+    if (!e)
+        e = sq_fault("factor.remove");
+    if (!e)
+        e = commit(r, tx_remove, x);
+    pthread_mutex_unlock(&marking);
+    return e;
 }
 
 sq_err api_factor_remove(struct api *a)
@@ -460,12 +529,40 @@ sq_err api_factor_remove(struct api *a)
         e = sq_fail(SQ_ELAST);
     if (!e)
         e = reauthenticate(a, "password", &user, proof);
-    if (!e && n <= 1) /* keeper first: a crash here leaves a factor that is still asked for, and can be removed again */
-        e = factor_forget(a->r, a->caller.user);
     if (!e)
-        e = sq_fault("factor.remove");
+        e = remove_one(a->r, &x, proof);
+    a->is_audited = true;
+    return e;
+}
+
+/* ---- another name ---- */
+
+struct renaming {
+    const struct caller *by;
+    struct sq_db_factor row;
+};
+
+static sq_err tx_rename(struct tx *tx, void *ctx)
+{
+    struct renaming *x = ctx;
+    sq_err e = sq_db_factor_rename(tx->db, x->row.id, &x->row.name_sealed);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_factor_renamed, .by = x->by, .subject = x->by->user, .object = x->row.id});
+}
+
+sq_err api_factor_rename(struct api *a)
+{
+    struct renaming x = {.by = &a->caller};
+    struct sq_db_user user;
+    uint8_t proof[ID]; /* of no further use */
+    sq_err e = own_factor(a, a->param, &x.row);
+    const char *name = e ? NULL : body_text(a, "name", 100);
+    struct sq_span text = sq_span_str(name);
     if (!e)
-        e = commit(a->r, tx_remove, &x);
+        e = name ? reauthenticate(a, "password", &user, proof) : sq_fail(SQ_EFIELD);
+    if (!e)
+        e = fields_seal(a->r, user.id, &text, 1, &x.row.name_sealed);
+    if (!e)
+        e = commit(a->r, tx_rename, &x);
     a->is_audited = true;
     return e;
 }

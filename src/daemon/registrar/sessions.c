@@ -111,7 +111,7 @@ static void answer_session(struct api *a, const struct issuing *x, const struct 
     }
 }
 
-static sq_err begin_session(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID], bool has_factor)
+sq_err begin_session(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID], bool has_factor)
 {
     struct registrar *r = a->r;
     int64_t now = sq_clock_now_s(), end = now + r->token_life_s;
@@ -195,13 +195,39 @@ static void ticket_put_back(struct ticket *t)
     pthread_mutex_unlock(&tickets.lock);
 }
 
+/* by which of his second factors he may go on */
+static sq_err kinds_of(struct registrar *r, const uint8_t user[ID], json_t *list, bool *out_has_passkey)
+{
+    static const int kinds[] = {SQ_DB_factor_kind_totp, SQ_DB_factor_kind_passkey, SQ_DB_factor_kind_recovery};
+    sq_err e = SQ_OK;
+    struct sq_db *db = db_lock(r);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !e; i++) {
+        int64_t n = 0;
+        e = sq_db_factor_count(db, user, kinds[i], &n);
+        if (!e && n)
+            json_array_append_new(list, json_string(sq_db_name(SQ_DB_factor_kind, kinds[i])));
+        *out_has_passkey |= n && kinds[i] == SQ_DB_factor_kind_passkey;
+    }
+    db_unlock(r);
+    return e;
+}
+
 static sq_err answer_ticket(struct api *a, const struct sq_db_user *user, const uint8_t proof[ID])
 {
     uint8_t id[ID];
+    bool has_passkey = false;
+    json_t *kinds = json_array(), *options = NULL;
     sq_err e = ticket_new(user->id, proof, id);
     a->is_audited = true; /* nobody has signed in yet */
     if (!e)
-        a->answer = json_pack("{s:o, s:[s, s], s:o}", "pending", view_id(id), "factors", "totp", "recovery", "expires", view_time(sq_clock_now_s() + TICKET_MS / 1000));
+        e = kinds_of(a->r, user->id, kinds, &has_passkey);
+    if (!e && has_passkey && passkey_options(a, user->id, id, &options)) /* public_url may have gone since; the other ways stay */
+        a->why = NULL;
+    if (!e)
+        a->answer = json_pack("{s:o, s:O, s:o}", "pending", view_id(id), "factors", kinds, "expires", view_time(sq_clock_now_s() + TICKET_MS / 1000));
+    if (options)
+        json_object_set_new(a->answer, "options", options);
+    json_decref(kinds);
     return e;
 }
 
@@ -235,16 +261,12 @@ sq_err api_login(struct api *a)
         e = factor_count(a->r, user.id, &n);
     if (e)
         return e;
-    if (n)
-        return ask_factor(a, &user, proof);
+    if (n) {
+        e = factor_mark(a->r, user.id); /* a crash may have kept keeper from hearing of it */
+        return e ? e : ask_factor(a, &user, proof);
+    }
     e = begin_session(a, &user, proof, false);
-    if (e != SQ_EPROOF)
-        return e;
-    /* keeper waits for a factor that a crash kept from being added */
-    e = factor_forget(a->r, user.id);
-    if (!e)
-        e = password_ok(a->r, &a->caller, &user, sq_span_str(password), proof);
-    return e ? e : begin_session(a, &user, proof, false);
+    return e == SQ_EPROOF ? sq_fail(SQ_ERESET) : e; /* keeper still waits for a factor that was taken away */
 }
 
 sq_err api_login_factor(struct api *a)
@@ -252,8 +274,8 @@ sq_err api_login_factor(struct api *a)
     struct ticket t;
     struct sq_db_user user;
     uint8_t both[ID];
-    const char *hex = body_text(a, "ticket", 2 * ID), *code = hex ? body_text(a, "code", 64) : NULL;
-    if (!code)
+    const char *hex = body_text(a, "ticket", 2 * ID);
+    if (!hex || (!json_object_get(a->body, "passkey") && !body_text(a, "code", 64)))
         return sq_fail(SQ_EFIELD);
     if (!ticket_take(hex, &t))
         return sq_fail(SQ_ECODE);
@@ -261,8 +283,8 @@ sq_err api_login_factor(struct api *a)
     if (!e && !user_is_able(&user))
         e = sq_fail(SQ_ECODE);
     if (!e)
-        e = factor_check(a->r, &a->caller, &user, code, t.proof, both);
-    if (e == SQ_ECODE)
+        e = second_factor(a, &user, t.id, t.proof, both);
+    if (e == SQ_ECODE || e == SQ_EPASSKEY || e == SQ_ECLONED || e == SQ_EFIELD)
         ticket_put_back(&t);
     sq_wipe(&t, sizeof t);
     if (!e)
@@ -276,14 +298,13 @@ sq_err api_step_up(struct api *a)
     struct sq_db_user user;
     struct sq_db_token row;
     uint8_t proof[ID];
-    const char *code = body_text(a, "code", 64);
-    sq_err e = code ? user_load(a->r, a->caller.user, &user) : sq_fail(SQ_EFIELD);
+    sq_err e = json_object_get(a->body, "passkey") || body_text(a, "code", 64) ? user_load(a->r, a->caller.user, &user) : sq_fail(SQ_EFIELD);
     struct sq_db *db = db_lock(a->r);
     if (!e)
         e = sq_db_token_get(db, a->caller.jti, &row);
     db_unlock(a->r);
     if (!e)
-        e = factor_check(a->r, &a->caller, &user, code, no_id, proof);
+        e = second_factor(a, &user, a->caller.jti, no_id, proof);
     if (e)
         return e;
     struct issuing x = {.scope = "session", .is_step_up = true, .by = a->caller, .row = row};

@@ -214,6 +214,7 @@ struct sq_db_factor {
     int kind;  /* SQ_DB_factor_kind_... */
     int state; /* SQ_DB_factor_state_... */
     struct sq_db_sealed secret_sealed, name_sealed;
+    struct sq_db_sealed credential; /* of a passkey: what its authenticator calls it */
     int64_t counter; /* TOTP: the last step that was taken; passkey: its sign counter */
     int64_t created_s, used_s;
 };
@@ -227,6 +228,10 @@ sq_err sq_db_factor_count(struct sq_db *db, const uint8_t user_id[16], int kind,
 sq_err sq_db_factor_live(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
 /** SQ_ECONFLICT unless the counter grows: two uses of one code at once, and one of them loses. */
 sq_err sq_db_factor_used(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
+/** The same for a passkey: SQ_ECONFLICT unless the counter grows, or is 0 and stays so. */
+sq_err sq_db_factor_passkey_used(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
+sq_err sq_db_factor_by_credential(struct sq_db *db, const struct sq_db_sealed *credential, struct sq_db_factor *out) SQ_MUST_CHECK;
+sq_err sq_db_factor_rename(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *name) SQ_MUST_CHECK;
 sq_err sq_db_factor_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK;
 sq_err sq_db_factor_delete_kind(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK; /* 0: all */
 sq_err sq_db_factor_delete_begun(struct sq_db *db, int64_t before_s, int64_t *out_n) SQ_MUST_CHECK;

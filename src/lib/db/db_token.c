@@ -86,6 +86,7 @@ static const struct sq_column factor_columns[] = {
     SQ_COLUMN(sq_db_factor, state, INT),
     SQ_COLUMN(sq_db_factor, secret_sealed, SEALED),
     SQ_COLUMN(sq_db_factor, name_sealed, SEALED),
+    SQ_COLUMN(sq_db_factor, credential, SEALED),
     SQ_COLUMN(sq_db_factor, counter, I64),
     SQ_COLUMN(sq_db_factor, created_s, I64),
     SQ_COLUMN(sq_db_factor, used_s, I64_OR_NULL),
@@ -128,6 +129,23 @@ sq_err sq_db_factor_used(struct sq_db *db, const uint8_t id[16], int64_t counter
     sq_err e = sq_db_run_one(db, "UPDATE factor SET counter = ?2, used_s = ?3 WHERE id = ?1 AND state = 2 AND counter < ?2",
                              ARGS(A_ID(id), A_NO(counter), A_NO(now_s)));
     return e == SQ_ENOTFOUND ? sq_fail(SQ_ECONFLICT) : e;
+}
+
+sq_err sq_db_factor_passkey_used(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s)
+{
+    sq_err e = sq_db_run_one(db, "UPDATE factor SET counter = ?2, used_s = ?3 WHERE id = ?1 AND state = 2 AND (counter < ?2 OR (counter = 0 AND ?2 = 0))",
+                             ARGS(A_ID(id), A_NO(counter), A_NO(now_s)));
+    return e == SQ_ENOTFOUND ? sq_fail(SQ_ECONFLICT) : e;
+}
+
+sq_err sq_db_factor_by_credential(struct sq_db *db, const struct sq_db_sealed *credential, struct sq_db_factor *out)
+{
+    return sq_db_get(db, &factors, "WHERE credential = ?1", ARGS(A_BYTES(credential->p, credential->n)), out);
+}
+
+sq_err sq_db_factor_rename(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *name)
+{
+    return sq_db_run_one(db, "UPDATE factor SET name_sealed = ?2 WHERE id = ?1", ARGS(A_ID(id), A_BYTES(name->p, name->n)));
 }
 
 sq_err sq_db_factor_delete(struct sq_db *db, const uint8_t id[16])

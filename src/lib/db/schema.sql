@@ -40,7 +40,8 @@ CREATE TABLE token (
 CREATE INDEX token_user ON token (user_id, issued_s);
 CREATE INDEX token_expires ON token (expires_s);
 
--- second factors; of a recovery code, secret_sealed is a keyed hash. counter: the last TOTP step, or a passkey's sign counter
+-- second factors; of a recovery code, secret_sealed is a keyed hash. counter: the last TOTP step, or a passkey's sign counter. credential: what an
+-- authenticator calls a passkey, random bytes of its own
 CREATE TABLE factor (
     id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
     user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
@@ -48,6 +49,7 @@ CREATE TABLE factor (
     state INTEGER NOT NULL CHECK (state IN (1, 2)),
     secret_sealed BLOB NOT NULL,
     name_sealed BLOB,
+    credential BLOB UNIQUE CHECK (length(credential) BETWEEN 1 AND 512),
     counter INTEGER NOT NULL,
     created_s INTEGER NOT NULL,
     used_s INTEGER
@@ -58,7 +60,7 @@ CREATE INDEX factor_user ON factor (user_id, kind);
 CREATE TABLE link (
     id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
     user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
-    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 2),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
     sealed BLOB NOT NULL,
     created_s INTEGER NOT NULL,
     expires_s INTEGER NOT NULL

@@ -62,7 +62,8 @@ with tap.case("every cryptographic library stands on the page with the rooms tha
     rooms = {}
     for path, text in SOURCES.items():
         for header in LIBRARY.findall(text):
-            rooms.setdefault(header.split("/")[0] + "/" if "/" in header else header, set()).add(os.path.dirname(path))
+            name = "fido" if header.startswith("fido") else header.split("/")[0] + "/" if "/" in header else header  # <fido.h> and <fido/...>
+            rooms.setdefault(name, set()).add(os.path.dirname(path))
     listed = {row[1].strip("`"): set(re.findall(r"`([^`]+)`", row[2])) for row in table("Libraries")}
     for name in sorted(set(rooms) | set(listed)):
         if rooms.get(name) != listed.get(name):
