@@ -134,7 +134,7 @@ static int poll(struct cli *c, struct http *h, const json_t *code, json_t **toke
         if (!strcmp(why, "access_denied"))
             rc = out_error(c, SQ_EDENIED, "its owner said no", NULL);
         else if (!strcmp(why, "expired_token") || (!is_over && sq_clock_steady_ms() > until))
-            rc = out_error(c, SQ_ETIMEOUT, "nobody approved it in time", "sequester login --device"), is_over = true;
+            rc = out_error(c, SQ_ETIMEOUT, "nobody approved it in time, or the server was restarted meanwhile", "begin again: sequester login --device"), is_over = true;
     }
     h->expects = NULL;
     json_decref(body);

@@ -104,9 +104,42 @@ def test_it_cannot_be_flooded():
     hub.wait_for("a place again", lambda: s.h.request("POST", "/api/v1/device/code", {"client_id": "flood"}).status == 200, 60)
 
 
+def test_a_restart_midway():
+    """What waits ends with registrar: the machine hears expired_token, its owner 404, and nothing is left behind; beginning anew works."""
+    s = site()
+    s.ada.login()
+    n = len(s.ada.get("/api/v1/me/tokens")["data"])
+    waits, approved = s.code(), s.code()
+    assert s.approve(s.ada, approved["user_code"]).status == 200
+    assert len(s.ada.get("/api/v1/me/tokens")["data"]) == n, "signed when it is fetched"
+    s.h.kill("registrar")
+    s.h.wait_up()
+    for c in (waits, approved):
+        assert s.ask(c["device_code"]) == (400, "expired_token")
+        assert s.approve(s.ada, c["user_code"]).status == 404 and s.ada.call("GET", "/api/v1/device/codes/" + c["user_code"]).status == 404
+    assert len(s.ada.get("/api/v1/me/tokens")["data"]) == n
+    again = s.code()
+    assert s.approve(s.ada, again["user_code"]).status == 200
+    # keeper's proof of the approval goes with keeper
+    s.h.kill("keeper")
+    hub.wait_for("another keeper", lambda: s.h.is_up() and s.ada.call("GET", "/api/v1/me").status == 200, 30)
+    assert s.ask(again["device_code"]) == (400, "expired_token") and s.ask(again["device_code"]) == (400, "expired_token")
+    # disabled between approval and fetching
+    again = s.code()
+    assert s.approve(s.ada, again["user_code"]).status == 200
+    s.h.admin_ok("user-disable", {"name": "ada"})
+    assert s.ask(again["device_code"]) == (400, "expired_token")
+    s.h.admin_ok("user-enable", {"name": "ada"})
+    s.ada.login()
+    n = len(s.ada.get("/api/v1/me/tokens")["data"])
+    again = s.code()
+    assert s.approve(s.ada, again["user_code"]).status == 200
+    assert s.ask(again["device_code"])["access_token"] and len(s.ada.get("/api/v1/me/tokens")["data"]) == n + 1
+
+
 if __name__ == "__main__":
     try:
-        hub.main([test_the_whole_way, test_refusals, test_with_a_second_factor, test_it_cannot_be_flooded])
+        hub.main([test_the_whole_way, test_refusals, test_with_a_second_factor, test_it_cannot_be_flooded, test_a_restart_midway])
     finally:
         if hasattr(site, "it"):
             site.it.h.__exit__(None)

@@ -20,6 +20,19 @@ def an_account_is_counted_with_all_its_tokens():
         a = ada.call("GET", "/jobs")
         assert a.status == 429 and a.json["code"] == "EBUSY" and 200 < int(a.headers["Retry-After"]) <= 300, a
         assert bob.call("GET", "/jobs").status == 200  # two accounts don't feel each other
+        # neither the end of registrar nor a restart of the service is a fresh start; the time that passed is given its due
+        h.kill("registrar")
+        h.wait_up()
+        assert ada.call("GET", "/jobs").status == 429
+        h.stop()
+        h.start()
+        assert ada.call("GET", "/jobs").status == 429 and bob.call("GET", "/jobs").status == 200
+        time.sleep(1.2)  # the stamp of the last request; then five minutes on the wall are one request more
+        h.stop()
+        h.move_clock(301)
+        h.start()
+        h.admin_ok("clock-confirm")
+        assert ada.call("GET", "/jobs").status == 200 and ada.call("GET", "/jobs").status == 429
         assert ada.call("POST", "/api/v1/logout").status == 200  # nor two classes
 
 

@@ -20,12 +20,9 @@
 #include "lib/crypt/crypt.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -83,27 +80,6 @@ struct limits {
 
 /* ---- the file ---- */
 
-static struct table *map_file(void)
-{
-    int fd = open("limits", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    struct stat st;
-    bool is_good = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode);
-    if (is_good && st.st_size != (off_t)sizeof(struct table))
-        is_good = !ftruncate(fd, 0); /* of another version */
-    /* every byte has its place on the disk before we write to it: a full disk must not end us */
-    is_good = is_good && !posix_fallocate(fd, 0, (off_t)sizeof(struct table));
-    void *p = is_good ? mmap(NULL, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-    sq_close(&fd);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-static struct table *map_memory(void)
-{
-    sq_log(SQ_LOG_limits_unkept, SQ_LN("errno", errno));
-    void *p = mmap(NULL, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
 /* Buckets count on the steady clock, which begins anew with the machine: move them so that as much time has passed as on the wall. */
 static void move_on(struct table *t)
 {
@@ -149,8 +125,11 @@ sq_err limits_new(struct sq_node *node, struct limits **out)
         const char *text = sq_node_setting(node, key);
         e = sq_rates_read(text ? text : sq_key_row_of(key)->fallback, &l->rates[i], NULL);
     }
-    if (!e && !(l->table = map_file()) && !(l->table = map_memory()))
+    bool is_kept = true;
+    if (!e && !(l->table = sq_file_map("limits", sizeof *l->table, &is_kept)))
         e = sq_fail(SQ_ENOMEM);
+    if (!e && !is_kept)
+        sq_log(SQ_LOG_limits_unkept, SQ_LN("errno", errno));
     if (!e)
         e = begin(l);
     if (e)

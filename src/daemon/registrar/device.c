@@ -1,7 +1,8 @@
 /*
  * A machine that signs in by its owner's approval elsewhere: the device authorization grant of OAuth 2.0, RFC 8628. It asks for two codes, shows the short
  * one, and asks with the long one until somebody who is signed in has approved it with his password and second factor: then it gets an
- * API token of his, once. What waits lies in memory alone: a restart of this process is an end that both sides are told of.
+ * API token of his, once, which is signed when it is fetched. What waits lies in memory alone, as keeper's proofs do: a restart of this process is an
+ * end that both sides are told of (`expired_token`, 404), and leaves nothing behind.
  */
 #include "daemon/registrar/registrar.h"
 
@@ -30,8 +31,10 @@ struct device {
     char client[65], address[65];
     unsigned scopes;
     int64_t created_s, until_ms, asked_ms; /* the latter two of the steady clock */
-    int64_t expires_s;
-    char token[SQ_JWT_MAX_BYTES + 1];
+    /* approved: by whom, and keeper's proof of it */
+    struct caller by;
+    uint8_t proof[ID];
+    struct sq_db_sealed name_sealed, networks_sealed;
 };
 
 static struct {
@@ -199,11 +202,35 @@ static sq_err look(struct api *a, const uint8_t sum[SQ_SHA256_BYTES], const char
     return e ? oauth(a, e, error) : SQ_OK;
 }
 
+/* The token, now that it is fetched. keeper's proof is of the approval: five minutes old at most, and gone with a keeper that was restarted. */
+static sq_err give(struct api *a, const struct device *d)
+{
+    struct sq_db_user user;
+    char claim[SQ_JWT_SCOPE_BYTES], scope[64];
+    int64_t now = sq_clock_now_s();
+    sq_err e = user_load(a->r, d->by.user, &user);
+    if (!e && !user_is_able(&user))
+        e = sq_fail(SQ_EPROOF);
+    if (!e)
+        e = sq_scope_write(d->scopes, NULL, 0, claim, NULL);
+    if (e)
+        return e;
+    struct issuing x = {.scope = claim, .by = d->by, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + TOKEN_DAYS * SQ_DAY_S, .scopes = (int)d->scopes,
+                                                               .name_sealed = d->name_sealed, .address_sealed = d->networks_sealed}};
+    memcpy(x.by.request, a->caller.request, sizeof x.by.request);
+    e = issue(a->r, &x, &user, d->proof, (struct sq_span){0});
+    if (!e) {
+        put_scopes(d->scopes, scope);
+        a->answer = json_pack("{s:s, s:s, s:I, s:s}", "access_token", x.token, "token_type", "Bearer", "expires_in", (json_int_t)(TOKEN_DAYS * SQ_DAY_S), "scope", scope);
+    }
+    sq_wipe(x.token, sizeof x.token);
+    return e;
+}
+
 sq_err api_device_token(struct api *a)
 {
     struct device d = {.state = DEVICE_FREE};
     uint8_t sum[SQ_SHA256_BYTES];
-    char scope[64];
     const char *grant = body_text(a, "grant_type", 100), *code = grant ? body_text(a, "device_code", 128) : NULL, *client = code ? body_text(a, "client_id", 64) : NULL;
     if (!client)
         return sq_fail(SQ_EFIELD);
@@ -213,8 +240,9 @@ sq_err api_device_token(struct api *a)
     if (!e)
         e = look(a, sum, client, &d);
     if (!e) {
-        put_scopes(d.scopes, scope);
-        a->answer = json_pack("{s:s, s:s, s:I, s:s}", "access_token", d.token, "token_type", "Bearer", "expires_in", (json_int_t)(d.expires_s - sq_clock_now_s()), "scope", scope);
+        e = give(a, &d);
+        if (e == SQ_EPROOF || e == SQ_ENOTFOUND)
+            e = oauth(a, SQ_EDEVICE, "expired_token");
     }
     sq_wipe(&d, sizeof d);
     return e;
@@ -255,46 +283,39 @@ static bool move(const char *user_code, enum device_state to, struct device *out
     return d != NULL;
 }
 
-/* what was decided about the one that was moved to DECIDING; @token NULL: nothing yet */
-static void settle(const struct device *which, const char *token, int64_t expires_s)
+/* what was decided about the one that was moved to DECIDING; @is_approved false: nothing yet */
+static void settle(const struct device *which, bool is_approved)
 {
     pthread_mutex_lock(&devices.lock);
     for (size_t i = 0; i < MAX_DEVICES; i++) {
         struct device *d = &devices.at[i];
         if (d->state != DEVICE_DECIDING || memcmp(d->code_sum, which->code_sum, SQ_SHA256_BYTES))
             continue;
-        d->state = token ? DEVICE_APPROVED : DEVICE_WAITS;
-        d->expires_s = expires_s;
-        if (token)
-            snprintf(d->token, sizeof d->token, "%s", token);
+        if (is_approved)
+            *d = *which;
+        d->state = is_approved ? DEVICE_APPROVED : DEVICE_WAITS;
     }
     pthread_mutex_unlock(&devices.lock);
 }
 
-static sq_err approve(struct api *a, const struct device *d)
+static sq_err approve(struct api *a, struct device *d)
 {
     struct sq_db_user user;
-    uint8_t proof[ID];
-    char claim[SQ_JWT_SCOPE_BYTES];
     struct sq_db_sealed sealed[2] = {{.n = 0}, {.n = 0}};
     struct sq_span text[2] = {sq_span_str(d->client), sq_span_str("")};
-    int64_t now = sq_clock_now_s();
     sq_err e = tokens_have_room(a);
     if (!e)
-        e = reauthenticate(a, "password", &user, proof);
-    if (!e)
-        e = sq_scope_write(d->scopes, NULL, 0, claim, NULL);
+        e = reauthenticate(a, "password", &user, d->proof);
     if (!e)
         e = fields_seal(a->r, user.id, text, 2, sealed);
     if (e)
         return e;
-    struct issuing x = {.scope = claim, .by = a->caller, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + TOKEN_DAYS * SQ_DAY_S, .scopes = (int)d->scopes,
-                                                                   .name_sealed = sealed[0], .address_sealed = sealed[1]}};
-    e = issue(a->r, &x, &user, proof, (struct sq_span){0});
-    if (!e)
-        settle(d, x.token, x.row.expires_s);
-    sq_wipe(x.token, sizeof x.token);
-    return e;
+    d->by = a->caller;
+    d->by.token = (struct sq_span){0}; /* of this request */
+    d->by.address = NULL;
+    d->name_sealed = sealed[0];
+    d->networks_sealed = sealed[1];
+    return SQ_OK;
 }
 
 sq_err api_device_approve(struct api *a)
@@ -306,10 +327,9 @@ sq_err api_device_approve(struct api *a)
     if (!move(code, DEVICE_DECIDING, &d))
         return sq_fail(SQ_ENOTFOUND);
     sq_err e = approve(a, &d);
-    if (e)
-        settle(&d, NULL, 0);
-    else
-        a->n_row = TOKEN_DAYS * SQ_DAY_S; /* the token itself is in the log by its own transaction */
+    a->n_row = TOKEN_DAYS * SQ_DAY_S; /* the token is in the log when it is fetched */
+    settle(&d, !e);
+    sq_wipe(&d, sizeof d);
     return e;
 }
 

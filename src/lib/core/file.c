@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -181,4 +182,33 @@ void sq_close(int *fd)
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
+}
+
+static void *map_file(const char *name, size_t n)
+{
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat st;
+    bool is_good = fd >= 0 && !fstat(fd, &st) && S_ISREG(st.st_mode);
+    if (is_good && st.st_size != (off_t)n)
+        is_good = !ftruncate(fd, 0); /* of another version */
+    /* every byte has its place on the disk before we write to it: a full disk must not end us */
+    int err = is_good ? posix_fallocate(fd, 0, (off_t)n) : errno;
+    void *p = is_good && !err ? mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (p == MAP_FAILED && err)
+        errno = err;
+    err = errno;
+    sq_close(&fd);
+    errno = err;
+    return p;
+}
+
+void *sq_file_map(const char *name, size_t n, bool *out_is_kept)
+{
+    void *p = map_file(name, n);
+    int err = errno;
+    *out_is_kept = p != MAP_FAILED;
+    if (p == MAP_FAILED)
+        p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = err;
+    return p == MAP_FAILED ? NULL : p;
 }

@@ -24,6 +24,11 @@ sq_err sq_file_write(int dir_fd, const char *name, const void *p, size_t n, mode
 sq_err sq_open_beneath(int dir_fd, const char *path, int flags, mode_t mode, int *out_fd) SQ_MUST_CHECK;
 /** mkdir if missing, then open as O_PATH-like directory descriptor. */
 sq_err sq_dir_open(int dir_fd, const char *name, mode_t mode, int *out_fd) SQ_MUST_CHECK;
+/**
+ * sq_file_map - @n bytes of memory that outlive the process: a shared mapping of the file @name of the working directory, zeros when it is new or was of another
+ * length. When there is no room for the file, memory that doesn't, *out_is_kept false and errno says why. NULL: not even that.
+ */
+void *sq_file_map(const char *name, size_t n, bool *out_is_kept) SQ_MUST_CHECK;
 sq_err sq_fsync(int fd) SQ_MUST_CHECK;
 void sq_close(int *fd); /* closes if >= 0, sets to -1 */
 
