@@ -290,6 +290,8 @@ static int say_result(struct work *w)
         fprintf(stderr, "note: and %u more; Reports/demux.json has them\n", r->n_remark - MAX_SHOWN_REMARKS);
     if (*r->hint)
         fprintf(stderr, "note: %s\n", r->hint);
+    if (sq_run_positions_kind(w->run) == SQ_POSITIONS_NONE && !w->l->is_quiet)
+        fputs("note: the run has no positions (s.locs, locs, clocs), so names of reads have the number of the cluster in place of x, and 1 for y\n", stderr);
     if (!w->l->is_quiet)
         fprintf(stderr, "done     %llu clusters, %llu passed the filter, %llu of %llu that were written found their sample (%.1f %%); %.1f s\n", (unsigned long long)r->n_cluster,
                 (unsigned long long)r->n_pf, (unsigned long long)r->n_identified, (unsigned long long)r->n_read,

@@ -386,8 +386,8 @@ static void check_folder(struct checker *k)
     }
     if (run->positions == SQ_POSITIONS_NONE) {
         run_at(&why, 0, 0, 0, "Data/Intensities");
-        run_bad(&why, SQ_ERUNMISSING, "no positions are there (s.locs, locs, clocs): clusters can only be numbered");
-        find(k, false, SQ_ERUNMISSING, &why);
+        run_bad(&why, SQ_ERUNMISSING, "no positions are there (s.locs, locs, clocs): without them demux numbers the clusters");
+        find(k, true, SQ_ERUNMISSING, &why);
     }
     if (run->positions == SQ_POSITIONS_S_LOCS && k->out->n_tile) {
         const struct sq_run_tile *t = NULL;
