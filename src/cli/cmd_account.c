@@ -205,7 +205,7 @@ static int by_mail(struct cli *c, unsigned route, const char *mail, bool wants_c
     if (!rc && wants_code && json_object_set_new(body, "code", json_string(code.text)))
         rc = out_error(c, SQ_EFIELD, "the code must be plain text", NULL);
     if (!rc && wants_password)
-        rc = secret_ask_new(c, "A password, at least 12 characters", &password);
+        rc = secret_ask_new(c, "A password of 12 characters or more, not soon guessed", &password);
     if (!rc && wants_password && json_object_set_new(body, "password", json_string(password.text)))
         rc = out_error(c, SQ_EFIELD, "the password must be UTF-8", NULL);
     secret_done(&code);

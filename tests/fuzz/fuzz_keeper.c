@@ -1,6 +1,7 @@
 /*
  * The keeper's handlers behind the decoder: what a captured registrar, gateway or runner may say, in any order.
- * Input: how | messages, each u16 LE number | u16 LE length | fields. how & 1: sealed, with a passphrase slab that is new.
+ * Input: how | messages, each u16 LE number | u16 LE length | fields. how & 1: sealed, with a passphrase slab that is new. how & 2: proofs, tokens,
+ * sealed passwords, factors and links are those that keeper gave a moment ago for this owner, so that what lies behind their tags is reached.
  * The daemon's own list of handlers is used (its main.c is compiled in); the node under it is played here.
  * Each request is answered exactly once, as its table row says; an answer that the encoder would refuse is a finding.
  * Messages reach a handler only as the decoder lets them through.
@@ -24,6 +25,105 @@ struct sq_node {
     sq_on_fn on[SQ_MSG_MAX];
     bool is_unsealed;
 };
+
+/* ---- what keeper gave: who holds it says it again ---- */
+
+static struct given {
+    uint8_t proof[SQ_ID_BYTES], secret[SQ_ID_BYTES];
+    struct {
+        uint8_t p[2048];
+        uint32_t n;
+    } password, totp, hashes, link, mail, token;
+    enum sq_msg_no asked; /* what the answer is to */
+} given;
+
+#define KEEP(what, span) (given.what.n = (span).n <= sizeof given.what.p ? (span).n : 0, (void)(given.what.n ? memcpy(given.what.p, (span).p, given.what.n) : NULL))
+#define SAY(what) sq_span_of(given.what.p, given.what.n)
+
+static void keep(const struct sq_msg *m)
+{
+    if (m->no == SQ_MSG_proof_is)
+        memcpy(given.proof, m->u.proof_is.proof, SQ_ID_BYTES);
+    else if (m->no == SQ_MSG_factor_is)
+        memcpy(given.proof, m->u.factor_is.proof, SQ_ID_BYTES);
+    else if (m->no == SQ_MSG_link_right)
+        memcpy(given.proof, m->u.link_right.proof, SQ_ID_BYTES);
+    else if (m->no == SQ_MSG_link_is)
+        memcpy(given.secret, m->u.link_is.secret, SQ_ID_BYTES);
+    else if (m->no == SQ_MSG_sealed_is && given.asked == SQ_MSG_password_hash)
+        KEEP(password, m->u.sealed_is.sealed);
+    else if (m->no == SQ_MSG_sealed_is && given.asked == SQ_MSG_link_make)
+        KEEP(link, m->u.sealed_is.sealed);
+    else if (m->no == SQ_MSG_sealed_is && given.asked == SQ_MSG_mail_seal)
+        KEEP(mail, m->u.sealed_is.sealed);
+    else if (m->no == SQ_MSG_totp_is)
+        KEEP(totp, m->u.totp_is.sealed);
+    else if (m->no == SQ_MSG_recovery_is)
+        KEEP(hashes, m->u.recovery_is.hashes);
+    else if (m->no == SQ_MSG_token_is)
+        KEEP(token, m->u.token_is.token);
+}
+
+static void say_again(struct sq_msg *m)
+{
+    static const char owner[] = "owner 0000000000";
+#define HIS(message) memcpy(m->u.message.owner_id, owner, SQ_ID_BYTES)
+#define PROVEN(message) (HIS(message), memcpy(m->u.message.proof, given.proof, SQ_ID_BYTES))
+    switch (m->no) {
+    case SQ_MSG_password_hash:
+        PROVEN(password_hash);
+        break;
+    case SQ_MSG_password_check:
+        HIS(password_check);
+        m->u.password_check.sealed = SAY(password);
+        break;
+    case SQ_MSG_token_sign:
+        PROVEN(token_sign);
+        break;
+    case SQ_MSG_totp_make:
+        PROVEN(totp_make);
+        break;
+    case SQ_MSG_totp_check:
+        PROVEN(totp_check);
+        m->u.totp_check.sealed = SAY(totp);
+        break;
+    case SQ_MSG_recovery_make:
+        PROVEN(recovery_make);
+        break;
+    case SQ_MSG_recovery_check:
+        PROVEN(recovery_check);
+        m->u.recovery_check.hashes = SAY(hashes);
+        break;
+    case SQ_MSG_link_make:
+        HIS(link_make);
+        break;
+    case SQ_MSG_link_open:
+        HIS(link_open);
+        m->u.link_open.sealed = SAY(link);
+        break;
+    case SQ_MSG_link_check:
+        HIS(link_check);
+        m->u.link_check.sealed = SAY(link);
+        m->u.link_check.mail = SAY(mail);
+        m->u.link_check.name = sq_span_of(NULL, 0);
+        memcpy(m->u.link_check.secret, given.secret, SQ_ID_BYTES);
+        break;
+    case SQ_MSG_mail_seal:
+        PROVEN(mail_seal);
+        break;
+    case SQ_MSG_mail_show:
+        HIS(mail_show);
+        m->u.mail_show.token = SAY(token);
+        m->u.mail_show.sealed = SAY(mail);
+        break;
+    case SQ_MSG_fields_open:
+        HIS(fields_open);
+        m->u.fields_open.token = SAY(token);
+        break;
+    default:
+        break;
+    }
+}
 
 /* ---- the node, played ---- */
 
@@ -51,6 +151,7 @@ void sq_ask_reply(struct sq_ask *ask, const struct sq_msg *m)
     struct sq_fds fds = {.n = 0};
     struct sq_msg answer = *m;
     answer.call = 1;
+    keep(m);
     sq_buf_init(&b, SQ_WIRE_MAX_BYTES);
     sq_assert(!ask->is_answered && (m->no == SQ_MSG_error_is || m->no == ask->row->reply));
     ask->is_answered = true;
@@ -174,14 +275,14 @@ static void keeper_end(void)
     keeper.slab = NULL;
 }
 
-/* hashing takes as long as ten thousand other messages: one an input */
+/* hashing takes as long as ten thousand other messages: one an input, three where one leads to the next */
 static bool is_slow(unsigned no)
 {
     return no == SQ_MSG_password_hash || no == SQ_MSG_password_check || no == SQ_MSG_unseal || no == SQ_MSG_key_rotate ||
            no == SQ_MSG_key_passphrase || no == SQ_MSG_key_split;
 }
 
-static void say(const struct sq_msg_row *row, struct sq_packet *pkt)
+static void say(const struct sq_msg_row *row, struct sq_packet *pkt, bool is_chained)
 {
     struct sq_msg m;
     enum sq_role from = row->from == SQ_ROLE_ANYONE ? SQ_ROLE_REGISTRAR : row->from;
@@ -190,6 +291,9 @@ static void say(const struct sq_msg_row *row, struct sq_packet *pkt)
         return;
     if (row->when == SQ_WHEN_UNSEALED && !node.is_unsealed)
         return;
+    if (is_chained)
+        say_again(&m);
+    given.asked = m.no;
     node.on[m.no](&keeper, &ask, &m);
     sq_assert(ask.is_answered || row->reply == SQ_MSG_none);
 }
@@ -204,6 +308,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (size < 1)
         return 0;
+    given = (struct given){.asked = SQ_MSG_none};
     keeper_begin(data[0] & 1);
     for (size_t at = 1; at + 4 <= size && n_said < 64; n_said++) {
         const struct sq_msg_row *row = sq_msg_row_of(sq_get_le16(data + at));
@@ -211,14 +316,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         at += 4;
         n = n < size - at ? n : size - at;
         n = n < SQ_WIRE_MAX_BYTES - 12 ? n : SQ_WIRE_MAX_BYTES - 12;
-        if (row && row->to == SQ_ROLE_KEEPER && (!is_slow(row->no) || !n_slow++)) {
+        if (row && row->to == SQ_ROLE_KEEPER && (!is_slow(row->no) || n_slow++ < (data[0] & 2 ? 3 : 1))) {
             sq_put_le16(pkt->bytes, (uint16_t)row->no);
             sq_put_le16(pkt->bytes + 2, 0);
             sq_put_le64(pkt->bytes + 4, row->reply == SQ_MSG_none ? 0 : 1);
             memcpy(pkt->bytes + 12, data + at, n);
             pkt->n = 12 + n;
             pkt->n_fd = pkt->n_fd_used = 0;
-            say(row, pkt);
+            say(row, pkt, data[0] & 2);
         }
         at += n;
     }

@@ -4,6 +4,7 @@
 Good examples reach deeper than noise does. What a campaign found stands beside them, for good, in tests/fuzz/seeds/TARGET/.
 """
 import glob
+import hashlib
 import os
 import random
 import re
@@ -55,7 +56,7 @@ def keeper():
     """Every request to keeper with fields that make sense, alone and one after the other."""
     said = {"object_id": RUNNER_OBJECT, "owner_id": OWNER, "task_id": TASK, "fence": 1, "expires_s": FAR, "not_after_s": FAR, "for_role": 2,
             "reads": [GATEWAY_OBJECT], "writes": [RUNNER_OBJECT], "passphrase": b"correct horse battery", "password": b"Tr0ub4dor&3", "role": b"user",
-            "scope": b"jobs results", "epoch": 7, "issued_s": LONG_AGO, "batch": b"\0\5hello\0\0", "text": b"anna@example.org", "token": b"a.b.c"}
+            "scope": b"jobs results", "epoch": 7, "issued_s": LONG_AGO, "batch": b"\0\5hello\0\0", "text": b"anna@example.org", "token": b"a.b.c", "address": b"anna@example.org", "kind": 2}
     by_name = {}
     for name, no, _, to, fields in messages():
         if to != "KEEPER":
@@ -79,6 +80,11 @@ def keeper():
     order = ["keeper_state", "owner_create", "grant", "part_key", "slot_close", "task_seal_key", "task_open_key", "one_time_password", "entry_keys",
              "slot_extend", "fields_seal", "lookup", "token_sign", "checkpoint", "slot_list", "grant_end", "slot_destroy", "owner_destroy", "fields_open"]
     put("keeper", "all", b"\0" + b"".join(by_name[n] for n in order if n in by_name))
+    account = ["password_hash", "password_check", "mail_seal", "token_sign", "password_check", "totp_make", "totp_check", "recovery_make", "recovery_check", "link_make", "link_open", "link_check",
+               "mail_show", "fields_open", "factor_forget"]
+    put("keeper", "account", b"\2" + b"".join(by_name[n] for n in account if n in by_name))
+    for n in account[2:]:
+        put("keeper", "account-" + n, b"\2" + b"".join(by_name[m] for m in ("password_hash", "password_check", "totp_make", "password_check", "recovery_make", "link_make", "link_open", n) if m in by_name))
     put("keeper", "sealed", b"\1" + by_name["keeper_state"] + by_name["unseal"] + by_name["owner_create"] + by_name["slot_destroy"])
     receipt = golden("receipt/two-objects.txt")
     put("keeper", "receipt", b"\0" + struct.pack("<HHI", 78, len(receipt) + 4, len(receipt)) + receipt)
@@ -266,6 +272,26 @@ def http():
         b"\"jti\":\"03000000000000000000000000000000\",\"role\":\"user\",\"scope\":\"jobs results\",\"sub\":\"01020000000000000000000000000000\"}")
 
 
+# ---- accounts, networks ----
+
+def accounts():
+    cut = b"\n%%\n"
+    words = b"stolen password one\nanother stolen one\r\n"
+    hashes = b"".join(sorted(hashlib.sha1(b"word %d" % i).hexdigest().upper().encode() + b":%d\r\n" % i for i in range(20)))
+    for name, list_ in (("words", words), ("hashes", hashes), ("none", b""), ("unsorted", hashes[::-1])):
+        for password in (b"seven-Otters-climb-81", b"password1234", b"word 3", b"Ada.Lovelace1815!", b"\xc3\xa4\xc3\xb6\xc3\xbc" * 5, b"abcabcabcabc01.01.2001"):
+            put("account", "choose-%s-%s" % (name, hashlib.sha1(password).hexdigest()[:6]), b"\0" + cut.join([password, b"ada.lovelace", b"ada@uni.example", b"hub.biocentre.example,localhost", list_]))
+    for code in (b"287082", b"94287082", b"ABCD-EFGH-JKLM-NPQR", b"abcd efgh jklm npqr"):
+        put("account", "prove-" + code.decode().replace(" ", ""), b"\1" + cut.join([code, b"o'brien@sub.example.org", b"api read results net:10.0.0.0-8", b"10.0.0.0/8\n2001:db8::/32", b"10.1.2.3"]))
+    rules = b"# ours\nallow 192.0.2.0/24\nallow 2001:db8:12::/48\ndeny 192.0.2.66\noperator-allow 192.0.2.128/25\nproxy 127.0.0.1 x-forwarded-for\nproxy 10.0.0.0/8 x-forwarded-for\nproxy ::1 forwarded\n"
+    rate = b"address=10 token=5/h user=20 all=300"
+    for name, peer, xff, forwarded in (("direct", b"192.0.2.7", b"198.51.100.7", b""), ("one", b"127.0.0.1", b"198.51.100.7", b""), ("two", b"127.0.0.1", b"198.51.100.7, 192.0.2.9, 10.2.3.4", b""),
+                                       ("lines", b"127.0.0.1", b"198.51.100.7\n192.0.2.9:443\n10.2.3.4", b""), ("rfc7239", b"::1", b"", b"for=\"[2001:db8::1]:4711\";proto=https, for=192.0.2.9"),
+                                       ("unknown", b"::1", b"", b"for=unknown"), ("hidden", b"::1", b"", b"for=_x;by=_y"), ("nonsense", b"127.0.0.1", b",,x, ", b"for")):
+        put("networks", name, cut.join([rules, peer, xff, forwarded, rate]))
+    put("networks", "wrong", cut.join([b"allow 192.0.2.1/24\n", b"2001:db8::/129", b"", b"", b"address=0"]))
+
+
 # ---- sequencing runs ----
 
 def runs():
@@ -327,7 +353,7 @@ def phase():
         put("phase", "window%d" % n, shape + block)
 
 
-for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, phase, sheet, slab, audit, audit_log, vault, config, http):
+for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, phase, sheet, slab, audit, audit_log, vault, config, http, accounts):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):
