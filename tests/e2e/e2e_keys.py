@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The root key: rotated while data lies under it, killed midway, its passphrase changed, split among people, kept in a key
-file, and in a real PKCS#11 token behind `p11-kit server`. What was sealed before is read after each step."""
+file, in a real PKCS#11 token behind `p11-kit server`, and in a TPM behind the same. What was sealed before is read after each step."""
 import contextlib
 import os
 import shutil
@@ -16,6 +16,7 @@ import slab as slab_oracle  # noqa: E402
 
 FIRST, SECOND = "first passphrase of the test", "second passphrase of the test"
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
+TPM_MODULE = "/usr/lib/x86_64-linux-gnu/pkcs11/libtpm2_pkcs11.so"
 
 
 def slab_bytes(h):
@@ -217,6 +218,77 @@ def test_file_and_token():
         assert not h.is_up()
 
 
+@contextlib.contextmanager
+def tpm_token(d):
+    """A TPM 2.0 (swtpm) behind its resource manager, as the kernel's /dev/tpmrm0 is one, with an RSA key made in it, behind p11-kit server."""
+    state, store, bus, tpm, sock = (os.path.join(d, name) for name in ("state", "store", "bus", "tpm", "p11.sock"))
+    os.mkdir(state)
+    os.mkdir(store)
+    env = dict(os.environ, DBUS_SESSION_BUS_ADDRESS="unix:path=" + bus, TPM2_PKCS11_STORE=store, TPM2_PKCS11_TCTI="tabrmd:bus_type=session",
+               TPM2TOOLS_TCTI="tabrmd:bus_type=session")
+    started = []
+
+    def start(what, *args):
+        started.append(subprocess.Popen(args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return hub.wait_for(args[0], what, 30)
+
+    def ptool(*args):
+        p = subprocess.run(["tpm2_ptool", *args, "--path", store], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        assert p.returncode == 0, p.stderr
+    try:
+        start(lambda: os.path.exists(bus), "dbus-daemon", "--session", "--nofork", "--address=unix:path=" + bus)
+        start(lambda: os.path.exists(tpm), "swtpm", "socket", "--tpm2", "--tpmstate", "dir=" + state, "--server", "type=unixio,path=" + tpm,
+              "--ctrl", "type=unixio,path=%s.ctrl" % tpm, "--flags", "not-need-init,startup-clear")
+        start(lambda: subprocess.run(["tpm2_getrandom", "--hex", "8"], env=env, capture_output=True).returncode == 0,
+              "tpm2-abrmd", "--session", "--allow-root", "--tcti=swtpm:path=" + tpm)
+        ptool("init")
+        ptool("addtoken", "--pid", "1", "--label", "sequester", "--sopin", "12345678", "--userpin", "4711")
+        ptool("addkey", "--algorithm", "rsa2048", "--label", "sequester", "--key-label", "sequester", "--userpin", "4711")
+        start(lambda: os.path.exists(sock), "p11-kit", "server", "--foreground", "--provider", TPM_MODULE, "-n", sock, "pkcs11:")
+        os.chmod(sock, 0o666)
+        yield sock
+    finally:
+        for p in reversed(started):
+            p.kill()
+            p.wait()
+
+
+def test_tpm():
+    """The root key is opened by a key that never leaves the TPM; a copy of everything but the TPM's state opens nothing."""
+    missing = [p for p in ("swtpm", "tpm2-abrmd", "tpm2_ptool", "tpm2_getrandom", "dbus-daemon", "p11-kit") if not shutil.which(p)]
+    if missing or not os.path.exists(TPM_MODULE):
+        raise hub.Skip("not installed: " + ", ".join(missing or [TPM_MODULE]))
+    with hub.Hub() as h, tempfile.TemporaryDirectory() as d:
+        os.chmod(d, 0o755)
+        h.panel()
+        ada = h.user("ada")
+        job = ada.run_job(ada.upload()["id"])
+        pin = os.path.join(d, "pin")
+        with open(pin, "w") as f:
+            f.write("4711\n")
+        os.chmod(pin, 0o600)
+        with tpm_token(d) as sock:
+            set_config(h, key_backend="pkcs11", pkcs11_server=sock, pkcs11_pin_file=pin)
+            restart(h, up=True)
+            assert key(h)["locked_by"] == "pkcs11" and key(h)["root_key"] == 2
+            os.unlink(os.path.join(h.base, "key"))
+            set_config(h, key_file="")
+            restart(h, up=True)
+            still_there(ada, job)
+            h.admin_ok("key-rotate")
+            restart(h, up=True)
+            still_there(ada, job)
+            h.stop()
+        shutil.rmtree(os.path.join(d, "state"))
+        shutil.rmtree(os.path.join(d, "store"))
+        os.unlink(os.path.join(d, "p11.sock"))
+        os.unlink(os.path.join(d, "tpm"))
+        with tpm_token(d):  # another TPM with a token and a key of the same names
+            h.start(wait_up=False)
+            hub.wait_for("a refusal", lambda: "what=pkcs11" in h.log() or "EPASSWORD" in h.log(), 30)
+            assert not h.is_up()
+
+
 def test_dead_token_of_another_lock():
     """A token that is configured and dead, and on which nothing hangs: a hub locked by a passphrase starts all the same."""
     with hub.Hub(key_backend="passphrase") as h:
@@ -234,4 +306,4 @@ def test_dead_token_of_another_lock():
         assert key(h)["locked_by"] == "passphrase" and "pkcs11_" not in h.log(), h.log()[-2000:]
 
 
-hub.main([test_rotate_passphrase_split, test_file_and_token, test_dead_token_of_another_lock])
+hub.main([test_rotate_passphrase_split, test_file_and_token, test_tpm, test_dead_token_of_another_lock])

@@ -123,31 +123,48 @@ sq_err sq_hsm_open(const char *server, const char *token, const char *key, int p
 
 static CK_RSA_PKCS_OAEP_PARAMS oaep = {CKM_SHA_1, CKG_MGF1_SHA1, CKZ_DATA_SPECIFIED, NULL, 0};
 
-sq_err sq_hsm_new_kek(struct sq_hsm *h, struct sq_slab_lock *out_lock, struct sq_key **out_kek)
+/* @plain encrypted by the token's public key. Such a text is as long as the modulus; not every module says how long it was (tpm2-pkcs11 1.9 doesn't). */
+static sq_err encrypt(struct sq_hsm *h, uint8_t *plain, struct sq_slab_lock *out_lock)
 {
     CK_MECHANISM how = {CKM_RSA_PKCS_OAEP, &oaep, sizeof oaep};
+    CK_ATTRIBUTE modulus = {CKA_MODULUS, NULL, 0};
+    CK_ULONG n = sizeof out_lock->hsm_box;
+    if (h->p11->C_GetAttributeValue(h->session, h->public_key, &modulus, 1) != CKR_OK || modulus.ulValueLen > sizeof out_lock->hsm_box)
+        return sq_fail(SQ_EDOWN);
+    if (h->p11->C_EncryptInit(h->session, &how, h->public_key) != CKR_OK ||
+        h->p11->C_Encrypt(h->session, plain, SQ_KEY_BYTES, out_lock->hsm_box, &n) != CKR_OK || n < modulus.ulValueLen)
+        return sq_fail(SQ_EDOWN);
+    memset(out_lock->hsm_box + modulus.ulValueLen, 0, sizeof out_lock->hsm_box - modulus.ulValueLen);
+    out_lock->hsm_box_bytes = (uint16_t)modulus.ulValueLen;
+    return SQ_OK;
+}
+
+sq_err sq_hsm_new_kek(struct sq_hsm *h, struct sq_slab_lock *out_lock, struct sq_key **out_kek)
+{
+    struct sq_slab_lock lock = {.backend = SQ_SLAB_PKCS11};
+    struct sq_key *kek = NULL, *again = NULL;
     uint8_t *plain;
     sq_err err = sq_secret_new(SQ_KEY_BYTES, &plain);
     if (err)
         return err;
-    *out_lock = (struct sq_slab_lock){.backend = SQ_SLAB_PKCS11};
-    CK_ULONG n = sizeof out_lock->hsm_box;
-    err = sq_key_new(out_kek);
+    err = sq_key_new(&kek);
     if (!err) {
-        memcpy(plain, sq_key_bytes(*out_kek), SQ_KEY_BYTES);
-        if (h->p11->C_EncryptInit(h->session, &how, h->public_key) != CKR_OK ||
-            h->p11->C_Encrypt(h->session, plain, SQ_KEY_BYTES, out_lock->hsm_box, &n) != CKR_OK) {
-            sq_key_free(*out_kek);
-            *out_kek = NULL;
-            err = sq_fail(SQ_EDOWN);
-        }
+        memcpy(plain, sq_key_bytes(kek), SQ_KEY_BYTES);
+        err = encrypt(h, plain, &lock);
     }
     sq_secret_free(plain, SQ_KEY_BYTES);
-    if (!err) {
-        out_lock->hsm_box_bytes = (uint16_t)n;
-        out_lock->kek = *out_kek;
+    /* nothing is locked by what the token doesn't open: that would be the end of every key */
+    if (!err && (sq_hsm_kek(h, &lock, &again) || memcmp(sq_key_bytes(again), sq_key_bytes(kek), SQ_KEY_BYTES) != 0))
+        err = sq_fail(SQ_EDOWN);
+    sq_key_free(again);
+    if (err) {
+        sq_key_free(kek);
+        return err;
     }
-    return err;
+    lock.kek = kek;
+    *out_lock = lock;
+    *out_kek = kek;
+    return SQ_OK;
 }
 
 sq_err sq_hsm_kek(struct sq_hsm *h, const struct sq_slab_lock *lock, struct sq_key **out_kek)

@@ -16,7 +16,8 @@ struct sq_hsm; /* an open session; only before the process is confined */
  * SQ_EDOWN: no client module, no server or token, no key; SQ_EPASSWORD: the PIN; *out_why says which, for the log (a word).
  */
 sq_err sq_hsm_open(const char *server, const char *token, const char *key, int pin_fd, struct sq_hsm **out, const char **out_why) SQ_MUST_CHECK;
-/** A fresh KEK, and what the token made of it (RSAES-OAEP with SHA-1 and MGF1-SHA1: what every token has; RFC 8017). */
+/** A fresh KEK, and what the token made of it (RSAES-OAEP with SHA-1 and MGF1-SHA1: what every token has; RFC 8017). SQ_EDOWN:
+ * the token doesn't encrypt, or doesn't open what it made. */
 sq_err sq_hsm_new_kek(struct sq_hsm *hsm, struct sq_slab_lock *out_lock, struct sq_key **out_kek) SQ_MUST_CHECK;
 /** The KEK back. SQ_EPASSWORD: another key made that box. */
 sq_err sq_hsm_kek(struct sq_hsm *hsm, const struct sq_slab_lock *lock, struct sq_key **out_kek) SQ_MUST_CHECK;
