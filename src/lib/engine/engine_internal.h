@@ -23,6 +23,15 @@ static inline bool crew_is_stopped(struct crew *c)
 }
 double crew_cpu_now(void); /* CPU seconds of the calling thread */
 
+/* Set bits. Not the compiler's own: that one is a call for processors of 2003, for which all but the kernels is built. */
+static inline uint32_t bits_in(uint64_t x)
+{
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (uint32_t)(x * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* ---- typed.c: the typed sites of a window ------------------------------------------------------------------------ */
 
 #define CLUSTER_CM 0.002 /* typed sites nearer than this are one step of the model */

@@ -55,7 +55,7 @@ static void count_levels(const struct typed *y, const uint16_t *left_out, uint64
     for (size_t k = 0; k < y->n_marker; k++) {
         uint64_t n_alt = 0;
         for (size_t w = 0; w < y->hap_words; w++)
-            n_alt += (uint64_t)__builtin_popcountll(y->by_marker[k * y->hap_words + w]);
+            n_alt += bits_in(y->by_marker[k * y->hap_words + w]);
         unsigned flip = n_alt * 2 > y->n_hap;
         for (size_t t = 0; t < y->n_target; t++) {
             size_t at = t * y->marker_words + k / 64;

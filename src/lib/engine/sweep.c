@@ -78,7 +78,7 @@ static sq_err way_init(struct way *v, const struct typed *y, uint32_t count)
 static uint32_t ones_before(const struct way *v, uint32_t rank)
 {
     uint64_t below = rank % 64 ? v->in_order[rank / 64] << (64 - rank % 64) : 0;
-    return v->ones_before[rank / 64] + (uint32_t)__builtin_popcountll(below);
+    return v->ones_before[rank / 64] + bits_in(below);
 }
 
 static bool bit_at(const uint64_t *bits, size_t i)
@@ -98,7 +98,7 @@ static void way_step(struct way *v, const struct typed *y, uint32_t m, uint32_t 
     uint32_t sum = 0;
     for (size_t w = 0; w < y->hap_words; w++) {
         v->ones_before[w] = sum;
-        sum += (uint32_t)__builtin_popcountll(v->in_order[w]);
+        sum += bits_in(v->in_order[w]);
     }
     v->ones_before[y->hap_words] = sum;
     for (uint32_t t = 0; t < count; t++) {
