@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Limits of an account, rules of networks and proxies against the whole hub: what registrar counts, what the audit log says, what a reload does."""
 import os
+import re
 import subprocess
 import sys
 import time
@@ -85,8 +86,41 @@ def rules_of_networks():
         h.clean()
 
 
+def operators_come_from_their_networks():
+    """Every address of the API that is for staff alone, from routes.def: 403 from elsewhere, whoever asks; everything else goes on from there."""
+    with open(os.path.join(hub.ROOT, "src/lib/http/routes.def")) as f:
+        routes = re.findall(r'SQ_ROUTE\(\w+,\s*\d+,\s*(\w+),\s*"([^"]+)",\s*(\w+),', f.read())
+    staff = [(m, p.replace("{id}", "0" * 32)) for m, p, who in routes if who not in ("ANYONE", "SIGNED_IN", "USER")]
+    assert len(staff) >= 10, staff
+    with hub.Hub() as h:
+        h.stop()
+        rules = os.path.join(h.dir, "networks")
+        with open(h.ini, "a") as f:
+            f.write("networks = %s\n" % rules)
+        with open(rules, "w") as f:
+            f.write("proxy 127.0.0.1 x-forwarded-for\noperator-allow 198.51.100.0/24\noperator-allow 2001:db8:12::/48\noperator-deny 198.51.100.9\n")
+        h.start()
+        vera, ada = h.user("vera", "security"), h.user("ada")
+        vera.enrol()
+        home, away = {"X-Forwarded-For": "198.51.100.7"}, ({"X-Forwarded-For": "203.0.113.5"}, {"X-Forwarded-For": "198.51.100.9"}, {"X-Forwarded-For": "198.51.100.7, 203.0.113.5"}, {},
+                                                           {"X-Forwarded-For": "2001:db8:13::1"})
+        assert vera.call("GET", "/api/v1/admin/users", headers=home).status == 200
+        assert vera.call("GET", "/api/v1/admin/users", headers={"X-Forwarded-For": "2001:db8:12::7"}).status == 200
+        for method, path in staff:
+            for headers in away if path.endswith("/admin/users") else away[:1]:
+                for who in (vera, ada, None):
+                    body = None if method in ("GET", "DELETE", "HEAD") else {}
+                    a = h.request(method, path, body, token=who and who.token, headers=headers)
+                    assert a.status == 403 and (method == "HEAD" or a.json["code"] == "ENETWORK"), (method, path, headers, a)
+        assert ada.call("GET", "/api/v1/admin/users", headers=home).status == 403 and ada.call("GET", "/api/v1/admin/users", headers=home).json["code"] == "EDENIED"
+        for headers in away:  # her own account isn't a matter of the operators' networks
+            assert vera.call("GET", "/api/v1/me", headers=headers).status == 200 and ada.call("GET", "/jobs", headers=headers).status == 200
+        # the operator's own socket needs no network
+        assert h.admin_ok("user-show", {"name": "ada"})["role"] == "user"
+
+
 def main():
-    tests = [an_account_is_counted_with_all_its_tokens, rules_of_networks]
+    tests = [an_account_is_counted_with_all_its_tokens, rules_of_networks, operators_come_from_their_networks]
     hub.main(tests)
 
 
