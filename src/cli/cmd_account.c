@@ -184,8 +184,17 @@ int cmd_account_session_revoke(struct cli *c)
     struct http h;
     json_t *j = NULL, *body = json_object();
     int rc = http_open(c, true, &h);
+    unsigned route = c->n_arg ? SQ_ROUTE_session_revoke : SQ_ROUTE_sessions_revoke;
+    const char *id = c->n_arg ? c->arg[0] : NULL;
+    h.expects = "EREAUTH";
     if (!rc)
-        rc = c->n_arg ? http_call(&h, SQ_ROUTE_session_revoke, c->arg[0], NULL, NULL, &j) : http_call(&h, SQ_ROUTE_sessions_revoke, NULL, NULL, body, &j);
+        rc = http_call(&h, route, id, NULL, body, &j);
+    h.expects = NULL;
+    if (rc && !strcmp(http_refusal(&h), "EREAUTH")) { /* he signed in a while ago */
+        rc = login_prove(c, &h, body);
+        if (!rc)
+            rc = http_call(&h, route, id, NULL, body, &j);
+    }
     json_decref(body);
     return done_with(c, &h, rc, j, c->n_arg ? "ended" : "done");
 }

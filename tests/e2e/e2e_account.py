@@ -38,6 +38,20 @@ def test_sessions_are_listed_and_ended():
     three, four = bob.login(), bob.login()
     assert h.request("POST", "/api/v1/me/revoke", {}, token=four).json["revoked"] == 2
     assert [status_of(t) for t in (two, three, four)] == [401, 401, 200]
+    # a session of some time ago ends the others only with the password, itself without
+    five = bob.login()
+    h.move_clock(16 * 60)
+    six = bob.login()
+    rows = {r["id"]: r["current"] for r in h.request("GET", "/api/v1/me/sessions", token=five).json["data"]}
+    mine = next(i for i, is_it in rows.items() if is_it)
+    for method, path in [("POST", "/api/v1/me/revoke")] + [("DELETE", "/api/v1/me/sessions/" + i) for i in rows if i != mine]:
+        for body, status, code in (({}, 403, "EREAUTH"), ({"code": "123456"}, 403, "EREAUTH"), ({"password": "wrong-Horse-battery-42"}, 401, "EPASSWORD")):
+            a = h.request(method, path, body, token=five)
+            assert (a.status, a.json["code"]) == (status, code), (method, path, body, a)
+    assert [status_of(t) for t in (four, five, six)] == [200] * 3
+    assert h.request("POST", "/api/v1/me/revoke", {"password": bob.password}, token=five).json["revoked"] == 2
+    assert [status_of(t) for t in (four, five, six)] == [401, 200, 401]
+    assert h.request("DELETE", "/api/v1/me/sessions/" + mine, token=five).status == 200 and status_of(five) == 401
 
 
 def test_an_api_token_does_what_it_is_for():

@@ -222,6 +222,11 @@ def test_sessions_and_password():
     other.run("me", code=4)
     other.login()
     assert "1 other sessions" in fay.run("account", "session", "revoke")
+    fay.login()
+    fay.h.move_clock(16 * 60)
+    assert "other sessions" in fay.run("account", "session", "revoke", lines=[fay.password])  # asked for, because the sign-in is a while ago
+    fay.run("account", "session", "revoke", lines=["wrong-Horse-battery-42"], code=1)
+    assert "EPASSWORD" in fay.errors
     other.run("me", code=4)
     other.login()
     fay.run("account", "password", lines=[fay.password, "passwordpassword"], code=1)

@@ -291,6 +291,33 @@ def test_the_account_is_told():
         assert all(m.to == ["ada@example.com"] for m in seen)
 
 
+def test_what_ends_is_told_before():
+    with World(webhook_url=None, webhook_secret_file=None, syslog_url=None) as w:
+        ada = w.ada
+
+        def token(name, days):
+            return ada.call("POST", "/api/v1/me/tokens", {"name": name, "scopes": ["read"], "days": days, "password": ada.password}, status=201).json
+
+        def subjects():
+            return [m.subject for m in w.sink.mails if "ends within" in m.subject]
+        long, other, short = token("long", 30), token("other", 31), token("short", 10)
+        w.h.admin_ok("user-expire", {"name": "ada", "expires": hub.json.loads('"%s"' % time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(w.h.now() + 60 * DAY)))})
+        w.move(22 * DAY)
+        time.sleep(2)
+        assert not subjects()
+        w.move(2 * DAY)  # six days are left of the long one, seven of the other; the short one has ended
+        hub.wait_for("a mail", lambda: subjects() == ["An API token of yours ends within a week"], 30)
+        until = time.strftime("%d %B %Y, %H:%M UTC", time.strptime(long["expires"], "%Y-%m-%dT%H:%M:%SZ"))
+        assert until in next(m.text for m in w.sink.mails if "ends within" in m.subject), until
+        w.move(DAY)
+        time.sleep(2)
+        assert len(subjects()) == 1  # one mail for both, and once
+        w.move(22 * DAY)
+        hub.wait_for("a mail", lambda: subjects()[1:] == ["Your account ends within two weeks"], 30)
+        time.sleep(2)
+        assert len(subjects()) == 2 and other["id"] and short["id"]
+
+
 def mail_test(w):
     a = w.h.admin_ok("mail-test", {"to": "operator@example.com"})
     return a["end"], a
@@ -481,6 +508,6 @@ def test_captured_courier():
 
 
 if __name__ == "__main__":
-    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_the_account_is_told, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
+    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_the_account_is_told, test_what_ends_is_told_before, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
              test_killed_anywhere, test_captured_courier]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

@@ -281,7 +281,7 @@ def accounts():
     for name, list_ in (("words", words), ("hashes", hashes), ("none", b""), ("unsorted", hashes[::-1])):
         for password in (b"seven-Otters-climb-81", b"password1234", b"word 3", b"Ada.Lovelace1815!", b"\xc3\xa4\xc3\xb6\xc3\xbc" * 5, b"abcabcabcabc01.01.2001"):
             put("account", "choose-%s-%s" % (name, hashlib.sha1(password).hexdigest()[:6]), b"\0" + cut.join([password, b"ada.lovelace", b"ada@uni.example", b"hub.biocentre.example,localhost", list_]))
-    for code in (b"287082", b"94287082", b"ABCD-EFGH-JKLM-NPQR", b"abcd efgh jklm npqr"):
+    for code in (b"287082", b"94287082", b"ABCD-EFGH-JKLM-NPQR-STUV-WXYZ", b"abcd efgh jklm npqr stuv wxyz"):
         put("account", "prove-" + code.decode().replace(" ", ""), b"\1" + cut.join([code, b"o'brien@sub.example.org", b"api read results net:10.0.0.0-8", b"10.0.0.0/8\n2001:db8::/32", b"10.1.2.3"]))
     rules = b"# ours\nallow 192.0.2.0/24\nallow 2001:db8:12::/48\ndeny 192.0.2.66\noperator-allow 192.0.2.128/25\nproxy 127.0.0.1 x-forwarded-for\nproxy 10.0.0.0/8 x-forwarded-for\nproxy ::1 forwarded\n"
     rate = b"address=10 token=5/h user=20 all=300"

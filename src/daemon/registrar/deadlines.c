@@ -192,8 +192,10 @@ void *deadlines_main(void *arg)
         plan_wake(r);
         checkpoint_now(r);
         certificate_look(r);
-        if (n % REMIND_TURNS == 0)
+        if (n % REMIND_TURNS == 0) {
             notices_remind(r);
+            notices_ending(r);
+        }
         if (n % CHORES_TURNS == 0) {
             sq_err e = commit(r, tx_chores, NULL);
             (void)e;

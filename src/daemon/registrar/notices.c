@@ -23,6 +23,8 @@
 #define SEND_MS 150000         /* courier gives up before */
 #define TRIED_FOR_S (3 * SQ_DAY_S)
 #define REMIND_AHEAD_S (2 * SQ_DAY_S)
+#define TOKEN_ENDS_S (7 * SQ_DAY_S)    /* templates.def: "within a week" */
+#define ACCOUNT_ENDS_S (14 * SQ_DAY_S) /* "within two weeks" */
 #define NOT_YET_S 10           /* the data of an upload is still being overwritten */
 #define KEEPER_WAIT_S 30       /* sealed: no try of the mail server's */
 #define AFTER_FAILURE_TURNS 10 /* a collector that is down isn't asked each turn */
@@ -40,7 +42,8 @@ _Static_assert((int)SQ_DB_notice_kind_job_finished == SQ_TEMPLATE_job_finished &
                    (int)SQ_DB_notice_kind_password_reset == SQ_TEMPLATE_password_reset && (int)SQ_DB_notice_kind_password_changed == SQ_TEMPLATE_password_changed &&
                    (int)SQ_DB_notice_kind_factor_changed == SQ_TEMPLATE_factor_changed && (int)SQ_DB_notice_kind_mail_changed == SQ_TEMPLATE_mail_changed &&
                    (int)SQ_DB_notice_kind_token_created == SQ_TEMPLATE_token_created && (int)SQ_DB_notice_kind_new_place == SQ_TEMPLATE_new_place &&
-                   (int)SQ_DB_notice_kind_attempts == SQ_TEMPLATE_attempts,
+                   (int)SQ_DB_notice_kind_attempts == SQ_TEMPLATE_attempts && (int)SQ_DB_notice_kind_token_ending == SQ_TEMPLATE_token_ending &&
+                   (int)SQ_DB_notice_kind_account_ending == SQ_TEMPLATE_account_ending,
                "kinds of notices are templates");
 
 static const struct channel {
@@ -175,6 +178,59 @@ void notices_remind(struct registrar *r)
         sq_log(SQ_LOG_failed, SQ_LW("what", "reminders"), SQ_LW("code", sq_err_name(e)));
 }
 
+/* ---- what one signs in with, and its end ---- */
+
+struct to_tell {
+    uint8_t user[64][ID];
+    size_t n;
+    int kind;
+};
+
+static sq_err take_token_owner(void *ctx, const struct sq_db_token *row)
+{
+    struct to_tell *t = ctx;
+    for (size_t i = 0; i < t->n; i++)
+        if (!memcmp(t->user[i], row->user_id, ID))
+            return SQ_OK; /* one mail for all that end this week */
+    memcpy(t->user[t->n++], row->user_id, ID);
+    return SQ_OK;
+}
+
+static sq_err take_user(void *ctx, const struct sq_db_user *row)
+{
+    struct to_tell *t = ctx;
+    memcpy(t->user[t->n++], row->id, ID);
+    return SQ_OK;
+}
+
+static sq_err tx_tell(struct tx *tx, void *ctx)
+{
+    const struct to_tell *t = ctx;
+    sq_err e = SQ_OK;
+    for (size_t i = 0; i < t->n && !e; i++)
+        e = tx_account_notice(tx, t->kind, t->user[i], NULL);
+    return e;
+}
+
+void notices_ending(struct registrar *r)
+{
+    struct to_tell tokens = {.kind = SQ_DB_notice_kind_token_ending}, users = {.kind = SQ_DB_notice_kind_account_ending};
+    int64_t now = sq_clock_now_s();
+    if (!is_on(r, "smtp_url"))
+        return;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_tokens_ending(db, now, TOKEN_ENDS_S, 64, take_token_owner, &tokens);
+    if (!e)
+        e = sq_db_users_ending(db, now, ACCOUNT_ENDS_S, 64, take_user, &users);
+    db_unlock(r);
+    if (!e && tokens.n)
+        e = commit(r, tx_tell, &tokens);
+    if (!e && users.n)
+        e = commit(r, tx_tell, &users);
+    if (e)
+        sq_log(SQ_LOG_failed, SQ_LW("what", "ending"), SQ_LW("code", sq_err_name(e)));
+}
+
 sq_err tx_notices_chores(struct tx *tx)
 {
     int64_t n;
@@ -277,6 +333,15 @@ static sq_err load_upload(struct sq_db *db, struct parcel *p)
 /* A link that was used, replaced or is too old isn't sent any more. */
 static sq_err load_account(struct sq_db *db, struct parcel *p)
 {
+    sq_err ends = SQ_OK;
+    if (p->row.kind == SQ_DB_notice_kind_token_ending)
+        ends = sq_db_token_next_end(db, p->row.user_id, sq_clock_now_s(), &p->until_s);
+    else if (p->row.kind == SQ_DB_notice_kind_account_ending)
+        p->until_s = p->user.expires_s;
+    if (p->row.kind == SQ_DB_notice_kind_token_ending || p->row.kind == SQ_DB_notice_kind_account_ending) {
+        p->is_moot = p->is_moot || !p->until_s; /* ended by its owner, or prolonged without end */
+        return ends;
+    }
     if (is_zero(p->row.link_id))
         return SQ_OK;
     sq_err e = sq_db_link_get(db, p->row.link_id, &p->link);

@@ -430,6 +430,8 @@ sq_err task_run_and_wait(struct registrar *r, const uint8_t task[ID], const stru
 sq_err tx_notice(struct tx *tx, int kind, const uint8_t owner[ID], const char *job_id, const uint8_t *upload_id) SQ_MUST_CHECK;
 /** Reminders of results that will be erased within 48 hours. */
 void notices_remind(struct registrar *r);
+/** Tokens and accounts that end soon: their owners are told, once. */
+void notices_ending(struct registrar *r);
 /** A mail about the account itself, whatever it chose to be told; @link NULL: without one. */
 sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link) SQ_MUST_CHECK;
 /** The same to an address that the account had until now. */

@@ -14,6 +14,7 @@
 #define MAX_TICKETS 1024
 #define TICKET_MS (4 * 60 * INT64_C(1000)) /* keeper's proof lives for five */
 #define MAX_WRONG 5
+#define FRESH_S (15 * 60)
 
 /* ---- issue ---- */
 
@@ -430,6 +431,22 @@ static sq_err tx_revoke_one(struct tx *tx, void *ctx)
     return e ? e : tx_event(tx, &(struct event){.no = is_session ? SQ_AUDIT_session_revoked : SQ_AUDIT_token_revoked, .by = x->by, .subject = x->row.user_id, .object = x->row.jti, .a = is_session});
 }
 
+/* Who holds a session of some time ago mayn't end the others of its owner by that alone: he proves once more who he is, or has just done so. */
+static sq_err prove_again(struct api *a)
+{
+    struct sq_db_token row;
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    struct sq_db *db = db_lock(a->r);
+    sq_err e = sq_db_token_get(db, a->caller.jti, &row);
+    db_unlock(a->r);
+    if (!e && sq_clock_now_s() - row.issued_s < FRESH_S)
+        return SQ_OK;
+    if (!e && !json_object_get(a->body, "password"))
+        e = sq_fail(SQ_EREAUTH);
+    return e ? e : reauthenticate(a, "password", &user, proof);
+}
+
 static sq_err revoke_one(struct api *a, int kind)
 {
     struct revoking x = {.by = &a->caller};
@@ -445,6 +462,8 @@ static sq_err revoke_one(struct api *a, int kind)
     }
     if (!e && (x.row.kind != kind || x.row.revoked_s))
         e = sq_fail(SQ_ENOTFOUND);
+    if (!e && kind == SQ_DB_token_kind_session && memcmp(jti, a->caller.jti, ID))
+        e = prove_again(a);
     if (!e)
         e = commit(a->r, tx_revoke_one, &x);
     a->is_audited = true;
@@ -473,9 +492,12 @@ static sq_err tx_revoke_others(struct tx *tx, void *ctx)
 sq_err api_sessions_revoke(struct api *a)
 {
     struct revoking x = {.by = &a->caller};
-    sq_err e = commit(a->r, tx_revoke_others, &x);
-    a->is_audited = true;
-    a->answer = json_pack("{s:I}", "revoked", (json_int_t)x.n);
+    sq_err e = prove_again(a);
+    if (!e)
+        e = commit(a->r, tx_revoke_others, &x);
+    a->is_audited = !e;
+    if (!e)
+        a->answer = json_pack("{s:I}", "revoked", (json_int_t)x.n);
     return e;
 }
 

@@ -165,6 +165,8 @@ sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pe
 sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_s) SQ_MUST_CHECK;
 /** Accounts that were made before @before_s and never came to life, and can't any more: no link of theirs is left. In order of id. */
 sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
+/** Accounts that end within @ahead_s and weren't told so since. */
+sq_err sq_db_users_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_users_stale(struct sq_db *db, int64_t before_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password) SQ_MUST_CHECK;
 sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled) SQ_MUST_CHECK;
@@ -195,6 +197,10 @@ sq_err sq_db_token_insert(struct sq_db *db, const struct sq_db_token *row) SQ_MU
 sq_err sq_db_token_get(struct sq_db *db, const uint8_t jti[16], struct sq_db_token *out) SQ_MUST_CHECK;
 /** Live ones of @kind, newest first. */
 sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t now_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
+/** API tokens that end within @ahead_s, were made for more than twice that, and whose owner wasn't told so since. */
+sq_err sq_db_tokens_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
+/** When the next of his API tokens ends; 0: he has none. */
+sq_err sq_db_token_next_end(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_s) SQ_MUST_CHECK;
 sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK;
 sq_err sq_db_token_revoke(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK; /* twice is fine */
 sq_err sq_db_token_revoke_all(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* NULL: everyone's */

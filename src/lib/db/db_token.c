@@ -34,6 +34,20 @@ sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, i
                       ARGS(A_ID(user_id), A_NO(kind), A_NO(now_s), A_NO(sq_db_limit(limit))), on, ctx);
 }
 
+/* told: there was such a notice since the token came so near to its end */
+sq_err sq_db_tokens_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_token on, void *ctx)
+{
+    return each_token(db, "WHERE kind = 2 AND revoked_s IS NULL AND expires_s > ?1 AND expires_s <= ?1 + ?2 AND expires_s - issued_s > 2 * ?2 AND NOT EXISTS "
+                      "(SELECT 1 FROM notice WHERE notice.user_id = token.user_id AND notice.kind = 17 AND notice.created_s >= token.expires_s - ?2) ORDER BY expires_s LIMIT ?3",
+                      ARGS(A_NO(now_s), A_NO(ahead_s), A_NO(sq_db_limit(limit))), on, ctx);
+}
+_Static_assert(SQ_DB_token_kind_api == 2 && SQ_DB_notice_kind_token_ending == 17, "in SQL");
+
+sq_err sq_db_token_next_end(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_s)
+{
+    return sq_db_no(db, "SELECT ifnull(min(expires_s), 0) FROM token WHERE user_id = ?1 AND kind = 2 AND revoked_s IS NULL AND expires_s > ?2", ARGS(A_ID(user_id), A_NO(now_s)), out_s);
+}
+
 sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s)
 {
     return sq_db_run_one(db, "UPDATE token SET used_s = max(used_s, ?2) WHERE jti = ?1", ARGS(A_ID(jti), A_NO(now_s)));

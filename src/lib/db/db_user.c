@@ -85,6 +85,14 @@ sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n)
     return sq_db_no(db, "SELECT count(*) FROM user WHERE pending = 1", NO_ARGS, out_n);
 }
 
+sq_err sq_db_users_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_user on, void *ctx)
+{
+    return each_user(db, "WHERE expires_s > ?1 AND expires_s <= ?1 + ?2 AND disabled = 0 AND NOT EXISTS "
+                     "(SELECT 1 FROM notice WHERE notice.user_id = user.id AND notice.kind = 18 AND notice.created_s >= user.expires_s - ?2) ORDER BY expires_s LIMIT ?3",
+                     ARGS(A_NO(now_s), A_NO(ahead_s), A_NO(sq_db_limit(limit))), on, ctx);
+}
+_Static_assert(SQ_DB_notice_kind_account_ending == 18, "in SQL");
+
 sq_err sq_db_users_stale(struct sq_db *db, int64_t before_s, int limit, sq_db_on_user on, void *ctx)
 {
     return each_user(db, "WHERE pending = 1 AND created_s < ?1 AND NOT EXISTS (SELECT 1 FROM link WHERE user_id = user.id) ORDER BY id LIMIT ?2", ARGS(A_NO(before_s), A_NO(sq_db_limit(limit))), on, ctx);

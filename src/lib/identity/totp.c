@@ -2,7 +2,7 @@
 
 #include <liboath/oath.h>
 
-#define RECOVERY_CHARS 16
+#define RECOVERY_CHARS 24
 
 static const char recovery_alphabet[] = "abcdefghijkmnpqrstuvwxyz23456789"; /* no l, o, 0, 1 */
 

@@ -47,15 +47,15 @@ static void recovery(void **state)
     uint8_t one[32], two[32];
     assert_int_equal(sq_key_new(&key), SQ_OK);
     assert_int_equal(sq_recovery_make(code), SQ_OK);
-    assert_int_equal(strlen(code), 19);
+    assert_int_equal(strlen(code), 29);
     assert_int_equal(sq_recovery_hash(key, code, one), SQ_OK);
-    snprintf(other, sizeof other, " %.4s%.4s %c%.3s %.4s", code, code + 5, code[10] >= 'a' ? code[10] - 32 : code[10], code + 11, code + 15);
+    snprintf(other, sizeof other, " %.4s%.4s %c%.3s %.4s%.10s", code, code + 5, code[10] >= 'a' ? code[10] - 32 : code[10], code + 11, code + 15, code + 19);
     assert_int_equal(sq_recovery_hash(key, other, two), SQ_OK); /* as people type it */
     assert_memory_equal(one, two, 32);
     code[0] = code[0] == 'b' ? 'c' : 'b';
     assert_int_equal(sq_recovery_hash(key, code, two), SQ_OK);
     assert_memory_not_equal(one, two, 32);
-    static const char *const bad[] = {"", "abcd", "abcd-efgh-ijkm-npq", "abcd-efgh-ijkm-npqrs", "abcd-efgh-ijkm-npq0", "abcd_efgh_ijkm_npqr"};
+    static const char *const bad[] = {"", "abcd", "abcd-efgh-ijkm-npqr", "abcd-efgh-ijkm-npqr-stuv-wxy", "abcd-efgh-ijkm-npqr-stuv-wxyza", "abcd-efgh-ijkm-npqr-stuv-wxy0", "abcd_efgh_ijkm_npqr_stuv_wxyz"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(sq_recovery_hash(key, bad[i], two), SQ_ECODE);
     sq_key_free(key);
