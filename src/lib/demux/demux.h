@@ -19,7 +19,7 @@
 #include "lib/demux/sample_sheet.h"
 #include "lib/runs/runs.h"
 
-#define SQ_DEMUX_PIECE 65536U /* clusters, before the filter */
+#define SQ_DEMUX_PIECE 65536U /* most clusters, before the filter */
 #define SQ_DEMUX_MAX_THREADS 256U
 #define SQ_DEMUX_MIN_MEMORY (64ULL << 20)
 

@@ -225,18 +225,26 @@ struct piece_out { /* what a piece gives */
     uint64_t n_call;
 };
 void piece_out_free(struct piece_out *o);
+/** Room for @n bytes, in large pages when it is large and the system has them: first use costs less, and so does every jump. Freed by free(). */
+void *piece_room(size_t n);
 
 struct piece_work; /* one thread's room */
 sq_err piece_work_new(const struct sq_demux_plan *p, uint32_t pass, struct piece_work **out) SQ_MUST_CHECK;
 void piece_work_free(struct piece_work *w);
 uint64_t piece_work_bytes(const struct sq_demux_plan *p); /* about how much that is */
 
+/* Clusters of a piece, a multiple of 64: as few pieces as can be, and then about equal ones, so that threads end together. */
+static inline uint32_t piece_size(uint32_t n_cluster)
+{
+    uint64_t n = ((uint64_t)n_cluster + SQ_DEMUX_PIECE - 1) / SQ_DEMUX_PIECE;
+    return n ? (uint32_t)((n_cluster / n + (n_cluster % n != 0) + 63) / 64 * 64) : SQ_DEMUX_PIECE;
+}
 static inline uint32_t piece_count(uint32_t n_cluster)
 {
-    return (uint32_t)(((uint64_t)n_cluster + SQ_DEMUX_PIECE - 1) / SQ_DEMUX_PIECE);
+    return (uint32_t)(((uint64_t)n_cluster + piece_size(n_cluster) - 1) / piece_size(n_cluster));
 }
-/** Piece @no of @tile. */
-sq_err piece_run(struct piece_work *w, const struct demux_tile *tile, uint32_t no, struct piece_out **out) SQ_MUST_CHECK;
+/** Piece @no of @tile. @spare: what an earlier piece gave, to be used again (taken over), or NULL. */
+sq_err piece_run(struct piece_work *w, const struct demux_tile *tile, uint32_t no, struct piece_out *spare, struct piece_out **out) SQ_MUST_CHECK;
 
 /* ---- demux_out.c: files and what is needed to go on ---- */
 

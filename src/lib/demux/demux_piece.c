@@ -9,6 +9,7 @@
 
 #include <libdeflate.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define SUB 2048U            /* clusters that are turned over at once: their calls stay in the cache */
 #define SUB_STRIDE (SUB + 64U)
@@ -60,6 +61,19 @@ uint64_t piece_work_bytes(const struct sq_demux_plan *p)
     return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 16) + (uint64_t)p->n_cycle * SUB_STRIDE + SQ_FASTQ_BLOCK + (3U << 20);
 }
 
+#define LARGE_PAGE ((size_t)2 << 20)
+
+void *piece_room(size_t n)
+{
+    if (n < 2 * LARGE_PAGE)
+        return malloc(n);
+    n = (n + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
+    void *p = aligned_alloc(LARGE_PAGE, n);
+    if (p)
+        (void)madvise(p, n, MADV_HUGEPAGE); /* without them it is slower, no more */
+    return p;
+}
+
 static void need(struct piece_work *w, const struct demux_spans *s)
 {
     for (uint32_t i = 0; i < s->n_span; i++)
@@ -98,7 +112,7 @@ sq_err piece_work_new(const struct sq_demux_plan *p, uint32_t pass, struct piece
     w->record = malloc(w->cap_record * sizeof *w->record);
     w->is_needed = calloc((size_t)p->n_cycle + 1, sizeof *w->is_needed);
     w->column = calloc(1, (size_t)p->n_cycle * SUB_STRIDE + SLACK); /* cycles that aren't needed are turned over, too */
-    w->read = malloc(SQ_DEMUX_PIECE * w->stride + SLACK);
+    w->read = piece_room(SQ_DEMUX_PIECE * w->stride + SLACK);
     w->raw = malloc(SUB + SLACK);
     w->scratch = malloc(SUB + SLACK);
     w->cluster = malloc(SQ_DEMUX_PIECE * sizeof *w->cluster);
@@ -300,9 +314,12 @@ static sq_err block_pack(struct piece_work *w, size_t n, struct piece_out *to)
 {
     if (to->cap_packed - to->n_packed < 65536 + 8) {
         size_t cap = to->cap_packed ? 2 * to->cap_packed : (size_t)4 << 20;
-        uint8_t *more = realloc(to->packed, cap);
+        uint8_t *more = piece_room(cap);
         if (!more)
             return sq_fail(SQ_ENOMEM);
+        if (to->n_packed)
+            memcpy(more, to->packed, to->n_packed);
+        free(to->packed);
         to->packed = more;
         to->cap_packed = cap;
     }
@@ -528,17 +545,31 @@ static sq_err put_lines(struct piece_work *w, const struct demux_tile *t, const 
     return e;
 }
 
-sq_err piece_run(struct piece_work *w, const struct demux_tile *t, uint32_t no, struct piece_out **out)
+/* @spare emptied, or a new one. @n: of the numbers of this lane. */
+static struct piece_out *out_new(struct piece_out *spare, uint32_t lane, size_t n)
+{
+    struct piece_out *o = spare ? spare : calloc(1, sizeof *o);
+    if (!o)
+        return NULL;
+    free(o->counts);
+    o->lane = lane;
+    o->n_packed = o->n_chunk = o->n_tally = 0;
+    o->n_call = 0;
+    o->counts = calloc(n, sizeof *o->counts);
+    if (o->counts)
+        return o;
+    piece_out_free(o);
+    return NULL;
+}
+
+sq_err piece_run(struct piece_work *w, const struct demux_tile *t, uint32_t no, struct piece_out *spare, struct piece_out **out)
 {
     struct counts_shape shape = counts_shape_of(w->plan, t->lane);
-    uint32_t from = no * SQ_DEMUX_PIECE, n_cluster = t->filter.n_cluster, to = n_cluster - from < SQ_DEMUX_PIECE ? n_cluster : from + SQ_DEMUX_PIECE, n = 0;
-    struct piece_out *o = calloc(1, sizeof *o);
+    uint32_t n_cluster = t->filter.n_cluster, size = piece_size(n_cluster), from = no * size, to = n_cluster - from < size ? n_cluster : from + size, n = 0;
     sq_assert(from < n_cluster);
-    if (!o || !(o->counts = calloc(shape.n, sizeof *o->counts))) {
-        free(o);
+    struct piece_out *o = out_new(spare, t->lane, shape.n);
+    if (!o)
         return sq_fail(SQ_ENOMEM);
-    }
-    o->lane = t->lane;
     sq_err e = SQ_OK;
     for (uint32_t at = from; at < to && !e; at += SUB) {
         uint32_t more = 0;

@@ -62,6 +62,8 @@ struct sq_demux {
     bool is_beginning, is_writing, is_telling, is_stopped;
     uint32_t n_done, n_window;
     struct done_piece *done;    /* [n_window + n_thread] */
+    uint32_t n_spare;
+    struct piece_out **spare;   /* [n_window + n_thread + 1] written ones, for later pieces: their room needn't be made anew */
     uint64_t n_cluster_known;
     uint32_t n_tile_known;
     int64_t checkpoint_ms;
@@ -158,6 +160,7 @@ void sq_demux_close(struct sq_demux *d)
     free(d->place);
     free(d->fed);
     free(d->done);
+    free(d->spare);
     pthread_mutex_destroy(&d->lock);
     pthread_cond_destroy(&d->changed);
     free(d);
@@ -418,11 +421,13 @@ static void piece(struct worker *w, struct active *a)
 {
     struct sq_demux *d = w->d;
     uint32_t no = a->next_piece++, seq = a->seq;
-    struct piece_out *out = NULL;
+    struct piece_out *out = NULL, *spare = d->n_spare ? d->spare[--d->n_spare] : NULL;
     pthread_mutex_unlock(&d->lock);
     sq_err e = w->work ? SQ_OK : piece_work_new(d->plan, d->out->pass, &w->work);
     if (!e)
-        e = piece_run(w->work, &a->t, no, &out);
+        e = piece_run(w->work, &a->t, no, spare, &out);
+    else
+        piece_out_free(spare);
     pthread_mutex_lock(&d->lock);
     if (e)
         fail(d, e, NULL);
@@ -481,8 +486,8 @@ static bool write_next(struct sq_demux *d)
     d->is_writing = true;
     pthread_mutex_unlock(&d->lock);
     sq_err e = demux_out_put(d->out, out);
-    piece_out_free(out);
     pthread_mutex_lock(&d->lock);
+    d->spare[d->n_spare++] = out; /* there are never more than waited or were made at once */
     if (!e) {
         d->out->n_call += n_call;
         d->out->n_piece++;
@@ -582,8 +587,10 @@ static sq_err run_threads(struct sq_demux *d)
 {
     struct worker *w = calloc(d->n_thread, sizeof *w);
     free(d->done);
+    free(d->spare);
     d->done = calloc((size_t)d->n_window + d->n_thread + 1, sizeof *d->done);
-    if (!w || !d->done) {
+    d->spare = calloc((size_t)d->n_window + d->n_thread + 2, sizeof(struct piece_out *));
+    if (!w || !d->done || !d->spare) {
         free(w);
         return sq_fail(SQ_ENOMEM);
     }
@@ -603,9 +610,11 @@ static sq_err run_threads(struct sq_demux *d)
     free(w);
     for (uint32_t i = 0; i < d->n_done; i++)
         piece_out_free(d->done[i].out);
+    for (uint32_t i = 0; i < d->n_spare; i++)
+        piece_out_free(d->spare[i]);
     for (uint32_t i = 0; i < d->n_active; i++)
         tile_done(d, d->active[i]);
-    d->n_done = d->n_active = 0;
+    d->n_done = d->n_active = d->n_spare = 0;
     return d->error;
 }
 
