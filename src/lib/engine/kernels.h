@@ -118,20 +118,36 @@ struct sq_kernels {
      */
     void (*class_bits)(const uint16_t *class_of, uint32_t n_hap, const uint64_t *of_class, uint32_t n_class, uint64_t *out);
 
+    /* Of the phasing. Not as kernels elsewhere: each operation is rounded by itself, no fma, in the order written in kernels_pairs.h, which is the text of all
+     * versions. Arrays of floats are aligned to 64 bytes; @pad is @n rounded up to a multiple of 16, and 0 stands behind n. */
+
+    /** e[i] *= miss where bit i of @alt isn't that of @flip, which is all ones or none. */
+    void (*pair_match)(float *e, size_t pad, const uint64_t *alt, uint64_t flip, float miss);
+    /** Divides by the largest where that is less than 1. */
+    void (*pair_even)(float *e, size_t pad);
     /**
-     * One step of the diploid model over pairs of rows: out(i,j) = in(i,j) p(i) a(j) + (e(j) q(i) + c(j) r(i)), each operation rounded by itself, in
-     * that order; a, e, c = column[0..2] for rows without ALT, column[3..5] for those with. Not as kernels elsewhere: no fma, and sums in order.
-     * @in, @out  [n][pad] both aligned to 64 bytes, as all arrays of floats here.
-     * @pad       n rounded up to a multiple of 32.
-     * @column    [6][pad], 0 behind n.
-     * @has_alt   [n] 0 or 1.
-     * @sum       [pad] of columns, rows added up in order.
+     * One step of the diploid model over pairs of rows, with E: @e, s: @stay, l = 1 - s, c: @sum, C: what c adds up to, f(i,j): @same where bits i and j of
+     * @alt are the same, else 1:
+     *   out(i,j) = E(i) E(j) f(i,j) [ s(i) s(j) in(i,j) / C + s(i) l(j) c(i) / (n C) + l(i) s(j) c(j) / (n C) + l(i) l(j) / n^2 ]
+     * @in, @out  [n][pad]; @in may be NULL, as if it were 0, and then @sum is 0 too.
+     * @work      [3][pad] scratch.
+     * @sum       [pad] in: sums of in's columns; out: of out's.
      */
-    void (*pair_step)(const float *in, float *out, uint32_t n, size_t pad, float *const column[6], const uint8_t *has_alt, const float *p,
-                      const float *q, const float *r, float *sum);
-    /** Sums of columns of matrix(i,j) x(i), over the rows without ALT and those with. Both out arrays [pad]. */
-    void (*pair_apart)(const float *matrix, uint32_t n, size_t pad, const uint8_t *has_alt, const float *x, float *out_without,
-                       float *out_with);
+    void (*pair_back)(const float *in, float *out, uint32_t n, size_t pad, const float *e, const float *stay, const uint64_t *alt, float same,
+                      float *const work[3], float *sum);
+    /** out[w][a][b]: sum of matrix(i,j) x[w][1](i) x[w][0](j) over the i with allele b and the j with allele a. */
+    void (*pair_weigh)(const float *matrix, uint32_t n, size_t pad, const uint64_t *alt, float *(*x)[2], unsigned n_walk, double (*out)[2][2]);
+    /** x(i) = x(i) stay(i) + what doesn't stay, in equal parts; so that they add up to 1. */
+    void (*pair_move)(float *x, uint32_t n, size_t pad, const float *stay);
+    /** x(i) *= e(i) times @with or @without, as bit i of @alt says. */
+    void (*pair_emit)(float *x, size_t pad, const float *e, const uint64_t *alt, float with, float without);
+    /**
+     * Of both haplotypes' left sides @x and the right sides @saved, and of each allele: sum[2 * left + right][allele] of x[left](i) saved[right](i), and of[right][allele] of
+     * saved[right](i), over the states whose bit in @alt is the allele. Each operation rounded by itself.
+     * @x      [2][pad(n)], aligned to 64 bytes.
+     * @saved  [2][pad(n)] bf16 in the order of sq_kernel_saved_at(), aligned to 64 bytes.
+     */
+    void (*line_sums)(float *const x[2], const uint16_t *const saved[2], uint32_t n, const uint64_t *alt, float sum[4][2], float of[2][2]);
 };
 
 /** sq_kernels - the quickest version that this machine runs. The same pointer at every call. */

@@ -34,8 +34,13 @@ extern const struct sq_kernels sq_kernels_neon;
         .masked_sum = masked_sum,                                                                                      \
         .spread = spread,                                                                                              \
         .class_bits = class_bits,                                                                                      \
-        .pair_step = pair_step,                                                                                        \
-        .pair_apart = pair_apart,                                                                                      \
+        .pair_match = pair_match,                                                                              \
+        .pair_even = pair_even,                                                                                \
+        .pair_back = pair_back,                                                                                \
+        .pair_weigh = pair_weigh,                                                                              \
+        .pair_move = pair_move,                                                                                \
+        .pair_emit = pair_emit,                                                                                \
+        .line_sums = line_sums,                                                                                        \
     }
 
 /* Bits of the block at @base that stand for elements below @n. base < n. */

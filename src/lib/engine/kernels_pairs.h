@@ -6,46 +6,183 @@
 #include "lib/engine/kernels_internal.h"
 
 typedef float pair_lanes __attribute__((vector_size(64), aligned(64), may_alias));
+typedef uint32_t pair_bits __attribute__((vector_size(64), aligned(64), may_alias));
 
-static void pair_step(const float *in, float *out, uint32_t n, size_t pad, float *const column[6], const uint8_t *has_alt, const float *p,
-                      const float *q, const float *r, float *sum)
+static pair_lanes *lanes_at(float *x, size_t at)
 {
-    for (size_t at = 0; at < pad; at += 32) {
-        pair_lanes s0 = {0}, s1 = {0};
-        for (uint32_t i = 0; i < n; i++) {
-            float *const *c = column + 3 * has_alt[i];
-            const pair_lanes *a = (const pair_lanes *)(c[0] + at), *e = (const pair_lanes *)(c[1] + at), *g = (const pair_lanes *)(c[2] + at);
-            const pair_lanes *x = (const pair_lanes *)(in + i * pad + at);
-            pair_lanes *o = (pair_lanes *)(out + i * pad + at);
-            o[0] = x[0] * p[i] * a[0] + (e[0] * q[i] + g[0] * r[i]);
-            o[1] = x[1] * p[i] * a[1] + (e[1] * q[i] + g[1] * r[i]);
-            s0 += o[0];
-            s1 += o[1];
-        }
-        *(pair_lanes *)(sum + at) = s0;
-        *(pair_lanes *)(sum + at + 16) = s1;
+    return (pair_lanes *)(void *)(x + at);
+}
+
+static const pair_lanes *const_lanes_at(const float *x, size_t at)
+{
+    return (const pair_lanes *)(const void *)(x + at);
+}
+
+static float lanes_total(pair_lanes v)
+{
+    float all = 0;
+    for (unsigned i = 0; i < 16; i++)
+        all += v[i];
+    return all;
+}
+
+/* All ones where the bit of element @at + lane is set. */
+static pair_bits lanes_with(const uint64_t *bits, size_t at)
+{
+    const pair_bits bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768}, none = {0};
+    return (pair_bits)(((none + (uint32_t)(bits[at / 64] >> (at % 64))) & bit) != none);
+}
+
+static pair_lanes lanes_where(pair_lanes v, pair_bits mask)
+{
+    return (pair_lanes)((pair_bits)v & mask);
+}
+
+static pair_lanes lanes_choose(pair_bits mask, float with, float without)
+{
+    const pair_lanes none = {0};
+    return (pair_lanes)(((pair_bits)(none + with) & mask) | ((pair_bits)(none + without) & ~mask));
+}
+
+static void pair_match(float *e, size_t pad, const uint64_t *alt, uint64_t flip, float miss)
+{
+    for (size_t at = 0; at < pad; at += 16) {
+        uint64_t bits = alt[at / 64] ^ flip;
+        *lanes_at(e, at) *= lanes_choose(lanes_with(&bits, at % 64), miss, 1);
     }
 }
 
-static void pair_apart(const float *matrix, uint32_t n, size_t pad, const uint8_t *has_alt, const float *x, float *out_without, float *out_with)
+static void pair_even(float *e, size_t pad)
 {
-    for (size_t at = 0; at < pad; at += 32) {
-        pair_lanes without0 = {0}, without1 = {0}, with0 = {0}, with1 = {0};
+    pair_lanes best = {0};
+    for (size_t at = 0; at < pad; at += 16) {
+        pair_lanes x = *lanes_at(e, at);
+        pair_bits is_more = (pair_bits)(x > best);
+        best = (pair_lanes)(((pair_bits)x & is_more) | ((pair_bits)best & ~is_more));
+    }
+    float most = 0;
+    for (unsigned i = 0; i < 16; i++)
+        most = best[i] > most ? best[i] : most;
+    if (most < 1 && most > 0)
+        for (size_t at = 0; at < pad; at += 16)
+            *lanes_at(e, at) /= most;
+}
+
+static void pair_back(const float *in, float *out, uint32_t n, size_t pad, const float *e, const float *stay, const uint64_t *alt, float same,
+                      float *const work[3], float *sum)
+{
+    pair_lanes all = {0};
+    for (size_t at = 0; at < pad; at += 16)
+        all += *lanes_at(sum, at);
+    float g = in ? 1 / lanes_total(all) : 1, share = g / (float)n, each = 1 / ((float)n * (float)n);
+    for (size_t at = 0; at < pad; at += 16) {
+        pair_lanes own = *const_lanes_at(e, at), s = own * *const_lanes_at(stay, at), leave = own - s, back = s * (*lanes_at(sum, at) * share);
+        *lanes_at(work[0], at) = s;
+        *lanes_at(work[1], at) = back + leave * each;
+        *lanes_at(work[2], at) = leave;
+    }
+    const float *p = work[0], *q = work[1], *r = work[2];
+    for (size_t at = 0; at < pad; at += 16) {
+        pair_bits with = lanes_with(alt, at);
+        pair_lanes s = *lanes_at(work[0], at), leave = *lanes_at(work[2], at), back = s * (*lanes_at(sum, at) * share), total = {0};
+        pair_lanes of[2] = {lanes_choose(with, 1, same), lanes_choose(with, same, 1)}, c[2][3]; /* by the row's allele */
+        for (unsigned i = 0; i < 2; i++) {
+            c[i][0] = s * g * of[i];
+            c[i][1] = leave * of[i];
+            c[i][2] = back * of[i];
+        }
         for (uint32_t i = 0; i < n; i++) {
-            const pair_lanes *g = (const pair_lanes *)(matrix + i * pad + at);
-            if (has_alt[i]) {
-                with0 += g[0] * x[i];
-                with1 += g[1] * x[i];
-            } else {
-                without0 += g[0] * x[i];
-                without1 += g[1] * x[i];
+            const pair_lanes *k = c[alt[i / 64] >> (i % 64) & 1];
+            pair_lanes x = k[1] * q[i] + k[2] * r[i];
+            if (in)
+                x += *const_lanes_at(in + i * pad, at) * p[i] * k[0];
+            *lanes_at(out + i * pad, at) = x;
+            total += x;
+        }
+        *lanes_at(sum, at) = total;
+    }
+}
+
+/* Of @n_walk walks at once, which is 1 or 4 where it is called. */
+static inline void weigh_some(const float *matrix, uint32_t n, size_t pad, const uint64_t *alt, float *(*x)[2], unsigned n_walk, double (*out)[2][2])
+{
+    pair_lanes sum[4][2][2] = {{{{0}}}};
+    for (size_t at = 0; at < pad; at += 16) {
+        pair_bits with = lanes_with(alt, at);
+        for (unsigned b = 0; b < 2; b++) {
+            pair_lanes column[4] = {{0}};
+            for (uint32_t from = 0; from < n; from += 64)
+                for (uint64_t z = (b ? alt[from / 64] : ~alt[from / 64]) & kernel_valid(n, from); z; z &= z - 1) {
+                    uint32_t i = from + (uint32_t)__builtin_ctzll(z);
+                    pair_lanes row = *const_lanes_at(matrix + i * pad, at);
+                    for (unsigned w = 0; w < n_walk; w++)
+                        column[w] += row * x[w][1][i];
+                }
+            for (unsigned w = 0; w < n_walk; w++) {
+                pair_lanes left = *lanes_at(x[w][0], at);
+                sum[w][0][b] += lanes_where(left, ~with) * column[w];
+                sum[w][1][b] += lanes_where(left, with) * column[w];
             }
         }
-        *(pair_lanes *)(out_without + at) = without0;
-        *(pair_lanes *)(out_without + at + 16) = without1;
-        *(pair_lanes *)(out_with + at) = with0;
-        *(pair_lanes *)(out_with + at + 16) = with1;
     }
+    for (unsigned w = 0; w < n_walk; w++)
+        for (unsigned i = 0; i < 4; i++)
+            out[w][i / 2][i % 2] = (double)lanes_total(sum[w][i / 2][i % 2]);
+}
+
+static void pair_weigh(const float *matrix, uint32_t n, size_t pad, const uint64_t *alt, float *(*x)[2], unsigned n_walk, double (*out)[2][2])
+{
+    unsigned w = 0;
+    for (; w + 4 <= n_walk; w += 4)
+        weigh_some(matrix, n, pad, alt, x + w, 4, out + w);
+    for (; w < n_walk; w++)
+        weigh_some(matrix, n, pad, alt, x + w, 1, out + w);
+}
+
+static void pair_move(float *x, uint32_t n, size_t pad, const float *stay)
+{
+    pair_lanes all = {0}, kept = {0};
+    for (size_t at = 0; at < pad; at += 16) {
+        all += *lanes_at(x, at);
+        kept += *lanes_at(x, at) * *const_lanes_at(stay, at);
+    }
+    float g = 1 / lanes_total(all), each = (1 - lanes_total(kept) * g) / (float)n;
+    for (size_t at = 0; at < pad; at += 16)
+        *lanes_at(x, at) = *lanes_at(x, at) * *const_lanes_at(stay, at) * g + each;
+}
+
+static void pair_emit(float *x, size_t pad, const float *e, const uint64_t *alt, float with, float without)
+{
+    for (size_t at = 0; at < pad; at += 16)
+        *lanes_at(x, at) *= *const_lanes_at(e, at) * lanes_choose(lanes_with(alt, at), with, without);
+}
+
+static void line_sums(float *const x[2], const uint16_t *const saved[2], uint32_t n, const uint64_t *alt, float sum[4][2], float of[2][2])
+{
+    pair_lanes s[4][2] = {{{0}}}, o[2][2] = {{{0}}};
+    for (size_t at = 0; at < n; at += 16) {
+        pair_bits has_alt = lanes_with(alt, at);
+        for (unsigned r = 0; r < 2; r++) {
+            pair_bits raw = *(const pair_bits *)(const void *)(saved[r] + (at & ~(size_t)31)); /* sq_kernel_saved_at() */
+            if (at & 16)
+                raw &= 0xffff0000U;
+            else
+                raw <<= 16;
+            pair_lanes with = (pair_lanes)(raw & has_alt), without = (pair_lanes)(raw & ~has_alt);
+            o[r][0] += without;
+            o[r][1] += with;
+            for (unsigned l = 0; l < 2; l++) {
+                s[2 * l + r][0] += *lanes_at(x[l], at) * without;
+                s[2 * l + r][1] += *lanes_at(x[l], at) * with;
+            }
+        }
+    }
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned a = 0; a < 2; a++)
+            sum[i][a] = lanes_total(s[i][a]);
+    for (unsigned r = 0; r < 2; r++)
+        for (unsigned a = 0; a < 2; a++)
+            of[r][a] = lanes_total(o[r][a]);
 }
 
 #endif

@@ -5,13 +5,16 @@
 #include <string.h>
 
 #define DEFAULT_STATES 96U
-#define DEFAULT_ROUNDS 4U
+#define DEFAULT_ROUNDS 4U    /* of pairs */
+#define LINES 512U
+#define LINE_ROUNDS 2U
 #define SCALE_ROOT 3500.0    /* default scale: so many times the root of the number of haplotypes: right within a third from 800 to 50,000 */
 #define DEFAULT_MISMATCH 5e-3
 #define STEP_CM 0.1
 #define ROUND_SHIFT 0.37     /* of STEP_CM: places are others in each round */
 #define N_EACH 1U            /* neighbours on each side, of each guess, at each place */
-#define BATCH_SAMPLES 4096U  /* neighbours are found for so many at once */
+#define N_EACH_LINES 8U
+#define BATCH_SAMPLES 1024U  /* neighbours are found for so many at once */
 
 struct run {
     const struct sq_phase_window *w;
@@ -22,8 +25,9 @@ struct run {
     struct pool pool;
     struct neighbours near;
     struct crew crew;
-    struct pairs_rates rates;
-    unsigned n_round;
+    struct phase_rates rates;
+    unsigned n_round, n_pair_round;
+    bool is_pairs; /* the present round */
     uint32_t from_sample, to_sample, max_row;
     atomic_uint next;
     atomic_ullong n_done, n_row;
@@ -57,26 +61,32 @@ static sq_err tell_progress(struct run *r)
 static sq_err phase_samples(void *ctx, unsigned thread)
 {
     struct run *r = ctx;
-    struct rows rows;
+    struct rows rows = {0};
     struct pairs *pairs = NULL;
-    sq_err e = rows_init(&rows, &r->pool, r->max_row, r->near.n_place);
-    if (!e)
+    struct lines *lines = NULL;
+    sq_err e = r->is_pairs ? rows_init(&rows, &r->pool, r->max_row, r->near.n_place) : lines_new(&r->pool, &r->near, &r->rates, LINES, &lines);
+    if (!e && r->is_pairs)
         e = pairs_new(&r->pool, r->max_row, &pairs);
     while (!e && !crew_is_stopped(&r->crew)) {
         uint32_t s = r->from_sample + atomic_fetch_add(&r->next, 1);
         if (s >= r->to_sample)
             break;
-        double before = crew_cpu_now();
-        rows_choose(&rows, &r->pool, &r->near, s);
-        r->cpu_rows[thread] += crew_cpu_now() - before;
-        atomic_fetch_add(&r->n_row, rows.n_row);
-        e = pairs_run(pairs, &r->pool, &rows, &r->rates, s);
+        if (r->is_pairs) {
+            double before = crew_cpu_now();
+            rows_choose(&rows, &r->pool, &r->near, s);
+            r->cpu_rows[thread] += crew_cpu_now() - before;
+            atomic_fetch_add(&r->n_row, rows.n_row);
+            e = pairs_run(pairs, &r->pool, &rows, &r->rates, s);
+        } else {
+            e = lines_run(lines, &r->pool, &r->near, &r->rates, s);
+        }
         atomic_fetch_add(&r->n_done, 1);
         if (!e && !thread)
             e = tell_progress(r);
     }
     rows_free(&rows);
     pairs_free(pairs);
+    lines_free(lines);
     return e;
 }
 
@@ -86,7 +96,7 @@ static sq_err find_places(struct run *r, unsigned round, uint32_t n_sample)
     const struct typed *y = &r->y;
     double shift = round * ROUND_SHIFT, next = y->cm[0] + (shift - (double)(unsigned)shift) * STEP_CM;
     neighbours_free(&r->near);
-    sq_err e = neighbours_init(&r->near, y, STEP_CM, N_EACH, 2 * n_sample * N_GUESS);
+    sq_err e = neighbours_init(&r->near, y, STEP_CM, r->is_pairs ? N_EACH : N_EACH_LINES, 2 * n_sample * r->pool.n_guess);
     uint32_t n = 0;
     for (uint32_t m = 0; !e && m < y->n_marker && n < r->near.n_place; m++)
         if (y->cm[m] >= next || m + 1 == y->n_marker) {
@@ -102,7 +112,10 @@ static sq_err run_round(struct run *r, unsigned round)
     uint32_t n_sample = r->w->n_sample, n_batch = n_sample < BATCH_SAMPLES ? n_sample : BATCH_SAMPLES;
     r->rates.key = phase_mix(r->w->key + round);
     r->rates.is_last = round + 1 == r->n_round;
-    atomic_store(&r->n_row, 0);
+    r->is_pairs = round < r->n_pair_round;
+    r->pool.n_guess = r->is_pairs ? N_GUESS : 1;
+    if (r->is_pairs)
+        atomic_store(&r->n_row, 0);
     sq_err e = find_places(r, round, n_batch);
     for (uint32_t s = 0; s < n_sample && !e; s += n_batch) {
         r->from_sample = s;
@@ -113,7 +126,7 @@ static sq_err run_round(struct run *r, unsigned round)
         atomic_store(&r->next, 0);
         if (!e)
             e = crew_run(&r->crew, r->p.n_thread, phase_samples, r);
-        r->report->cpu_pairs += r->crew.cpu;
+        *(r->is_pairs ? &r->report->cpu_pairs : &r->report->cpu_lines) += r->crew.cpu;
     }
     if (!e)
         pool_end_round(&r->pool);
@@ -190,9 +203,10 @@ sq_err sq_phase(const struct sq_phase_window *window, const struct sq_phase_para
     r->w = window;
     r->p = *params;
     r->report = report ? report : &mine;
-    r->n_round = params->n_round ? params->n_round : DEFAULT_ROUNDS;
+    r->n_pair_round = params->n_round ? params->n_round : DEFAULT_ROUNDS;
+    r->n_round = r->n_pair_round + LINE_ROUNDS;
     r->max_row = params->n_state ? params->n_state : DEFAULT_STATES;
-    r->rates = (struct pairs_rates){.scale = params->scale > 0 ? params->scale : SCALE_ROOT * sqrt((double)window->panel->n_hap + window->n_hap),
+    r->rates = (struct phase_rates){.scale = params->scale > 0 ? params->scale : SCALE_ROOT * sqrt((double)window->panel->n_hap + window->n_hap),
                                     .mismatch = params->mismatch > 0 ? params->mismatch : DEFAULT_MISMATCH,
                                     .n_sampled = params->n_sampled};
     e = run_window(r);

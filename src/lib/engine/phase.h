@@ -1,13 +1,13 @@
 /**
  * phase - which allele of a genotype lies on which of the sample's two haplotypes.
  *
- * The diploid model of Li & Stephens (Genetics 165:2213, 2003), exact, over a hundred or so rows of states a sample:
- *   1. a first guess by the votes of neighbours in one sweep of the positional Burrows-Wheeler transform (phase_pool.c);
- *   2. of the neighbours of both haplotypes, in sweeps both ways, those that agree with the *genotypes* longest become rows; whether they
- *      agree with the present guess beyond their place doesn't matter, so a wrong guess doesn't cut the match that would mend it (phase_rows.c);
- *   3. a forward pass over pairs of rows and paths drawn backwards from it; neighbouring heterozygotes get the order
- *      that most paths give them (phase_pairs.c);
- *   4. again from 2, with the better guess.
+ * The model of Li & Stephens (Genetics 165:2213, 2003), in passes:
+ *   1. first guesses by the votes of neighbours in one sweep of the positional Burrows-Wheeler transform (phase_pool.c);
+ *   2. of the neighbours of several guesses of either haplotype, in sweeps both ways, those that agree with the *genotypes* longest become rows; whether they
+ *      agree with the present guess beyond their place matters little, so a wrong guess doesn't cut the match that would mend it (phase_rows.c);
+ *   3. the diploid model, exact, over pairs of some sixty rows: one heterozygote after the other is decided, and drawn for the other guesses, by its
+ *      probability given those before it and all genotypes (phase_pairs.c); four times from 2 on;
+ *   4. the haploid model of both haplotypes over some hundreds of whole haplotypes, twice: more haplotypes than there can be pairs of (phase_lines.c).
  * Rows are haplotypes of the panel and of the other samples.
  *
  * What it may touch: memory. Results depend on the window and params->n_sampled alone, not on the number of threads.
@@ -22,7 +22,7 @@
 /** A typed site that the panel has. */
 struct sq_phase_site {
     uint32_t site;       /* row of the panel */
-    uint8_t *allele;     /* [n_hap] 0, 1 or SQ_ENGINE_MISSING; a diploid sample's two side by side. In: as read; out: phased, none missing */
+    uint8_t *allele;     /* [n_hap] 0, 1 or SQ_ENGINE_MISSING; a diploid sample's two side by side. In: as read, half a call counts as missing; out: phased, none missing */
     const uint8_t *set;  /* [n_sample] 0: the order of the alleles as read means nothing; else: heterozygotes with the same number have their order
                             given relative to each other. A set is one stretch of sites. NULL: all 0. borrowed */
     uint8_t *swap;       /* [n_sample] out, may be NULL: bit s: sampled phasing s has the alleles the other way round than .allele */
@@ -42,7 +42,7 @@ struct sq_phase_params {
     unsigned n_thread;    /* 1..SQ_ENGINE_MAX_THREADS */
     unsigned n_sampled;   /* phasings wanted in .swap: 0..SQ_PHASE_MAX_SAMPLED */
     uint32_t n_state;     /* rows of states; 0: the default */
-    unsigned n_round;     /* 0: the default */
+    unsigned n_round;     /* of pairs; 0: the default */
     double scale;         /* recombination scale; 0: the default */
     double mismatch;      /* P(allele differs from the copied haplotype's); 0: the default */
     void *progress_ctx;
@@ -52,7 +52,7 @@ struct sq_phase_params {
 struct sq_phase_report {
     uint64_t n_het, n_missing; /* of all samples */
     double mean_rows;
-    double cpu_typed, cpu_start, cpu_sweep, cpu_rows, cpu_pairs;
+    double cpu_typed, cpu_start, cpu_sweep, cpu_rows, cpu_pairs, cpu_lines;
 };
 
 /**

@@ -35,6 +35,7 @@ static inline double phase_roll(uint64_t key, uint64_t n)
 #define N_GUESS 4U
 
 struct pool {
+    uint32_t n_guess;        /* N_GUESS, or in the last rounds 1 */
     const struct typed *y; /* the panel's typed sites */
     const struct sq_phase_window *w;
     uint32_t n_sample, n_target;
@@ -53,7 +54,7 @@ sq_err pool_start(struct pool *p, uint64_t key) SQ_MUST_CHECK;
 /** pool_end_round - what is in next is the present guess. */
 void pool_end_round(struct pool *p);
 /** pool_neighbours - as neighbours_find(), of the best guesses and the panel, but not of the same sample, for all guesses of @count targets:
- *  those of target t are numbers (t - first) * N_GUESS .. + N_GUESS - 1 of @n. */
+ *  those of target t are numbers (t - first) * n_guess .. + n_guess - 1 of @n. */
 sq_err pool_neighbours(struct neighbours *n, const struct pool *p, uint32_t first, uint32_t count, struct crew *crew,
                        unsigned n_thread) SQ_MUST_CHECK;
 static inline const uint64_t *pool_hap(const struct pool *p, uint32_t hap)
@@ -81,9 +82,42 @@ sq_err rows_init(struct rows *r, const struct pool *p, uint32_t max_row, uint32_
 void rows_free(struct rows *r);
 void rows_choose(struct rows *r, const struct pool *p, const struct neighbours *n, uint32_t sample);
 
+/* ---- phase_order.c: orders of heterozygotes, one after the other ------------------------------------------------------------- */
+
+#define MAX_WALK (1 + SQ_PHASE_MAX_SAMPLED)
+#define N_SET 256U
+_Static_assert(N_GUESS <= MAX_WALK, "a walk for each guess");
+
+/* One way from the left to the right. The first decides, the others draw. */
+struct walk {
+    uint64_t key, n_rolled;
+    bool is_drawing, has_begun;
+    uint8_t turned[N_SET]; /* of a set of given order: 0 not met yet, 1 as read, 2 the other way round */
+};
+void walks_begin(struct walk *walk, unsigned n, uint64_t key);
+/** walk_asks - whether the next heterozygote's order depends on what is likely. */
+bool walk_asks(const struct walk *w, uint8_t set);
+/** walk_order - the order of a heterozygote: 1 or 2, the haplotype that has the ALT. @n [first's allele][second's] how likely, where it asks; @doubt: what the odds of
+ *  the less likely order are multiplied with; @set: of those whose order
+ *  is given relative to each other, @as_read the order it was read in. */
+uint8_t walk_order(struct walk *w, double n[2][2], double doubt, uint8_t set, uint8_t as_read, uint8_t *out_chance);
+/** walk_fill - the likeliest pair of alleles of a missing call: bit 0 the first haplotype's, bit 1 the second's. */
+uint8_t walk_fill(double n[2][2]);
+
+struct answer {
+    uint8_t *order;  /* [n_marker][MAX_WALK] bit 0: the first haplotype has the ALT, bit 1: the second */
+    uint8_t *chance; /* [n_marker] how sure the best walk's order is, as in phase.h */
+};
+sq_err answer_init(struct answer *a, uint32_t n_marker) SQ_MUST_CHECK;
+void answer_free(struct answer *a);
+/** answer_keep - new guesses of what is open. */
+void answer_keep(const struct answer *a, struct pool *p, uint32_t sample);
+/** answer_tell - what the window's sites say of it besides. */
+void answer_tell(const struct answer *a, const struct pool *p, unsigned n_sampled, uint32_t sample);
+
 /* ---- phase_pairs.c: the diploid model ---------------------------------------------------------------------------------------- */
 
-struct pairs_rates {
+struct phase_rates {
     double scale, mismatch;
     uint64_t key; /* of the window and the round */
     unsigned n_sampled;
@@ -93,6 +127,14 @@ struct pairs;
 sq_err pairs_new(const struct pool *p, uint32_t max_row, struct pairs **out) SQ_MUST_CHECK;
 void pairs_free(struct pairs *m);
 /** pairs_run - new guesses for @sample, and in the last round what the window's sites say of it besides. */
-sq_err pairs_run(struct pairs *m, struct pool *p, const struct rows *r, const struct pairs_rates *rates, uint32_t sample) SQ_MUST_CHECK;
+sq_err pairs_run(struct pairs *m, struct pool *p, const struct rows *r, const struct phase_rates *rates, uint32_t sample) SQ_MUST_CHECK;
+
+/* ---- phase_lines.c: the haploid model of both haplotypes of the best guess ------------------------------------------------------ */
+
+struct lines;
+sq_err lines_new(const struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t max_line, struct lines **out) SQ_MUST_CHECK;
+void lines_free(struct lines *m);
+/** lines_run - as pairs_run(), the best guess alone. */
+sq_err lines_run(struct lines *m, struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t sample) SQ_MUST_CHECK;
 
 #endif

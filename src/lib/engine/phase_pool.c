@@ -41,7 +41,7 @@ static void take_genotypes(struct pool *p)
 sq_err pool_build(struct pool *p, const struct typed *y, const struct sq_phase_window *w)
 {
     size_t words = y->marker_words, n_guess = (size_t)N_GUESS * w->n_hap;
-    *p = (struct pool){.y = y, .w = w, .n_sample = w->n_sample, .n_target = w->n_hap, .base = (uint32_t)(y->hap_words * 64)};
+    *p = (struct pool){.y = y, .w = w, .n_guess = N_GUESS, .n_sample = w->n_sample, .n_target = w->n_hap, .base = (uint32_t)(y->hap_words * 64)};
     p->target_words = (n_guess + 63) / 64;
     p->first_target = malloc(((size_t)p->n_sample + 1) * sizeof *p->first_target);
     p->sample_of = malloc(((size_t)p->n_target + 1) * sizeof *p->sample_of);
@@ -67,8 +67,8 @@ sq_err pool_build(struct pool *p, const struct typed *y, const struct sq_phase_w
 /* by_marker from target. */
 static void turn(struct pool *p)
 {
-    size_t words = p->y->marker_words, n = (size_t)N_GUESS * p->n_target;
-    for (size_t g = 0; g < p->target_words; g++)
+    size_t words = p->y->marker_words, n = (size_t)p->n_guess * p->n_target;
+    for (size_t g = 0; g < (n + 63) / 64; g++)
         for (size_t w = 0; w < words; w++) {
             uint64_t tile[64];
             for (size_t i = 0; i < 64; i++)
@@ -159,7 +159,7 @@ static void order_step(struct order *o, const struct pool *p, uint32_t m)
         sum += (uint32_t)__builtin_popcountll(o->in_order[w]);
     }
     o->ones_before[o->words] = sum;
-    for (uint32_t t = 0; t < p->n_target * N_GUESS; t++) {
+    for (uint32_t t = 0; t < p->n_target * p->n_guess; t++) {
         uint32_t r = o->rank[t];
         uint64_t below = r % 64 ? o->in_order[r / 64] << (64 - r % 64) : 0;
         uint32_t ones = o->ones_before[r / 64] + (uint32_t)__builtin_popcountll(below);
@@ -204,8 +204,8 @@ static sq_err sweep_way(const struct sweep *s, unsigned way)
         if (place >= n->n_place || m != n->place[place])
             continue;
         uint32_t *out = n->of + ((size_t)way * n->n_place + place) * n->n_target * 2 * n->n_each;
-        for (uint32_t t = 0; t < s->count * N_GUESS; t++, out += 2 * n->n_each) {
-            uint32_t guess = s->first + t / N_GUESS + t % N_GUESS * p->n_target;
+        for (uint32_t t = 0; t < s->count * p->n_guess; t++, out += 2 * n->n_each) {
+            uint32_t guess = s->first + t / p->n_guess + t % p->n_guess * p->n_target;
             note_side(s, &o, guess, -1, out);
             note_side(s, &o, guess, 1, out + n->n_each);
         }

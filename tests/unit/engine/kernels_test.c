@@ -455,6 +455,159 @@ static void at_shape(const struct sq_kernels *k, uint32_t n, size_t skew)
     try_class_bits(k, n, skew);
 }
 
+/* ---- of the phasing: near what they stand for; that all versions give the same bits the digest tells ---- */
+
+static float *floats_new(size_t n, size_t pad)
+{
+    float *x = aligned_alloc(64, (pad * 4 + 63) / 64 * 64 + 64);
+    if (!x)
+        abort();
+    for (size_t i = 0; i < pad; i++)
+        x[i] = i < n ? 0.001F + unit() : 0;
+    return x;
+}
+
+static bool near(double got, double want)
+{
+    return fabs(got - want) <= 1e-5 * fabs(want);
+}
+
+/* Those over rows alone. */
+static void try_row_kernels(const struct sq_kernels *k, uint32_t n, size_t pad, const uint64_t *alt)
+{
+    float *e = floats_new(n, pad), *x = floats_new(n, pad), *stay = floats_new(n, pad), *was = floats_new(n, pad), most = 0;
+    double all = 0, kept = 0;
+    bool is_good = true;
+    memcpy(was, e, pad * 4);
+    k->pair_match(e, pad, alt, UINT64_MAX, 0.25F);
+    for (uint32_t i = 0; i < n; i++) {
+        is_good = is_good && e[i] == (bit(alt, i) ? was[i] : was[i] * 0.25F);
+        most = fmaxf(most, e[i]);
+    }
+    check(is_good, "pair_match");
+    memcpy(was, e, pad * 4);
+    k->pair_even(e, pad);
+    for (uint32_t i = 0; i < n; i++)
+        is_good = is_good && near((double)e[i], (double)was[i] / (double)(most < 1 ? most : 1));
+    check(is_good, "pair_even");
+    memcpy(was, x, pad * 4);
+    for (uint32_t i = 0; i < n; i++) {
+        all += (double)x[i];
+        kept += (double)x[i] * (double)(stay[i] /= 1.01F);
+    }
+    k->pair_move(x, n, pad, stay);
+    for (uint32_t i = 0; i < n; i++)
+        is_good = is_good && near((double)x[i], (double)was[i] * (double)stay[i] / all + (1 - kept / all) / n);
+    check(is_good, "pair_move");
+    memcpy(was, x, pad * 4);
+    k->pair_emit(x, pad, e, alt, 0.75F, 0.125F);
+    for (uint32_t i = 0; i < pad; i++)
+        is_good = is_good && near((double)x[i], i < n ? (double)was[i] * (double)e[i] * (bit(alt, i) ? 0.75 : 0.125) : 0);
+    check(is_good, "pair_emit");
+    digest_add(e, pad * 4);
+    digest_add(x, pad * 4);
+    free(e);
+    free(x);
+    free(stay);
+    free(was);
+}
+
+static void try_matrix(const struct sq_kernels *k, uint32_t n, size_t pad, const uint64_t *alt, bool is_last)
+{
+    float *in = floats_new(0, n * pad), *out = floats_new(0, n * pad), *sum = floats_new(0, pad), *e = floats_new(n, pad), *stay = floats_new(n, pad);
+    float *work[3] = {floats_new(0, pad), floats_new(0, pad), floats_new(0, pad)}, *x[5][2], same_of = 0.01F;
+    double total = 0, weight[5][2][2];
+    bool is_good = true;
+    for (uint32_t i = 0; i < n; i++) {
+        stay[i] = is_last ? 0 : stay[i] / 1.01F;
+        for (uint32_t j = 0; j <= i && !is_last; j++)
+            in[i * pad + j] = in[j * pad + i] = unit();
+    }
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            sum[j] += in[i * pad + j];
+            total += (double)in[i * pad + j];
+        }
+    float *column = floats_new(0, pad);
+    memcpy(column, sum, pad * 4);
+    k->pair_back(is_last ? NULL : in, out, n, pad, e, stay, alt, same_of, work, sum);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++) {
+            double s = (double)stay[i], z = (double)stay[j], each = 1.0 / n, inside = (1 - s) * (1 - z) * each * each;
+            if (!is_last)
+                inside += (s * z * (double)in[i * pad + j] + s * (1 - z) * (double)column[i] * each + (1 - s) * z * (double)column[j] * each) / total;
+            double want = (double)e[i] * (double)e[j] * (bit(alt, i) == bit(alt, j) ? (double)same_of : 1) * inside;
+            is_good = is_good && fabs((double)out[i * pad + j] - want) <= 1e-4 * want;
+        }
+    check(is_good, "pair_back");
+    unsigned n_walk = 1 + n % 5;
+    for (unsigned w = 0; w < n_walk; w++)
+        for (unsigned h = 0; h < 2; h++)
+            x[w][h] = floats_new(n, pad);
+    k->pair_weigh(out, n, pad, alt, x, n_walk, weight);
+    for (unsigned w = 0; w < n_walk; w++) {
+        double want[2][2] = {{0}};
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t j = 0; j < n; j++)
+                want[bit(alt, j)][bit(alt, i)] += (double)x[w][1][i] * (double)x[w][0][j] * (double)out[i * pad + j];
+        for (unsigned i = 0; i < 4; i++)
+            is_good = is_good && fabs(weight[w][i / 2][i % 2] - want[i / 2][i % 2]) <= 1e-4 * want[i / 2][i % 2];
+        free(x[w][0]);
+        free(x[w][1]);
+    }
+    check(is_good, "pair_weigh");
+    digest_add(out, n * pad * 4);
+    digest_add(sum, pad * 4);
+    digest_add(weight, n_walk * sizeof weight[0]);
+    float *const each[] = {in, out, sum, e, stay, work[0], work[1], work[2], column};
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        free(each[i]);
+}
+
+static void try_line_sums(const struct sq_kernels *k, uint32_t n, const uint64_t *alt)
+{
+    size_t pad = sq_kernel_pad(n);
+    float *x[2] = {floats_new(n, pad), floats_new(n, pad)}, *v[2] = {floats_new(n, pad), floats_new(n, pad)}, sum[4][2], of[2][2];
+    double want[4][2] = {{0}}, want_of[2][2] = {{0}};
+    uint16_t *saved[2] = {(uint16_t *)(void *)floats_new(0, pad), (uint16_t *)(void *)floats_new(0, pad)};
+    bool is_good = true;
+    for (unsigned r = 0; r < 2; r++)
+        for (uint32_t i = 0; i < n; i++) {
+            uint16_t h = bf16(v[r][i]);
+            saved[r][sq_kernel_saved_at(i)] = h;
+            want_of[r][bit(alt, i)] += (double)from_bf16(h);
+            for (unsigned l = 0; l < 2; l++)
+                want[2 * l + r][bit(alt, i)] += (double)x[l][i] * (double)from_bf16(h);
+        }
+    k->line_sums(x, (const uint16_t *const[2]){saved[0], saved[1]}, n, alt, sum, of);
+    for (unsigned i = 0; i < 8; i++)
+        is_good = is_good && near((double)sum[i / 2][i % 2], want[i / 2][i % 2]) && (i > 3 || near((double)of[i / 2][i % 2], want_of[i / 2][i % 2]));
+    check(is_good, "line_sums");
+    digest_add(sum, sizeof sum);
+    digest_add(of, sizeof of);
+    for (unsigned r = 0; r < 2; r++) {
+        free(x[r]);
+        free(v[r]);
+        free(saved[r]);
+    }
+}
+
+static void try_phasing(const struct sq_kernels *k, uint32_t n)
+{
+    size_t pad = ((size_t)n + 15) / 16 * 16;
+    uint64_t *alt = malloc((sq_kernel_words(n) + 1) * 8);
+    if (!alt)
+        abort();
+    for (size_t w = 0; w <= sq_kernel_words(n); w++)
+        alt[w] = draw();
+    snprintf(what, sizeof what, "%s, phasing, n %" PRIu32, k->name, n);
+    try_row_kernels(k, n, pad, alt);
+    if (n <= 200)
+        try_matrix(k, n, pad, alt, n % 7 == 0);
+    try_line_sums(k, n, alt);
+    free(alt);
+}
+
 static void result(const char *name, const char *of)
 {
     printf("%s %d - %s%s\n", n_bad ? "not ok" : "ok", ++n_case, of, name);
@@ -480,6 +633,10 @@ int main(int argc, char **argv)
                     at_shape(k, n, draw() % 2 ? skew : 0);
             for (uint32_t n = 201; n < 5000; n += 1 + (uint32_t)(draw() % 200))
                 at_shape(k, n, draw() % 8 * 8);
+            for (uint32_t n = 1; n <= 200; n++)
+                try_phasing(k, n);
+            try_phasing(k, 513);
+            try_phasing(k, 2048);
             at_shape(k, BIG, 0);
             at_shape(k, BIG, 8);
         }

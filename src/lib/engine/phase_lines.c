@@ -1,0 +1,305 @@
+/*
+ * The last rounds: the haploid model over whole haplotypes, some hundreds of them, which is as many as pairs could never be.
+ *
+ * What lies to the right of a heterozygote is taken to be the two haplotypes of the present guess from there on, either of them continuing
+ * either of the haplotypes to its left (Browning, Tian, Zhou & Browning, AJHG 108:1880, 2021). So two backward passes, of both haplotypes of the guess, stand
+ * for the matrix over pairs of phase_pairs.c; the walks are the same.
+ *
+ * A line is one haplotype from end to end of a span: it goes on behind the place where it differs from the guess, which may be where the guess is
+ * wrong. Spans are about SPAN_CM long, for whoever is nearest at one end of a chromosome says little of the other.
+ */
+#include "lib/engine/phase_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPAN_CM 10.0
+#define FLANK_CM 1.5
+#define MIN_JUMP 1e-8
+#define DOUBT 0.45 /* the guess is the pairs' choice, which speaks for it besides: on data whose truth is known so much less was wrong than these numbers say */
+#define DEPTH 4U /* so many neighbours on each side, and more where lines are few */
+
+/* Markers [first, end) of the model, of which those of [core, core_end) are decided. */
+struct span {
+    uint32_t first, core, core_end, end;
+};
+
+struct candidate {
+    uint32_t hap, length;
+};
+
+struct lines {
+    uint32_t max_line, n_line, n_span, n_candidate;
+    size_t words, pad;
+    struct span *span;
+    uint32_t *length;             /* [pool's numbers] of its longest match, in markers; 0: no candidate */
+    struct candidate *candidate;  /* [n_max] */
+    uint64_t *alt;                /* [n_marker][words] of the span: the line carries ALT */
+    uint64_t *match;              /* [words] */
+    double *jump;                 /* [n_marker] P(a haplotype moves on) between the marker before and this one */
+    float *b, *x[MAX_WALK][2];
+    float sum[MAX_WALK][2];       /* of x */
+    uint16_t *saved[2];           /* [n_marker][max pad] at open markers: how likely all that follows the marker is, itself included */
+    struct walk walk[MAX_WALK];
+    struct answer answer;
+};
+
+static void find_spans(struct lines *m, const struct typed *y)
+{
+    double first = y->cm[0], all = y->cm[y->n_marker - 1] - first;
+    uint32_t n = all > SPAN_CM ? (uint32_t)(all / SPAN_CM + 0.5) : 1, at = 0;
+    for (uint32_t i = 0; i < n && at < y->n_marker; i++) {
+        double from = first + all * i / n, to = first + all * (i + 1) / n;
+        struct span s = {.core = at};
+        while (at < y->n_marker && (i + 1 == n || y->cm[at] < to))
+            at++;
+        s.core_end = s.end = at;
+        s.first = s.core;
+        while (s.first && y->cm[s.first - 1] >= from - FLANK_CM)
+            s.first--;
+        while (s.end < y->n_marker && y->cm[s.end] < to + FLANK_CM)
+            s.end++;
+        if (s.core_end > s.core)
+            m->span[m->n_span++] = s;
+    }
+}
+
+sq_err lines_new(const struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t max_line, struct lines **out)
+{
+    const struct typed *y = p->y;
+    size_t n_hap = (size_t)p->base + p->n_target, n_most = (size_t)8 * near->n_place * near->n_each + 1, pad = sq_kernel_pad(max_line);
+    struct lines *m = calloc(1, sizeof *m);
+    *out = m;
+    if (!m)
+        return sq_fail(SQ_ENOMEM);
+    m->max_line = max_line;
+    m->span = malloc(((size_t)((y->cm[y->n_marker - 1] - y->cm[0]) / SPAN_CM) + 2) * sizeof *m->span);
+    m->length = calloc(n_hap, sizeof *m->length);
+    m->candidate = malloc((n_most < n_hap ? n_most : n_hap) * sizeof *m->candidate);
+    m->alt = malloc(y->marker_words * 64 * sq_kernel_words(max_line) * sizeof *m->alt);
+    m->match = malloc(sq_kernel_words(max_line) * sizeof *m->match);
+    m->jump = malloc((size_t)y->n_marker * sizeof *m->jump);
+    m->b = aligned_alloc(64, pad * sizeof *m->b);
+    m->saved[0] = aligned_alloc(64, ((size_t)y->n_marker + 1) * pad * sizeof *m->saved[0]);
+    m->saved[1] = aligned_alloc(64, ((size_t)y->n_marker + 1) * pad * sizeof *m->saved[0]);
+    bool is_whole = m->span && m->length && m->candidate && m->alt && m->match && m->jump && m->b && m->saved[0] && m->saved[1];
+    for (unsigned i = 0; i < 2 * MAX_WALK; i++) {
+        m->x[i / 2][i % 2] = aligned_alloc(64, pad * sizeof *m->b);
+        is_whole = is_whole && m->x[i / 2][i % 2];
+    }
+    if (!is_whole)
+        return sq_fail(SQ_ENOMEM);
+    find_spans(m, y);
+    for (uint32_t a = 1; a < y->n_marker; a++) {
+        double jump = -expm1(-0.04 * k->scale / (double)(y->n_hap + p->n_target) * (y->cm[a] - y->cm[a - 1]));
+        m->jump[a] = jump < MIN_JUMP ? MIN_JUMP : jump;
+    }
+    return answer_init(&m->answer, y->n_marker);
+}
+
+void lines_free(struct lines *m)
+{
+    if (!m)
+        return;
+    free(m->span);
+    free(m->length);
+    free(m->candidate);
+    free(m->alt);
+    free(m->match);
+    free(m->jump);
+    free(m->b);
+    free(m->saved[0]);
+    free(m->saved[1]);
+    for (unsigned i = 0; i < 2 * MAX_WALK; i++)
+        free(m->x[i / 2][i % 2]);
+    answer_free(&m->answer);
+    free(m);
+}
+
+/* ---- lines ---------------------------------------------------------------------------------------------------------- */
+
+/* Markers at and before @m, or at and behind it, within the span, at which both are the same. */
+static uint32_t match_length(const uint64_t *a, const uint64_t *b, const struct span *s, uint32_t m, unsigned way)
+{
+    uint32_t n = 0, most = way ? s->end - m : m + 1 - s->first;
+    for (int64_t w = m / 64; n < most; w += way ? 1 : -1) {
+        uint64_t d = a[w] ^ b[w];
+        uint32_t from = n ? 0 : way ? m % 64 : 63 - m % 64; /* bits of the word that don't count */
+        d = way ? d >> from : d << from;
+        if (d)
+            return n + (uint32_t)(way ? __builtin_ctzll(d) : __builtin_clzll(d)) < most ? n + (uint32_t)(way ? __builtin_ctzll(d) : __builtin_clzll(d)) : most;
+        n += 64 - from;
+    }
+    return most;
+}
+
+static int by_length(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->length != y->length)
+        return x->length > y->length ? -1 : 1;
+    return x->hap < y->hap ? -1 : x->hap > y->hap;
+}
+
+/* The neighbours of either haplotype at place @q, each way, on both sides, the @depth-th. */
+static void take_place(struct lines *m, const struct pool *p, const struct neighbours *near, const struct span *s, uint32_t first, uint32_t q, uint32_t depth)
+{
+    for (unsigned j = 0; j < 8; j++) {
+        unsigned way = j & 1, h = j >> 1 & 1;
+        uint32_t hap = neighbours_at(near, way, q, first - near->first_target + h, j >> 2)[depth];
+        uint32_t length = hap == NOBODY ? 0 : match_length(pool_hap(p, hap), pool_guess(p, p->target, 0, first + h), s, near->place[q], way);
+        if (length && !m->length[hap])
+            m->candidate[m->n_candidate++].hap = hap;
+        if (length && length > m->length[hap])
+            m->length[hap] = length;
+    }
+}
+
+static void find_candidates(struct lines *m, const struct pool *p, const struct neighbours *near, const struct span *s, uint32_t sample)
+{
+    uint32_t first = p->first_target[sample];
+    m->n_candidate = 0;
+    for (uint32_t depth = 0; depth < near->n_each && (depth < DEPTH || m->n_candidate < m->max_line); depth++)
+        for (uint32_t q = 0; q < near->n_place; q++)
+            if (near->place[q] >= s->first && near->place[q] < s->end)
+                take_place(m, p, near, s, first, q, depth);
+    for (uint32_t i = 0; i < m->n_candidate; i++) {
+        struct candidate *c = &m->candidate[i];
+        c->length = m->length[c->hap];
+        m->length[c->hap] = 0;
+    }
+}
+
+static void set_lines(struct lines *m, const struct pool *p, const struct span *s)
+{
+    size_t from = s->first / 64, to = (s->end + 63) / 64;
+    for (size_t g = 0; g < m->words; g++) {
+        const uint64_t *hap[64];
+        for (size_t i = 0; i < 64; i++)
+            hap[i] = g * 64 + i < m->n_line ? pool_hap(p, m->candidate[g * 64 + i].hap) : NULL;
+        for (size_t w = from; w < to; w++) {
+            uint64_t tile[64];
+            for (size_t i = 0; i < 64; i++)
+                tile[i] = hap[i] ? hap[i][w] : 0;
+            sq_kernels()->transpose(tile);
+            for (size_t j = 0; j < 64 && w * 64 + j < p->y->n_marker; j++)
+                m->alt[(w * 64 + j) * m->words + g] = tile[j];
+        }
+    }
+}
+
+static void choose_lines(struct lines *m, const struct pool *p, const struct neighbours *near, const struct span *s, uint32_t sample)
+{
+    find_candidates(m, p, near, s, sample);
+    if (!m->n_candidate) /* nobody could be it anywhere: any haplotype is as good as another */
+        m->candidate[m->n_candidate++].hap = 0;
+    qsort(m->candidate, m->n_candidate, sizeof *m->candidate, by_length);
+    m->n_line = m->n_candidate < m->max_line ? m->n_candidate : m->max_line;
+    m->words = sq_kernel_words(m->n_line);
+    m->pad = sq_kernel_pad(m->n_line);
+    set_lines(m, p, s);
+}
+
+/* ---- the model ----------------------------------------------------------------------------------------------------- */
+
+/* Lines that go with @allele at marker @a; with all where it isn't known. */
+static const uint64_t *match_at(struct lines *m, uint32_t a, bool is_known, bool allele)
+{
+    uint64_t flip = allele ? 0 : ~UINT64_C(0), all = is_known ? 0 : ~UINT64_C(0);
+    for (size_t w = 0; w < m->words; w++)
+        m->match[w] = (m->alt[a * m->words + w] ^ flip) | all;
+    return m->match;
+}
+
+/* One marker on, @x adding up to @sum before; returns what it adds up to then. */
+static float move(const struct lines *m, float *x, float sum, double jump, const uint64_t *match, float miss, uint16_t *save)
+{
+    return sq_kernels()->forward(x, m->n_line, match, (float)((1 - jump) / (double)sum), (float)(jump / m->n_line), 1 - miss, miss, save);
+}
+
+static void backward(struct lines *m, const struct pool *p, const struct span *s, float miss, uint32_t sample)
+{
+    const struct typed *y = p->y;
+    size_t of = sample * y->marker_words;
+    for (unsigned h = 0; h < 2; h++) {
+        const uint64_t *own = pool_guess(p, p->target, 0, p->first_target[sample] + h);
+        memset(m->b, 0, m->pad * sizeof *m->b);
+        float sum = 1;
+        for (uint32_t a = s->end; a-- > s->core;) {
+            bool is_missing = phase_bit(p->missing + of, a), is_open = is_missing || phase_bit(p->het + of, a);
+            double jump = a + 1 < s->end ? m->jump[a + 1] : 1;
+            sum = move(m, m->b, sum, jump, match_at(m, a, !is_missing, phase_bit(own, a)), miss, is_open ? m->saved[h] + (a - s->core) * m->pad : NULL);
+        }
+    }
+}
+
+/* How likely each pair of alleles is at open marker @a, @jump from the one before: n[first's][second's]. The backward vectors hold the marker's own
+ * alleles of the guess, which is taken out again. */
+static void weigh(struct lines *m, unsigned w, uint32_t a, const struct span *s, double jump, const bool guess[2], bool is_known, float miss, double n[2][2])
+{
+    double d[2][2][2]; /* [left][right][allele] */
+    float sum[4][2], of[2][2], *x[2] = {m->x[w][0], m->x[w][1]};
+    const uint16_t *saved[2] = {m->saved[0] + (a - s->core) * m->pad, m->saved[1] + (a - s->core) * m->pad};
+    sq_kernels()->line_sums(x, saved, m->n_line, m->alt + a * m->words, sum, of);
+    for (unsigned left = 0; left < 2; left++)
+        for (unsigned right = 0; right < 2; right++)
+            for (unsigned allele = 0; allele < 2; allele++) {
+                double own = !is_known || guess[right] == allele ? 1 - (double)miss : (double)miss;
+                d[left][right][allele] = ((1 - jump) / (double)m->sum[w][left] * (double)sum[2 * left + right][allele] + jump / m->n_line * (double)of[right][allele]) / own;
+            }
+    for (unsigned i = 0; i < 2; i++)
+        for (unsigned j = 0; j < 2; j++)
+            n[i][j] = d[0][0][i] * d[1][1][j] + d[0][1][i] * d[1][0][j];
+}
+
+static void walk_marker(struct lines *m, const struct pool *p, const struct span *s, double jump, float miss, uint32_t sample, uint32_t a, unsigned w)
+{
+    size_t of = sample * p->y->marker_words;
+    uint32_t first = p->first_target[sample];
+    bool is_missing = phase_bit(p->missing + of, a), is_het = phase_bit(p->het + of, a), is_alt = phase_bit(p->alt + of, a);
+    bool guess[2] = {phase_bit(pool_guess(p, p->target, 0, first), a), phase_bit(pool_guess(p, p->target, 0, first + 1), a)};
+    uint8_t *order = m->answer.order + (size_t)a * MAX_WALK + w, chance = UINT8_MAX;
+    if ((is_missing || is_het) && a >= s->core) {
+        const struct sq_phase_site *site = &p->w->typed[a];
+        uint8_t set = is_het && site->set ? site->set[sample] : 0;
+        double n[2][2];
+        if (is_missing || walk_asks(&m->walk[w], set))
+            weigh(m, w, a, s, jump, guess, !is_missing, miss, n);
+        *order = is_missing ? walk_fill(n) : walk_order(&m->walk[w], n, DOUBT, set, site->allele[first] == 1 ? 1 : 2, &chance);
+        if (!w)
+            m->answer.chance[a] = chance;
+    }
+    for (unsigned h = 0; h < 2; h++) {
+        bool allele = is_missing || is_het ? *order >> h & 1 : is_alt;
+        m->sum[w][h] = move(m, m->x[w][h], m->sum[w][h], jump, match_at(m, a, !is_missing, allele), miss, NULL);
+    }
+}
+
+sq_err lines_run(struct lines *m, struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t sample)
+{
+    uint32_t first = p->first_target[sample], n = p->first_target[sample + 1] - first;
+    for (uint32_t h = 0; h < n; h++)
+        memcpy(pool_guess(p, p->next, 0, first + h), pool_guess(p, p->target, 0, first + h), p->y->marker_words * sizeof(uint64_t));
+    if (n < 2)
+        return SQ_OK;
+    unsigned n_walk = k->is_last ? 1 + k->n_sampled : 1;
+    walks_begin(m->walk, n_walk, phase_mix(k->key + sample));
+    for (uint32_t i = 0; i < m->n_span; i++) {
+        const struct span *s = &m->span[i];
+        choose_lines(m, p, near, s, sample);
+        backward(m, p, s, (float)k->mismatch, sample);
+        for (unsigned w = 0; w < n_walk; w++)
+            for (unsigned h = 0; h < 2; h++) {
+                memset(m->x[w][h], 0, m->pad * sizeof *m->b);
+                m->sum[w][h] = 1;
+            }
+        for (uint32_t a = s->first; a < s->core_end; a++)
+            for (unsigned w = 0; w < n_walk; w++)
+                walk_marker(m, p, s, a > s->first ? m->jump[a] : 1, (float)k->mismatch, sample, a, w);
+    }
+    answer_keep(&m->answer, p, sample);
+    if (k->is_last)
+        answer_tell(&m->answer, p, k->n_sampled, sample);
+    return SQ_OK;
+}
