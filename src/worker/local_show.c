@@ -58,7 +58,9 @@ void local_clear_progress(const struct local *l)
 #define BYTES_A_DOSAGE 0.4         /* of the result, packed */
 #define BYTES_A_KEPT 300.0         /* posteriors of a target haplotype at a typed row */
 #define MAX_KEPT_BYTES 1e9         /* the engine's default */
+#define BYTES_A_TYPED 6.5          /* alleles, bits, dosages left out of a target haplotype at a typed row: of all here, of one window in truth */
 #define WAITING_ROWS 2000.0        /* bytes of rows that wait for their turn, a haplotype and thread */
+#define MAX_WAITING_BYTES 64e6     /* pieces.h's own bound */
 #define MIB_BASE 24.0
 
 /* "#key TAB number" of the report; 0 when it isn't there */
@@ -95,7 +97,8 @@ static void show_estimate(const struct local *l, uint64_t n_hap_target, uint64_t
     double kept = typed * target * BYTES_A_KEPT < MAX_KEPT_BYTES ? typed * target * BYTES_A_KEPT : MAX_KEPT_BYTES;
     if (l->choice.memory_bytes && kept > (double)l->choice.memory_bytes)
         kept = (double)l->choice.memory_bytes;
-    double mib = MIB_BASE + (typed * panel / 4 + typed * target + kept + (WAITING_ROWS + 64 * 2) * target * l->n_thread) / (1 << 20);
+    double waiting = WAITING_ROWS * target * l->n_thread < MAX_WAITING_BYTES ? WAITING_ROWS * target * l->n_thread : MAX_WAITING_BYTES;
+    double mib = MIB_BASE + (typed * panel / 4 + typed * target * BYTES_A_TYPED + kept + waiting + 64 * 2 * target * l->n_thread) / (1 << 20);
     char wall[40];
     duration_text(cpu_s / l->n_thread, wall, sizeof wall);
     printf("would take  about %s on %u thread%s and %.0f MiB of memory; the result about %.0f MiB\n", wall, l->n_thread, l->n_thread == 1 ? "" : "s", mib,
