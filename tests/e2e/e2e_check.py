@@ -330,9 +330,10 @@ def contents_are_what_was_sealed():
 
 
 @contextlib.contextmanager
-def deadlines_held(h):
+def deadlines_held(h, user):
     """The registrar's thread of the deadlines waits for keeper's signature, which waits for us."""
     held = h.hold("keeper.before_sign")
+    user.get("/api/v1/me")  # an entry to sign, whatever was signed before
     hub.wait_for("a checkpoint to be asked for", lambda: h.is_held(held), 30)
     try:
         yield
@@ -352,14 +353,14 @@ def what_no_deadline_mended():
         now = int(time.time())
         with database(h) as db:
             (ident,) = db.execute("SELECT genotypes_object_id FROM upload WHERE id = ?", (bytes.fromhex(up),)).fetchone()
-            with deadlines_held(h):
+            with deadlines_held(h, ada):
                 db.execute("UPDATE object SET not_after_s = ? WHERE id = ?", (now - 600, ident))
                 code, a = h.check()
                 assert code == 1 and codes(a) == ["overdue"] and a["findings"][0]["id"] == ident.hex(), a
             ada.call("POST", "/api/v1/jobs", {"upload": other, "panel": "no-such-panel"})  # something to sign
             hub.wait_for("the clock to do it", lambda: disk.rows(h)[ident.hex()] == "erased", 30)
             (ident,) = db.execute("SELECT ids_object_id FROM upload WHERE id = ?", (bytes.fromhex(up),)).fetchone()
-            with deadlines_held(h):
+            with deadlines_held(h, ada):
                 db.execute("UPDATE object SET not_after_s = ? WHERE id = ?", (now - 600, ident))
                 code, a = h.check("--mend")
                 assert a["mended"] == 1, a
@@ -374,7 +375,7 @@ def what_no_deadline_mended():
             t.start()
             hub.wait_for("an open object", lambda: h.is_held(held), 30)
             (ident,) = [i for i, s in disk.rows(h).items() if s == "opening"]
-            with deadlines_held(h):
+            with deadlines_held(h, ada):
                 db.execute("UPDATE object SET opening_expires_s = ? WHERE id = ?", (now - 600, bytes.fromhex(ident)))
                 code, a = h.check()
                 assert code == 1 and codes(a) == ["opening_stale"] and a["findings"][0]["id"] == ident, a
@@ -388,7 +389,7 @@ def what_no_deadline_mended():
             # in the outbox, and in the log already: a crash, or a full disk, between the two
             for how in ([], ["--mend"]):
                 ada.call("POST", "/api/v1/jobs", {"upload": other, "panel": "no-such-panel"})  # something to sign
-                with deadlines_held(h):
+                with deadlines_held(h, ada):
                     (last,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
                     db.execute("INSERT INTO outbox (no, entry) VALUES (?, ?)", (last, b"\1" * 96))
                     code, a = h.check(*how)
