@@ -33,6 +33,50 @@ const char *cli_detail(const struct cli_command *command)
     return NULL;
 }
 
+/* @n letters of @name: a command without a server, or the first words of some ("panel")? *is_this: @command is one of them. */
+static bool names_local(const struct cli_command *command, const char *name, size_t n, bool *is_this)
+{
+    size_t n_command;
+    const struct cli_command *commands = cli_commands(&n_command);
+    bool is_one = false;
+    for (size_t i = 0; i < n_command; i++)
+        if (commands[i].run == cmd_local && !strncmp(commands[i].name, name, n) && (!commands[i].name[n] || commands[i].name[n] == ' ')) {
+            is_one = true;
+            *is_this = *is_this || &commands[i] == command;
+        }
+    return is_one;
+}
+
+/* Is @sentence, of @n letters, for @command? *out_skip: what names the commands it is for. */
+static bool is_for(const struct cli_command *command, const char *sentence, size_t n, size_t *out_skip)
+{
+    const char *colon = memmem(sentence, n, ": ", 2);
+    bool is_this = false;
+    *out_skip = 0;
+    for (const char *p = sentence; colon && p < colon;) {
+        size_t len = strcspn(p, ",:");
+        if (!names_local(command, p, len, &is_this))
+            return true; /* a colon of its own */
+        p += len + (p[len] == ',' ? 2 : 0);
+    }
+    *out_skip = colon ? (size_t)(colon - sentence) + 2 : 0;
+    return !colon || is_this;
+}
+
+/* An option's text without what is said of other commands. */
+static void text_of(const struct cli_command *command, const char *text, char *out, size_t cap)
+{
+    size_t at = 0;
+    *out = 0;
+    while (*text) {
+        const char *end = strstr(text, ". ");
+        size_t n = end ? (size_t)(end - text) : strlen(text), skip;
+        if (is_for(command, text, n, &skip) && at < cap)
+            at += (size_t)snprintf(out + at, cap - at, "%s%.*s", at ? "; " : "", (int)(n - skip), text + skip);
+        text += n + (end ? 2 : 0);
+    }
+}
+
 static void each_local(const struct cli_command *command, void (*fn)(void *ctx, const struct cli_option *o), void *ctx)
 {
     static const struct {
@@ -44,8 +88,13 @@ static void each_local(const struct cli_command *command, void (*fn)(void *ctx, 
 #undef SQ_LOCAL_OPT
     };
     for (size_t i = 0; i < sizeof local / sizeof local[0]; i++)
-        if (strstr(local[i].commands, command->name))
-            fn(ctx, &local[i].o);
+        if (strstr(local[i].commands, command->name)) {
+            char text[1024];
+            struct cli_option o = local[i].o;
+            text_of(command, local[i].o.text, text, sizeof text);
+            o.text = text;
+            fn(ctx, &o);
+        }
 }
 
 void cli_each_option(const struct cli_command *command, void (*fn)(void *ctx, const struct cli_option *o), void *ctx)
@@ -92,7 +141,8 @@ static void wrap(const char *text, size_t at, FILE *to)
 static void usage_line(const struct cli_command *command, FILE *to)
 {
     bool is_local = command->run == cmd_local;
-    fprintf(to, "sequester %s%s%s%s", command->name, *command->args && !is_local ? " " : "", is_local ? "" : command->args,
+    bool has_args = *command->args && strcmp(command->args, "..."); /* "...": its options say all */
+    fprintf(to, "sequester %s%s%s%s", command->name, has_args ? " " : "", has_args ? command->args : "",
             *command->opts || is_local ? " [options]" : "");
 }
 

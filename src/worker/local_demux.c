@@ -77,8 +77,8 @@ static void show_problems(const struct sq_sheet *s, bool is_quiet)
             continue;
         char line[32] = "";
         if (p->line)
-            snprintf(line, sizeof line, "line %u: ", p->line);
-        fprintf(stderr, "%s: sample sheet, %s%s\n  %s\n", p->is_error ? "sequester" : "note", line, p->what, p->fix);
+            snprintf(line, sizeof line, ", line %u", p->line);
+        fprintf(stderr, "%s: sample sheet%s: %s\n  %s\n", p->is_error ? "sequester" : "note", line, p->what, p->fix);
     }
     if (s->n_error > s->n_problem)
         fprintf(stderr, "sequester: and more problems of this kind\n");
@@ -149,7 +149,7 @@ static int open_run(struct work *w, const struct sq_demux_options *options)
     e = sq_demux_plan_new(w->run, w->sheet, options, &why, &w->plan);
     show_problems(w->sheet, w->l->is_quiet);
     if (e == SQ_ESHEET)
-        return fprintf(stderr, "sequester: %s: %u problems\n", sq_err_text(e), w->sheet->n_error), 1;
+        return fprintf(stderr, "sequester: %s: %u problem%s\n", sq_err_text(e), w->sheet->n_error, w->sheet->n_error == 1 ? "" : "s"), 1;
     if (e == SQ_EFIELD) /* of --lanes and --tiles alone */
         return fprintf(stderr, "sequester: %s: --%s: %s\n  `sequester run check` says how many lanes and tiles there are\n", w->run_path, why.field, why.detail), 1;
     return e ? local_say_error(w->run_path, e, &why) : 0;

@@ -17,6 +17,7 @@ const char *local_hint(sq_err e)
         sq_err e;
         const char *hint;
     } hints[] = {{SQ_ENOMEM, "free memory, or take fewer --threads or less --memory"},
+                 {SQ_ENOTFOUND, "check the path"},
                  {SQ_EIO, "look whether the file can be read and the disk has room"},
                  {SQ_EFULL, "make room on the disk"},
                  {SQ_ESYS, "look whether there is memory and room on the disk"},

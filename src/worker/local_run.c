@@ -37,6 +37,8 @@ static int say_error(const struct work *w, sq_err e, const struct sq_run_why *wh
     if (!why->file[0] && !why->detail[0])
         return local_say_error(w->path, e, NULL);
     sq_run_why_text(why, text, sizeof text);
+    if (e == SQ_ERUNMISSING && !strncmp(why->file, "InterOp/", 8))
+        return fprintf(stderr, "sequester: %s: %s\n  copy the folder InterOp from the instrument, too: the tables are made of it\n", w->path, text), 1;
     fprintf(stderr, "sequester: %s: %s\n  %s\n  %s\n", w->path, text, sq_err_text(e), local_hint(e));
     return 1;
 }
