@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -230,6 +231,23 @@ def test_what_a_password_must_be():
             assert not [p for p, _ in bad[1:] if p in w.h.log()]
 
 
+def test_a_list_that_makes_no_sense_stops_the_start():
+    with tempfile.NamedTemporaryFile("w") as unsorted:
+        unsorted.write("b" * 40 + "\n" + "a" * 40 + "\n")
+        unsorted.flush()
+        h = hub.Hub()
+        with open(h.ini, "a") as f:
+            f.write("password_list = %s\n" % unsorted.name)
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        assert p.returncode == 78 and "what=password_list code=ECONFIG" in p.stderr, (p.returncode, p.stderr[-2000:])
+        p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True, timeout=60)
+        assert p.returncode == 1 and "ascending order" in p.stderr, p
+        with open(h.ini, "a") as f:
+            f.write("password_list = %s/none\n" % h.dir)
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        assert p.returncode == 78, (p.returncode, p.stderr[-2000:])
+
+
 if __name__ == "__main__":
-    hub.main([test_what_a_password_must_be, test_from_a_mail_address_to_an_account, test_a_forgotten_password, test_an_account_that_nobody_confirms_goes, test_invited_by_the_security_officer,
+    hub.main([test_what_a_password_must_be, test_a_list_that_makes_no_sense_stops_the_start, test_from_a_mail_address_to_an_account, test_a_forgotten_password, test_an_account_that_nobody_confirms_goes, test_invited_by_the_security_officer,
               test_unknown_names_cost_as_much_as_known_ones])

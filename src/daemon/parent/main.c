@@ -84,6 +84,8 @@ static void look_around(struct parent *p)
                    SQ_LW("reason", sq_loss_row_of(loss)->name));
 }
 
+#define EXIT_CONFIG 78 /* EX_CONFIG: starting again won't help */
+
 static void child_ended(struct child *c, int status)
 {
     sq_log(SQ_LOG_child_ended, SQ_LW("child", sq_role_name(c->role)), SQ_LN("pid", c->pid),
@@ -102,8 +104,13 @@ static void reap(struct parent *p)
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         for (size_t i = 0; i < N_CHILD; i++)
-            if (p->child[i].pid == pid)
+            if (p->child[i].pid == pid) {
                 child_ended(&p->child[i], status);
+                if (!p->was_ready && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_CONFIG) { /* it has said why; later a captured process could end us so */
+                    p->exit_code = EXIT_CONFIG;
+                    p->is_stopping = true;
+                }
+            }
 }
 
 static int trust_in(enum sq_role role)
@@ -154,6 +161,7 @@ static void from_child(struct parent *p, struct child *c)
         for (size_t i = 0; i < N_CHILD; i++)
             is_all = is_all && p->child[i].is_serving;
         if (is_all) {
+            p->was_ready = true;
             sq_log(SQ_LOG_ready, SQ_LW("address", p->address));
             manager_tell("READY=1");
         }
@@ -299,7 +307,7 @@ int main(int argc, char **argv)
 
     manager_open();
     if (config_read(config_path, &parent.config) || check_swap(&parent) || children_prepare(&parent, dirname(exe)))
-        return 78; /* EX_CONFIG: starting again won't help */
+        return EXIT_CONFIG;
     look_around(&parent);
     if (parent_confine(&parent)) {
         sq_log(SQ_LOG_failed, SQ_LW("what", "confine"), SQ_LW("code", sq_err_name(SQ_ESYS)), SQ_LN("errno", errno));
@@ -311,5 +319,5 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &set, NULL);
     serve(&parent, signals);
     stop_all(&parent);
-    return 0;
+    return parent.exit_code;
 }

@@ -50,6 +50,8 @@ struct parent {
     bool is_root;
     bool is_by_sockets; /* start_by = sockets: others start them when we connect; then no child has a pid of ours */
     bool is_stopping;
+    bool was_ready;  /* all served once */
+    int exit_code;
     char address[160];
     int tls_new[2];            /* certificate and key that gateway is looking at, or -1 */
     int net_new;               /* rules of networks that gateway is looking at, or -1 */

@@ -157,7 +157,7 @@ int main(void)
         e = open_records(r);
     if (e) {
         sq_log(SQ_LOG_failed, SQ_LW("what", "start"), SQ_LW("code", sq_err_name(e)));
-        return 1;
+        return e == SQ_ECONFIG ? 78 : 1; /* EX_CONFIG: starting again won't help */
     }
     handlers(r->node);
     if (confine_registrar())
