@@ -242,6 +242,32 @@ static void the_same_for_any_threads_and_memory(void **state)
     free(w);
 }
 
+/* Five cM have places enough for 32 neighbours at each; the same sites within one cM don't, and the scale that is chosen follows. */
+static void more_states_where_places_are_few(void **state)
+{
+    struct world *w = world_new(6);
+    struct sq_engine_report report, with_32;
+    struct result *as_it_is = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 1}, &report);
+    struct result *few = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 1, .n_neighbour = 32}, &with_32);
+    assert_true(w->cm[N_SITE - 1] - w->cm[0] > 4 && is_same(as_it_is, few));
+    assert_true(report.scale >= with_32.scale && report.scale <= with_32.scale);
+    free(as_it_is);
+    free(few);
+    double length = w->cm[N_SITE - 1] - w->cm[0];
+    for (uint32_t s = 0; s < N_SITE; s++)
+        w->cm[s] /= length;
+    struct result *near = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 1}, &report);
+    few = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 1, .n_neighbour = 32}, &with_32);
+    assert_true(report.mean_states > 1.2 * with_32.mean_states);
+    assert_true(squared_correlation(w, near) > 0.9);
+    struct result *on_two = impute(w, 0, N_SITE, (struct sq_engine_params){.n_thread = 2}, NULL);
+    assert_true(is_same(near, on_two));
+    free(near);
+    free(few);
+    free(on_two);
+    free(w);
+}
+
 static void few_or_no_typed_sites(void **state)
 {
     struct world *none = world_new(0);
@@ -507,6 +533,7 @@ int main(void)
         cmocka_unit_test(states_are_what_they_say),
         cmocka_unit_test(the_model_is_the_dense_one),
         cmocka_unit_test(the_same_for_any_threads_and_memory),
+        cmocka_unit_test(more_states_where_places_are_few),
         cmocka_unit_test(few_or_no_typed_sites),
         cmocka_unit_test(phase_confidence),
         cmocka_unit_test(broken_windows),
