@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import disk  # noqa: E402
 import hub  # noqa: E402
+import passkey  # noqa: E402
 
 
 def database(h):
@@ -577,6 +578,108 @@ def what_rows_left_is_mended():
         assert len(ada.package(jobs[2])) > 1000
 
 
+def accounts_are_compared():
+    """Accounts, second factors, sessions and tokens: database, keeper and log."""
+    with hub.Hub(settings={"smtp_url": "smtp+plain://127.0.0.1:9", "mail_from": "hub@example.org", "public_url": "{origin}"}) as h:
+        h.rows_may_differ = True
+        ada, bob, olga = h.user("ada"), h.user("bob"), h.user("olga", "operator")
+        bob.enrol()
+        olga.enrol()
+        key = passkey.Key()
+        made = key.create(ada.call("POST", "/api/v1/me/passkeys", {"password": ada.password}, status=200).json["options"], h.origin)
+        ada.call("POST", "/api/v1/me/passkeys/confirm", {"passkey": made}, status=200)
+        ada.call("POST", "/api/v1/logout")
+        h.clean()
+        # cut off between the database and keeper: a factor that keeper would sign without
+        eve = h.user("eve")
+        begun = eve.call("POST", "/api/v1/me/totp", {"password": eve.password}, status=200).json
+        eve.secret, eve.last_step = begun["secret"], 0
+        h.arm("factor.mark")
+        assert eve.call("POST", "/api/v1/me/totp/confirm", {"id": begun["id"], "code": eve.code()}).status == 503
+        h.wait_up()
+        code, a = h.check()
+        assert code == 1 and codes(a) == ["factor_unmarked"], a
+        code, a = h.check("--mend")
+        assert code == 0 and a["mended"] == 1, a
+        eve.login()
+        # cut off between keeper and the database: a key that nothing names
+        h.arm("link.made")
+        assert olga.call("POST", "/api/v1/admin/users", {"name": "new@example.org", "mail": "new@example.org", "role": "user"}).status == 503
+        h.wait_up()
+        code, a = h.check()
+        assert code == 1 and codes(a) == ["owner_without_row"], a
+        code, a = h.check("--mend")
+        assert code == 0 and a["mended"] == 1, a
+        olga.call("POST", "/api/v1/admin/users", {"name": "new@example.org", "mail": "new@example.org", "role": "user"}, status=201)
+        h.clean()
+
+        def one(sql, args=()):
+            return db.execute(sql, args).fetchone()[0]
+
+        def finds(*want):
+            code, a = h.check()
+            assert code == 1 and codes(a) == sorted(want), (want, a)
+            return a
+
+        with database(h) as db:
+            ids = {u.name: bytes.fromhex(u.get("/api/v1/me")["id"]) for u in (bob, eve, olga)}
+            ids["ada"] = one("SELECT user_id FROM factor WHERE kind = 3")
+            # a password that keeper never made
+            fresh = one("SELECT id FROM user WHERE pending = 1")
+            db.execute("UPDATE user SET password_sealed = x'0102' WHERE id = ?", (fresh,))
+            assert finds("password_unmarked")["findings"][0]["id"] == fresh.hex()
+            db.execute("UPDATE user SET password_sealed = NULL WHERE id = ?", (fresh,))
+            # a live session of a disabled account
+            db.execute("UPDATE user SET disabled = 1 WHERE id = ?", (ids["bob"],))
+            n = one("SELECT count(*) FROM token WHERE user_id = ? AND revoked_s IS NULL", (ids["bob"],))
+            finds(*["token_of_disabled"] * n)
+            code, a = h.check("--mend")
+            assert code == 0 and a["mended"] == n and not one("SELECT count(*) FROM token WHERE user_id = ? AND revoked_s IS NULL", (ids["bob"],)), a
+            db.execute("UPDATE user SET disabled = 0 WHERE id = ?", (ids["bob"],))
+            # a second factor that went from the database alone; its recovery codes stand by themselves then
+            db.execute("CREATE TEMP TABLE kept AS SELECT * FROM factor WHERE user_id = ? AND kind = 1", (ids["bob"],))
+            db.execute("DELETE FROM factor WHERE user_id = ? AND kind = 1", (ids["bob"],))
+            finds("factor_lost", *["recovery_alone"] * 10)
+            assert h.request("POST", "/api/v1/login", {"name": "bob", "password": bob.password}).json["code"] == "ERESET", "keeper signs nothing on the password alone"
+            code, a = h.check("--mend")
+            assert code == 1 and codes(a) == ["factor_lost"] and a["mended"] == 10, a
+            db.execute("INSERT INTO factor SELECT * FROM kept")
+            h.clean()
+            bob.login()
+            # rows that make no sense, and rows that the log doesn't know
+            (ident,) = db.execute("SELECT id FROM factor WHERE user_id = ? AND kind = 3", (ids["ada"],)).fetchone()
+            name = one("SELECT credential FROM factor WHERE id = ?", (ident,))
+            db.execute("UPDATE factor SET credential = NULL WHERE id = ?", (ident,))
+            assert finds("passkey_broken")["findings"][0]["id"] == ident.hex()
+            code, a = h.check("--mend")
+            assert code == 1 and a["mended"] == 0, a
+            db.execute("UPDATE factor SET credential = ? WHERE id = ?", (name, ident))
+            for table, key_of, change in (("token", "jti", "jti = randomblob(16)"), ("factor", "id", "id = randomblob(16), credential = randomblob(20)")):
+                db.execute("CREATE TEMP TABLE forged_%s AS SELECT * FROM %s WHERE %s = ?" % (table, table, key_of), (ident if table == "factor" else one("SELECT jti FROM token WHERE revoked_s IS NULL"),))
+                db.execute("UPDATE forged_%s SET %s" % (table, change))
+                db.execute("INSERT INTO %s SELECT * FROM forged_%s" % (table, table))
+                forged = one("SELECT %s FROM forged_%s" % (key_of, table))
+                assert finds("account_untold")["findings"][0]["id"] == forged.hex()
+                db.execute("DELETE FROM %s WHERE %s = ?" % (table, key_of), (forged,))
+            h.clean()
+            # an account that nobody made: no key, no entry
+            db.execute("CREATE TEMP TABLE ghost AS SELECT * FROM user WHERE id = ?", (ids["ada"],))
+            db.execute("UPDATE ghost SET id = randomblob(16), name_hmac = randomblob(32), mail_hmac = NULL")
+            db.execute("INSERT INTO user SELECT * FROM ghost")
+            ghost = one("SELECT id FROM ghost")
+            assert {f["id"] for f in finds("account_untold", "row_without_owner")["findings"]} == {ghost.hex()}
+            code, a = h.check("--mend")
+            assert code == 1 and codes(a) == ["account_untold"] and a["mended"] == 1 and one("SELECT disabled FROM user WHERE id = ?", (ghost,)) == 1, a
+            db.execute("DELETE FROM user WHERE id = ?", (ghost,))
+            h.clean()
+            # an account that the database forgot: what it owns is still under its key, so nothing is destroyed
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("DELETE FROM user WHERE id = ?", (ids["eve"],))
+            assert finds("owner_unknown")["findings"][0]["id"] == ids["eve"].hex()
+            code, a = h.check("--mend")
+            assert code == 1 and codes(a) == ["owner_unknown"] and a["mended"] == 0, a
+
+
 if __name__ == "__main__":
-    hub.main([t for t in (rollback_of_one_alone, a_crash_before_the_last_day_is_written, what_no_deadline_mended, slots_that_cannot_be_read, contents_are_what_was_sealed, what_rows_left_is_mended, rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended)
+    hub.main([t for t in (accounts_are_compared, rollback_of_one_alone, a_crash_before_the_last_day_is_written, what_no_deadline_mended, slots_that_cannot_be_read, contents_are_what_was_sealed, what_rows_left_is_mended, rollback_is_the_operators_word, an_erased_job_keeps_counts_alone, erasing_that_fails_is_an_alarm, clean_beside_a_busy_service, each_disagreement_is_named_and_mended)
               if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

@@ -62,7 +62,7 @@ static void use(struct sq_slab *slab, bool is_forged)
     uint64_t size;
     struct sq_slab_slot slot;
     struct sq_key *key = NULL;
-    if (sq_slab_list(slab, 0, listed, 64, &n, &next))
+    if (sq_slab_list(slab, SQ_SLAB_OBJECT, 0, listed, 64, &n, &next))
         n = 0;
     sq_assert(n <= 64);
     sq_slab_tree(slab, &size, root);

@@ -146,9 +146,9 @@ sq_err sq_slab_destroy(struct sq_slab *slab, enum sq_slab_type type, const uint8
 /** Destroy everything whose end has passed; @on_each (may be NULL) hears of each. Goes on after a failure, returns the first. */
 sq_err sq_slab_expire(struct sq_slab *slab, int64_t now_s, void (*on_each)(void *ctx, const uint8_t *id), void *ctx,
                       uint32_t *out_n) SQ_MUST_CHECK;
-/** Living objects from slot @from on, at most @max: id, owner, not_after_s. *out_next: where to go on; 0: the end. SQ_EIO. */
+/** Living objects, or owners, from slot @from on, at most @max: id, owner (of an owner: its flags, then zeros), not_after_s. *out_next: where to go on; 0: the end. SQ_EIO. */
 #define SQ_SLAB_LISTED_BYTES (2 * SQ_SLAB_ID_BYTES + 8)
-sq_err sq_slab_list(struct sq_slab *slab, uint32_t from, uint8_t *out_listed, uint32_t max, uint32_t *out_n, uint32_t *out_next) SQ_MUST_CHECK;
+sq_err sq_slab_list(struct sq_slab *slab, enum sq_slab_type type, uint32_t from, uint8_t *out_listed, uint32_t max, uint32_t *out_n, uint32_t *out_next) SQ_MUST_CHECK;
 /** Damaged slots found at opening and not destroyed since; their ids as they stand. */
 uint32_t sq_slab_n_damaged(struct sq_slab *slab);
 

@@ -341,7 +341,7 @@ sq_err sq_slab_key(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
     return err;
 }
 
-sq_err sq_slab_list(struct sq_slab *slab, uint32_t from, uint8_t *out_listed, uint32_t max, uint32_t *out_n, uint32_t *out_next)
+sq_err sq_slab_list(struct sq_slab *slab, enum sq_slab_type type, uint32_t from, uint8_t *out_listed, uint32_t max, uint32_t *out_n, uint32_t *out_next)
 {
     uint32_t n = 0, at = from;
     sq_err err = SQ_OK;
@@ -349,7 +349,7 @@ sq_err sq_slab_list(struct sq_slab *slab, uint32_t from, uint8_t *out_listed, ui
     pthread_mutex_lock(&slab->lock);
     for (; at < slab->n_slot && n < max && !err; at++) {
         const struct slab_entry *e = &slab->entry[at];
-        if (e->type != SQ_SLAB_OBJECT || e->is_gone || e->is_damaged)
+        if (e->type != type || e->is_gone || e->is_damaged)
             continue;
         err = slab_read_slot(slab, at, &slot); /* what the file says, not what was remembered: a check asks for that */
         if (err == SQ_ETAMPERED) { /* damaged since the slab was opened */
@@ -362,6 +362,10 @@ sq_err sq_slab_list(struct sq_slab *slab, uint32_t from, uint8_t *out_listed, ui
         uint8_t *p = out_listed + (size_t)n++ * SQ_SLAB_LISTED_BYTES;
         memcpy(p, slot.id, SQ_SLAB_ID_BYTES);
         memcpy(p + SQ_SLAB_ID_BYTES, slot.owner, SQ_SLAB_ID_BYTES);
+        if (type == SQ_SLAB_OWNER) {
+            memset(p + SQ_SLAB_ID_BYTES, 0, SQ_SLAB_ID_BYTES);
+            p[SQ_SLAB_ID_BYTES] = slot.for_role;
+        }
         sq_put_be64(p + 2 * SQ_SLAB_ID_BYTES, slot.not_after_s);
     }
     *out_next = !err && at < slab->n_slot ? at : 0;

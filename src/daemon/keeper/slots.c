@@ -107,7 +107,7 @@ void on_slot_list(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     uint8_t listed[LIST_MAX * SQ_SLAB_LISTED_BYTES];
     uint32_t n = 0;
     struct sq_msg is = sq_msg_bare(slot_list_is);
-    sq_err err = sq_slab_list(k->slab, m->u.slot_list.from_slot, listed, LIST_MAX, &n, &is.u.slot_list_is.next_slot);
+    sq_err err = sq_slab_list(k->slab, m->u.slot_list.owners ? SQ_SLAB_OWNER : SQ_SLAB_OBJECT, m->u.slot_list.from_slot, listed, LIST_MAX, &n, &is.u.slot_list_is.next_slot);
     if (err) {
         sq_ask_fail(ask, err);
         return;

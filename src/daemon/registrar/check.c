@@ -3,6 +3,7 @@
  * running service, so what is in flight looks wrong for a moment: only what is found in each of several passes is a finding.
  * Mending does what nobody can lose by (findings.def); the rest is explained, and a person decides.
  */
+#include "daemon/registrar/findings.h"
 #include "daemon/registrar/survey.h"
 
 #include "lib/core/file.h"
@@ -17,12 +18,6 @@
 #define DOUBTS_MAX 500
 #define LOG_PAGE 500      /* entries read at a time, so that the service goes on in between */
 
-enum finding_no {
-#define SQ_FINDING(name, mend, text, remedy) FOUND_##name,
-#include "daemon/registrar/findings.def"
-#undef SQ_FINDING
-    N_FINDING
-};
 enum { NEVER, SAFE };
 static const struct {
     const char *name;
@@ -51,11 +46,12 @@ struct told {
     uint8_t id[ID];
     uint8_t events; /* bits below; 0: free */
 };
-enum { TOLD_OPENING = 1, TOLD_CREATED = 2, TOLD_ERASE_STARTED = 4, TOLD_ERASED = 8 };
+enum { TOLD_OPENING = 1, TOLD_CREATED = 2, TOLD_ERASE_STARTED = 4, TOLD_ERASED = 8 }; /* TOLD_BORN: findings.h */
 
 struct check {
     struct registrar *r;
     struct survey s;
+    struct accounts accounts;
     struct findings now, kept; /* of this pass; of all passes so far */
     struct told *told;
     size_t n_told, cap_told;
@@ -88,6 +84,11 @@ static sq_err findings_add(struct findings *f, enum finding_no no, const uint8_t
 static sq_err found(struct check *c, enum finding_no no, const uint8_t *id, const char *job, uint64_t a, uint64_t b)
 {
     return findings_add(&c->now, no, id, job, a, b);
+}
+
+sq_err check_found(struct check *c, enum finding_no no, const uint8_t id[ID])
+{
+    return found(c, no, id, NULL, 0, 0);
 }
 
 static int by_what(const void *a, const void *b)
@@ -215,11 +216,12 @@ static sq_err take_entry(void *ctx, const struct sq_audit_entry *entry, struct s
     (void)bytes;
     uint8_t bit = entry->event == SQ_AUDIT_object_opening ? TOLD_OPENING : entry->event == SQ_AUDIT_object_created ? TOLD_CREATED
                   : entry->event == SQ_AUDIT_erase_started ? TOLD_ERASE_STARTED : entry->event == SQ_AUDIT_object_erased ? TOLD_ERASED : 0;
-    if (!bit || is_zero(entry->object))
+    const uint8_t *who = bit ? entry->object : accounts_told_of(entry);
+    if (!who || is_zero(who))
         return SQ_OK;
     sq_err e = told_room(c);
     if (!e)
-        told_of(c, entry->object, true)->events |= bit;
+        told_of(c, who, true)->events |= bit ? bit : TOLD_BORN;
     return e;
 }
 
@@ -244,9 +246,15 @@ static sq_err read_log(struct check *c)
     return e == SQ_EAUDIT ? found(c, FOUND_log_damaged, NULL, NULL, c->n_entry + 1, 0) : e;
 }
 
+bool check_is_told(struct check *c, const uint8_t id[ID])
+{
+    const struct told *t = told_of(c, id, false);
+    return !c->is_told_whole || (t && (t->events & TOLD_BORN));
+}
+
 static sq_err check_told(struct check *c)
 {
-    sq_err e = SQ_OK;
+    sq_err e = accounts_untold(&c->accounts, c);
     for (size_t i = 0; i < c->s.n_row && !e && c->is_told_whole; i++) {
         const struct seen_row *row = &c->s.row[i];
         const struct told *t = told_of(c, row->id, false);
@@ -310,7 +318,8 @@ static sq_err take_doubt(void *ctx, enum sq_db_doubt doubt, const uint8_t id[ID]
         [SQ_DB_DOUBT_object_unnamed] = FOUND_object_unnamed, [SQ_DB_DOUBT_job_data_left] = FOUND_job_data_left,
         [SQ_DB_DOUBT_upload_data_left] = FOUND_upload_data_left, [SQ_DB_DOUBT_job_idle] = FOUND_job_idle,
         [SQ_DB_DOUBT_upload_idle] = FOUND_upload_idle, [SQ_DB_DOUBT_task_stale] = FOUND_task_stale,
-        [SQ_DB_DOUBT_result_lost] = FOUND_result_lost};
+        [SQ_DB_DOUBT_token_of_disabled] = FOUND_token_of_disabled, [SQ_DB_DOUBT_recovery_alone] = FOUND_recovery_alone,
+        [SQ_DB_DOUBT_passkey_broken] = FOUND_passkey_broken, [SQ_DB_DOUBT_result_lost] = FOUND_result_lost};
     return found(ctx, of[doubt], id, job_id, 0, 0);
 }
 
@@ -329,8 +338,13 @@ static sq_err one_pass(struct check *c)
     survey_done(&c->s);
     c->now.n = 0;
     sq_err e = check_places(c);
+    accounts_done(&c->accounts);
+    if (!e)
+        e = accounts_look(c->r, &c->accounts);
     if (!e)
         e = read_log(c); /* after the rows: what they say is in it */
+    if (!e)
+        e = accounts_compare(c->r, &c->accounts, c); /* by what the log says of them, too */
     if (!e)
         e = check_told(c);
     if (!e)
@@ -459,6 +473,11 @@ static sq_err mend_one(struct check *c, const struct finding *f, const struct ca
     case FOUND_erase_failing: return commit(r, tx_retry, NULL);
     case FOUND_task_stale: return commit(r, tx_end_task, id);
     case FOUND_outbox_left: return outbox_flush(r);
+    case FOUND_owner_without_row:
+    case FOUND_row_without_owner:
+    case FOUND_factor_unmarked:
+    case FOUND_token_of_disabled:
+    case FOUND_recovery_alone: return account_mend(r, f->no, id, by);
     default: return commit(r, tx_erase_one, &(struct erasing_one){.id = id, .by = by}); /* overdue, stale, unnamed, left over */
     }
 }
@@ -541,6 +560,7 @@ sq_err admin_check(struct registrar *r, const json_t *args, const struct caller 
     if (!e)
         *out = view_check(c);
     survey_done(&c->s);
+    accounts_done(&c->accounts);
     free(c->now.p);
     free(c->kept.p);
     free(c->told);

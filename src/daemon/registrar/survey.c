@@ -7,8 +7,7 @@
 #define PAGE 1000 /* rows a list gives at most */
 #define LISTED_BYTES 40 /* of a slot in slot_list_is, of a file in file_list_is */
 
-/* room for one more of @size bytes at the end of *@p, which has @n and room for a power of two */
-static sq_err grow(void *p, size_t n, size_t size)
+sq_err survey_grow(void *p, size_t n, size_t size)
 {
     if (n && (n & (n - 1))) /* full only at powers of two */
         return SQ_OK;
@@ -38,7 +37,7 @@ static sq_err list_slots(struct registrar *r, struct survey *s, struct sq_packet
         from = e ? 0 : m.u.slot_list_is.next_slot;
         for (size_t at = 0; !e && at + LISTED_BYTES <= m.u.slot_list_is.slots.n; at += LISTED_BYTES) {
             const uint8_t *p = m.u.slot_list_is.slots.p + at;
-            e = grow(&s->slot, s->n_slot, sizeof *s->slot);
+            e = survey_grow(&s->slot, s->n_slot, sizeof *s->slot);
             if (e)
                 break;
             struct seen_slot *x = &s->slot[s->n_slot++];
@@ -61,7 +60,7 @@ static sq_err list_files(struct registrar *r, struct survey *s, struct sq_packet
             return e;
         const struct sq_msg_file_list_is *is = &m.u.file_list_is;
         for (size_t at = 0; at + LISTED_BYTES <= is->files.n; at += LISTED_BYTES) {
-            e = grow(&s->file, s->n_file, sizeof *s->file);
+            e = survey_grow(&s->file, s->n_file, sizeof *s->file);
             if (e)
                 return e;
             struct seen_file *x = &s->file[s->n_file++];
@@ -80,7 +79,7 @@ static sq_err list_files(struct registrar *r, struct survey *s, struct sq_packet
 static sq_err take_row(void *ctx, const struct sq_db_object *row)
 {
     struct survey *s = ctx;
-    sq_err e = grow(&s->row, s->n_row, sizeof *s->row);
+    sq_err e = survey_grow(&s->row, s->n_row, sizeof *s->row);
     if (e)
         return e;
     struct seen_row *x = &s->row[s->n_row++];

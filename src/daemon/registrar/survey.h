@@ -32,6 +32,8 @@ struct survey {
  * of a running service has its row, unless that was erased meanwhile.
  */
 sq_err survey_take(struct registrar *r, struct survey *out) SQ_MUST_CHECK;
+/** Room for one more of @size bytes at the end of *@p, which has @n and room for a power of two. SQ_ELIMIT, SQ_ENOMEM. */
+sq_err survey_grow(void *p, size_t n, size_t size) SQ_MUST_CHECK;
 void survey_done(struct survey *s);
 /** First of that id, or NULL. */
 const struct seen_slot *survey_slot(const struct survey *s, const uint8_t id[ID]);

@@ -105,6 +105,9 @@ enum sq_db_doubt {
     SQ_DB_DOUBT_job_idle,           /* job: in work, without an open task */
     SQ_DB_DOUBT_upload_idle,        /* upload: being checked, without an open task */
     SQ_DB_DOUBT_task_stale,         /* task: open, but its job or upload has ended */
+    SQ_DB_DOUBT_token_of_disabled,  /* token: not revoked, but its account is disabled */
+    SQ_DB_DOUBT_recovery_alone,     /* factor: a recovery code of an account that has nothing to recover */
+    SQ_DB_DOUBT_passkey_broken,     /* factor: a passkey without its name, or something else with one */
     SQ_DB_DOUBT_result_lost,        /* job: done and not confirmed, but a result's object isn't live */
 };
 /** @id: object, upload or task; for a job zero, and @job_id names it (else ""). */
@@ -201,6 +204,8 @@ sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, i
 sq_err sq_db_tokens_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 /** When the next of his API tokens ends; 0: he has none. */
 sq_err sq_db_token_next_end(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_s) SQ_MUST_CHECK;
+/** Of all accounts, behind @after (NULL: from the start), in order of id. */
+sq_err sq_db_token_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK;
 sq_err sq_db_token_revoke(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK; /* twice is fine */
 sq_err sq_db_token_revoke_all(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* NULL: everyone's */
@@ -231,6 +236,8 @@ sq_err sq_db_factor_get(struct sq_db *db, const uint8_t id[16], struct sq_db_fac
 /** Of one account; kind, state 0: all. Oldest first. */
 sq_err sq_db_factor_list(struct sq_db *db, const uint8_t user_id[16], int kind, int state, sq_db_on_factor on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_factor_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK; /* live ones; kind 0: all but recovery codes */
+/** Of all accounts, behind @after (NULL: from the start), in order of id. */
+sq_err sq_db_factor_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_factor on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_factor_live(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
 /** SQ_ECONFLICT unless the counter grows: two uses of one code at once, and one of them loses. */
 sq_err sq_db_factor_used(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s) SQ_MUST_CHECK;
@@ -253,6 +260,7 @@ struct sq_db_link {
 };
 sq_err sq_db_link_insert(struct sq_db *db, const struct sq_db_link *row) SQ_MUST_CHECK; /* in place of the account's other ones of its kind */
 sq_err sq_db_link_get(struct sq_db *db, const uint8_t id[16], struct sq_db_link *out) SQ_MUST_CHECK;
+sq_err sq_db_link_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_link_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* SQ_ENOTFOUND: it was used meanwhile */
 sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16]) SQ_MUST_CHECK;
 sq_err sq_db_link_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;

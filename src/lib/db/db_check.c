@@ -9,6 +9,9 @@ struct doubt_row {
 
 static const struct sq_column object_columns[] = {SQ_COLUMN(doubt_row, id, ID)};
 static const struct sq_column job_columns[] = {SQ_COLUMN_AS(doubt_row, job_id, "id", TEXT)};
+static const struct sq_column token_columns[] = {SQ_COLUMN_AS(doubt_row, id, "jti", ID)};
+static const struct sq_db_rows_of tokens = SQ_ROWS_OF("token", token_columns, doubt_row);
+static const struct sq_db_rows_of factors = SQ_ROWS_OF("factor", object_columns, doubt_row);
 static const struct sq_db_rows_of objects = SQ_ROWS_OF("object", object_columns, doubt_row);
 static const struct sq_db_rows_of uploads = SQ_ROWS_OF("upload", object_columns, doubt_row);
 static const struct sq_db_rows_of tasks = SQ_ROWS_OF("task", object_columns, doubt_row);
@@ -19,7 +22,7 @@ _Static_assert(SQ_DB_job_state_checking == 2 && SQ_DB_job_state_sealing == 4 && 
                SQ_DB_job_state_cancelled == 7 && SQ_DB_job_state_erasing == 8 && SQ_DB_job_state_erased == 9, "in SQL");
 _Static_assert(SQ_DB_upload_state_checking == 2 && SQ_DB_upload_state_failed == 4 && SQ_DB_upload_state_erased == 5, "in SQL");
 _Static_assert(SQ_DB_task_state_ready == 1 && SQ_DB_task_state_running == 2 && SQ_DB_claim_state_confirmed == 3, "in SQL");
-_Static_assert(SQ_DB_object_kind_panel == 12, "in SQL");
+_Static_assert(SQ_DB_object_kind_panel == 12 && SQ_DB_factor_kind_recovery == 2 && SQ_DB_factor_kind_passkey == 3 && SQ_DB_factor_state_live == 2, "in SQL");
 
 static const struct {
     enum sq_db_doubt doubt;
@@ -49,6 +52,10 @@ static const struct {
     {SQ_DB_DOUBT_task_stale, &tasks,
      "WHERE state IN (1, 2) AND stage < 200 AND (EXISTS (SELECT 1 FROM job WHERE id = task.job_id AND state IN (5, 6, 7, 8, 9))"
      " OR EXISTS (SELECT 1 FROM upload WHERE id = task.upload_id AND state IN (3, 4, 5))) LIMIT ?1"},
+    {SQ_DB_DOUBT_token_of_disabled, &tokens, "WHERE revoked_s IS NULL AND EXISTS (SELECT 1 FROM user WHERE id = token.user_id AND disabled = 1) LIMIT ?1"},
+    {SQ_DB_DOUBT_recovery_alone, &factors,
+     "WHERE kind = 2 AND NOT EXISTS (SELECT 1 FROM factor f WHERE f.user_id = factor.user_id AND f.kind <> 2 AND f.state = 2) LIMIT ?1"},
+    {SQ_DB_DOUBT_passkey_broken, &factors, "WHERE (kind = 3) <> (credential IS NOT NULL) OR (kind = 3 AND state <> 2) LIMIT ?1"},
     {SQ_DB_DOUBT_result_lost, &jobs,
      "WHERE state = 5 AND claim_state <> 3 AND EXISTS (SELECT 1 FROM result_part p JOIN object o ON o.id = p.object_id"
      " WHERE p.job_id = job.id AND o.state <> 2) LIMIT ?1"},

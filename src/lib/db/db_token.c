@@ -48,6 +48,11 @@ sq_err sq_db_token_next_end(struct sq_db *db, const uint8_t user_id[16], int64_t
     return sq_db_no(db, "SELECT ifnull(min(expires_s), 0) FROM token WHERE user_id = ?1 AND kind = 2 AND revoked_s IS NULL AND expires_s > ?2", ARGS(A_ID(user_id), A_NO(now_s)), out_s);
 }
 
+sq_err sq_db_token_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_token on, void *ctx)
+{
+    return each_token(db, "WHERE jti > ifnull(?1, x'') ORDER BY jti LIMIT ?2", ARGS(A_BYTES(after, 16), A_NO(sq_db_limit(limit))), on, ctx);
+}
+
 sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s)
 {
     return sq_db_run_one(db, "UPDATE token SET used_s = max(used_s, ?2) WHERE jti = ?1", ARGS(A_ID(jti), A_NO(now_s)));
@@ -131,6 +136,11 @@ sq_err sq_db_factor_count(struct sq_db *db, const uint8_t user_id[16], int kind,
                     ARGS(A_ID(user_id), A_NO(kind)), out_n);
 }
 
+sq_err sq_db_factor_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_factor on, void *ctx)
+{
+    return each_factor(db, "WHERE id > ifnull(?1, x'') ORDER BY id LIMIT ?2", ARGS(A_BYTES(after, 16), A_NO(sq_db_limit(limit))), on, ctx);
+}
+
 sq_err sq_db_factor_live(struct sq_db *db, const uint8_t id[16], int64_t counter, int64_t now_s)
 {
     sq_err e = sq_db_run_one(db, "UPDATE factor SET state = 2, counter = ?2, used_s = ?3 WHERE id = ?1 AND state = 1",
@@ -198,6 +208,11 @@ sq_err sq_db_link_insert(struct sq_db *db, const struct sq_db_link *row)
 sq_err sq_db_link_get(struct sq_db *db, const uint8_t id[16], struct sq_db_link *out)
 {
     return sq_db_get(db, &links, "WHERE id = ?1", ARGS(A_ID(id)), out);
+}
+
+sq_err sq_db_link_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM link WHERE user_id = ?1 AND kind = ?2", ARGS(A_ID(user_id), A_NO(kind)), out_n);
 }
 
 sq_err sq_db_link_delete(struct sq_db *db, const uint8_t id[16])

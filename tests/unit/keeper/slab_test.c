@@ -422,10 +422,10 @@ static void test_growth_and_reuse(void **state)
         sq_put_be32(id + 8, i);
         ok(sq_slab_add(slab, SQ_SLAB_OBJECT, id, owner_a, 0, 6, NOW));
     }
-    ok(sq_slab_list(slab, 0, ids, 200, &n, &next));
+    ok(sq_slab_list(slab, SQ_SLAB_OBJECT, 0, ids, 200, &n, &next));
     assert_int_equal(n, 200);
     assert_true(next > 0);
-    ok(sq_slab_list(slab, next, ids, 200, &n, &next));
+    ok(sq_slab_list(slab, SQ_SLAB_OBJECT, next, ids, 200, &n, &next));
     assert_memory_equal(ids + 16, owner_a, 16);
     assert_int_equal(n, 101);
     assert_int_equal(next, 0);
