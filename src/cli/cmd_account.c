@@ -201,7 +201,9 @@ int cmd_account_session_revoke(struct cli *c)
 
 /* ---- an account of one's own, and a password that was forgotten: what came by mail is typed, never an argument ---- */
 
-static int by_mail(struct cli *c, unsigned route, const char *mail, bool wants_code, bool wants_password, const char *done)
+enum by_mail_password { NO_PASSWORD, NEW_PASSWORD, OLD_PASSWORD };
+
+static int by_mail(struct cli *c, unsigned route, const char *mail, bool wants_code, enum by_mail_password which, const char *done)
 {
     struct http h;
     struct secret code = {NULL}, password = {NULL};
@@ -213,9 +215,11 @@ static int by_mail(struct cli *c, unsigned route, const char *mail, bool wants_c
         rc = secret_ask_code(c, "The code from the mail", &code);
     if (!rc && wants_code && json_object_set_new(body, "code", json_string(code.text)))
         rc = out_error(c, SQ_EFIELD, "the code must be plain text", NULL);
-    if (!rc && wants_password)
+    if (!rc && which == NEW_PASSWORD)
         rc = secret_ask_new(c, "A password of 12 characters or more, not soon guessed", &password);
-    if (!rc && wants_password && json_object_set_new(body, "password", json_string(password.text)))
+    if (!rc && which == OLD_PASSWORD)
+        rc = secret_ask(c, "Your password", false, &password);
+    if (!rc && which && json_object_set_new(body, "password", json_string(password.text)))
         rc = out_error(c, SQ_EFIELD, "the password must be UTF-8", NULL);
     secret_done(&code);
     secret_done(&password);
@@ -227,20 +231,25 @@ static int by_mail(struct cli *c, unsigned route, const char *mail, bool wants_c
 
 int cmd_register(struct cli *c)
 {
-    return by_mail(c, SQ_ROUTE_register, c->arg[0], false, false, "a mail is on its way: sequester register confirm");
+    return by_mail(c, SQ_ROUTE_register, c->arg[0], false, NO_PASSWORD, "a mail is on its way: sequester register confirm");
 }
 
 int cmd_register_confirm(struct cli *c)
 {
-    return by_mail(c, SQ_ROUTE_register_confirm, NULL, true, true, "the account is there: sequester login");
+    return by_mail(c, SQ_ROUTE_register_confirm, NULL, true, NEW_PASSWORD, "the account is there: sequester login");
 }
 
 int cmd_account_forgot(struct cli *c)
 {
-    return by_mail(c, SQ_ROUTE_password_forgot, c->arg[0], false, false, "if there is such an account, a mail is on its way: sequester account reset");
+    return by_mail(c, SQ_ROUTE_password_forgot, c->arg[0], false, NO_PASSWORD, "if there is such an account, a mail is on its way: sequester account reset");
 }
 
 int cmd_account_reset(struct cli *c)
 {
-    return by_mail(c, SQ_ROUTE_password_reset, NULL, true, true, "changed; all sessions and tokens ended");
+    return by_mail(c, SQ_ROUTE_password_reset, NULL, true, NEW_PASSWORD, "changed; all sessions and tokens ended");
+}
+
+int cmd_account_factors_confirm(struct cli *c)
+{
+    return by_mail(c, SQ_ROUTE_factors_confirm, NULL, true, OLD_PASSWORD, "confirmed: sign in, and add another second factor (sequester account totp)");
 }

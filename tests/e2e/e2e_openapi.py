@@ -39,7 +39,7 @@ def site():
     return site.it
 
 
-ELSEWHERE = tuple("/api/v1/" + p for p in ("admin/", "register", "password/", "login/factor", "login/passkey", "step-up", "me/totp", "me/recovery", "me/factors/", "me/passkeys", "device/"))
+ELSEWHERE = tuple("/api/v1/" + p for p in ("admin/", "register", "password/", "factors/", "login/factor", "login/passkey", "step-up", "me/totp", "me/recovery", "me/factors/", "me/passkeys", "device/"))
 
 
 def operations():

@@ -248,6 +248,72 @@ def test_a_list_that_makes_no_sense_stops_the_start():
         assert p.returncode == 78, (p.returncode, p.stderr[-2000:])
 
 
+def lost_factors_are_confirmed():
+    """A security officer takes them away; that counts when its owner has confirmed it, with the mailed code and his password. keeper asks for both itself."""
+    with World() as w:
+        h = w.h
+        ada, vera = h.user("ada"), h.user("vera", "security")
+        ada.call("PUT", "/api/v1/me/mail", {"mail": "ada@example.org", "password": ada.password}, status=200)
+        ada.enrol()
+        vera.enrol()
+        ident = ada.get("/api/v1/me")["id"]
+
+        def newest(subject):
+            m = hub.wait_for("a mail: " + subject, lambda: next((m for m in reversed(w.sink.mails) if m.subject == subject), None), 30)
+            return re.search(r"code +([0-9a-f]{64})", m.text).group(1)
+        subject = "Your second factors were taken away: confirm it"
+        assert vera.call("POST", "/api/v1/admin/users/%s/factors/reset" % ident, {}, status=200).json["factors"] == 0
+        code = newest(subject)
+        assert ada.call("GET", "/api/v1/me").status == 401
+        a = w.post("login", {"name": "ada", "password": ada.password})
+        assert a.status == 403 and a.json["code"] == "ERESET", a
+        assert w.post("login", {"name": "ada", "password": "wrong"}).status == 401
+        h.clean()  # waiting for its owner is no disagreement
+        for bad in ("0" * 64, code[:32] + "0" * 32, "0" * 32 + code[32:], code[:-2], code + "00"):
+            assert w.post("factors/confirm", {"code": bad, "password": ada.password}).status in (400, 410), bad
+        assert w.post("factors/confirm", {"code": code, "password": "wrong"}).json["code"] == "EPASSWORD"
+        assert w.post("password/reset", {"code": code, "password": GOOD}).status == 410, "it sets no password"
+        assert w.post("login", {"name": "ada", "password": ada.password}).json["code"] == "ERESET"
+        # a code for a new password doesn't open it either, and doesn't void this one
+        assert w.post("password/forgot", {"mail": "ada@example.org"}).status == 202
+        reset = newest("Choose a password")
+        assert w.post("factors/confirm", {"code": reset, "password": ada.password}).status == 410
+        assert w.post("password/reset", {"code": reset, "password": GOOD}).status == 200
+        ada.password = GOOD
+        assert w.post("login", {"name": "ada", "password": GOOD}).json["code"] == "ERESET"
+        h.arm("factors.forgotten")
+        assert w.post("factors/confirm", {"code": code, "password": GOOD}).status == 503
+        h.wait_up()
+        assert w.post("factors/confirm", {"code": code, "password": GOOD}).status == 200  # cut off: again
+        assert w.post("factors/confirm", {"code": code, "password": GOOD}).status == 410
+        ada.secret = None
+        ada.login()
+        ada.enrol()
+        assert "factors_forgotten" in [e["event"] for e in ada.get("/api/v1/me/audit?limit=50")["data"]]
+        # by the command line; an old code ends with a newer one
+        h.admin_ok("user-factors-reset", {"name": "ada"})
+        first = newest(subject)
+        h.admin_ok("user-factors-reset", {"name": "ada"})
+        second = hub.wait_for("another code", lambda: (lambda c: c if c != first else None)(newest(subject)), 30)
+        assert w.post("factors/confirm", {"code": first, "password": GOOD}).status == 410
+        files = []
+        for name, text in (("code", second), ("password", GOOD)):
+            path = os.path.join(h.dir, "confirm." + name)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+                f.write(text + "\n")
+            files += ["--%s-file" % name, path]
+        p = hub.subprocess.run([hub.CLI, "account", "factors", "confirm", "--server", "https://localhost:%d" % h.port, "--cacert", h.ca, "--session", os.path.join(h.dir, "none.json"), *files],
+                               capture_output=True, text=True)
+        assert p.returncode == 0 and "confirmed" in p.stdout, p
+        ada.secret = None
+        ada.login()
+        # who has no address can't confirm anything
+        h.user("bob").enrol()
+        assert h.admin("user-factors-reset", {"name": "bob"})[0] != 0
+        h.clean()
+        h.verify_log()
+
+
 if __name__ == "__main__":
     hub.main([test_what_a_password_must_be, test_a_list_that_makes_no_sense_stops_the_start, test_from_a_mail_address_to_an_account, test_a_forgotten_password, test_an_account_that_nobody_confirms_goes, test_invited_by_the_security_officer,
-              test_unknown_names_cost_as_much_as_known_ones])
+              test_unknown_names_cost_as_much_as_known_ones, lost_factors_are_confirmed])

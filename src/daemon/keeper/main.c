@@ -250,6 +250,8 @@ int main(void)
     sq_close(&hooks);
     if (!(k.origin = sq_node_setting(k.node, "origin")))
         give_up("origin_missing", SQ_ECONFIG);
+    const char *smtp = sq_node_setting(k.node, "smtp_url");
+    k.sends_mail = smtp && *smtp;
     k.has_site = sq_passkey_site(sq_node_setting(k.node, "public_url"), &k.site) == SQ_OK;
     k.wanted = wanted_backend(&k);
     open_keeper(&k, open_slab());

@@ -43,7 +43,7 @@ _Static_assert((int)SQ_DB_notice_kind_job_finished == SQ_TEMPLATE_job_finished &
                    (int)SQ_DB_notice_kind_factor_changed == SQ_TEMPLATE_factor_changed && (int)SQ_DB_notice_kind_mail_changed == SQ_TEMPLATE_mail_changed &&
                    (int)SQ_DB_notice_kind_token_created == SQ_TEMPLATE_token_created && (int)SQ_DB_notice_kind_new_place == SQ_TEMPLATE_new_place &&
                    (int)SQ_DB_notice_kind_attempts == SQ_TEMPLATE_attempts && (int)SQ_DB_notice_kind_token_ending == SQ_TEMPLATE_token_ending &&
-                   (int)SQ_DB_notice_kind_account_ending == SQ_TEMPLATE_account_ending,
+                   (int)SQ_DB_notice_kind_account_ending == SQ_TEMPLATE_account_ending && (int)SQ_DB_notice_kind_factors_reset == SQ_TEMPLATE_factors_reset,
                "kinds of notices are templates");
 
 static const struct channel {

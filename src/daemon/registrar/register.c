@@ -18,6 +18,7 @@
 #define MAX_PENDING 1000
 #define REGISTER_S SQ_DAY_S
 #define RESET_S 3600
+#define FACTORS_S (7 * SQ_DAY_S) /* to confirm that second factors were taken away */
 #define LINK_CODE_CHARS (4 * ID)
 
 struct asked {
@@ -354,6 +355,48 @@ sq_err api_register_confirm(struct api *a)
 sq_err api_password_reset(struct api *a)
 {
     return choose(a, SQ_DB_link_kind_reset);
+}
+
+/* ---- second factors that were taken away ---- */
+
+sq_err factors_reset_begin(struct registrar *r, const struct sq_db_user *user, struct sq_db_link *out)
+{
+    sq_err e = factor_forget(r, user->id, no_id, no_id);
+    if (e != SQ_EPROOF)
+        return e; /* nothing is mailed here: keeper took our word */
+    return user->mail_sealed.n ? link_make(r, user->id, SQ_DB_link_kind_factors, FACTORS_S, out) : sq_fail(SQ_ECONFLICT);
+}
+
+static sq_err tx_forgotten(struct tx *tx, void *ctx)
+{
+    const struct choosing *x = ctx;
+    sq_err e = sq_db_link_delete(tx->db, x->link.id);
+    if (e == SQ_ENOTFOUND)
+        return sq_fail(SQ_ELINK); /* used meanwhile */
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_factors_forgotten, .by = x->by, .subject = x->user.id});
+}
+
+/* The code that was mailed, and the password: only with both does keeper believe that the factors went with their owner's will. */
+sq_err api_factors_confirm(struct api *a)
+{
+    struct choosing x = {.by = &a->caller};
+    uint8_t linked[ID], proof[ID];
+    const char *code = body_text(a, "code", LINK_CODE_CHARS), *password = code ? body_text(a, "password", 1024) : NULL;
+    if (!password)
+        return sq_fail(SQ_EFIELD);
+    sq_err e = find_link(a->r, code, SQ_DB_link_kind_factors, &x, linked);
+    sq_wipe(x.name, sizeof x.name);
+    sq_wipe(x.mail, sizeof x.mail);
+    if (!e)
+        e = password_ok(a->r, &a->caller, &x.user, sq_span_str(password), proof);
+    if (!e)
+        e = factor_forget(a->r, x.user.id, proof, linked);
+    if (!e)
+        e = sq_fault("factors.forgotten");
+    if (!e)
+        e = commit(a->r, tx_forgotten, &x);
+    a->is_audited = true;
+    return e == SQ_EPROOF ? sq_fail(SQ_ELINK) : e; /* keeper was restarted in between */
 }
 
 /* ---- accounts that never came to life ---- */

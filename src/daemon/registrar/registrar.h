@@ -268,6 +268,8 @@ void *register_main(void *r);
 sq_err link_make(struct registrar *r, const uint8_t user[ID], int kind, int64_t for_s, struct sq_db_link *out) SQ_MUST_CHECK;
 /** An account without a password: its key at keeper, its row not in the database yet. */
 sq_err user_prepare(struct registrar *r, const char *name, const char *mail, int role, struct sq_db_user *row) SQ_MUST_CHECK;
+/** Second factors of @user are about to be taken away: keeper knows, or @out is the link that is to be mailed for its owner to confirm it. SQ_ECONFLICT: he has no address. */
+sq_err factors_reset_begin(struct registrar *r, const struct sq_db_user *user, struct sq_db_link *out) SQ_MUST_CHECK;
 /** It gets a mail with a link to choose its password. */
 sq_err user_invite(struct registrar *r, const struct caller *by, struct sq_db_user *row, bool is_new, int64_t for_s) SQ_MUST_CHECK;
 /** Accounts that never came to life go, their keys first. */
@@ -281,6 +283,7 @@ struct account_change { /* what is to become of an account: any of these */
     bool set_disabled, is_disabled, set_expires, revoke, reset_factors;
     int64_t expires_s;
     int role;  /* 0: as it is */
+    struct sq_db_link link; /* to confirm the reset by; its id zero: no mail is sent here, so nobody confirms it */
     int64_t n; /* sessions and tokens that ended */
 };
 sq_err account_change(struct registrar *r, struct account_change *x) SQ_MUST_CHECK;

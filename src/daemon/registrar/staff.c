@@ -138,8 +138,11 @@ sq_err tx_account_change(struct tx *tx, void *ctx)
         e = sq_db_factor_delete_kind(tx->db, now.id, 0, &n);
     if (!e && x->reset_factors)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_factors_reset, .by = x->by, .subject = now.id, .a = (uint64_t)n});
+    bool is_mailed = x->reset_factors && !is_zero(x->link.id);
+    if (!e && is_mailed)
+        e = sq_db_link_insert(tx->db, &x->link);
     if (!e && x->reset_factors)
-        e = tx_account_notice(tx, SQ_DB_notice_kind_factor_changed, now.id, NULL);
+        e = tx_account_notice(tx, is_mailed ? SQ_DB_notice_kind_factors_reset : SQ_DB_notice_kind_factor_changed, now.id, is_mailed ? x->link.id : NULL);
     if (!e && ends)
         e = sq_db_user_next_epoch(tx->db, now.id, &epoch);
     if (!e && ends)
@@ -151,9 +154,7 @@ sq_err tx_account_change(struct tx *tx, void *ctx)
 
 sq_err account_change(struct registrar *r, struct account_change *x)
 {
-    sq_err e = x->reset_factors ? factor_forget(r, x->user.id, no_id, no_id) : SQ_OK;
-    if (e == SQ_EPROOF) /* where mail is sent its owner confirms it: register.c */
-        e = SQ_OK;
+    sq_err e = x->reset_factors ? factors_reset_begin(r, &x->user, &x->link) : SQ_OK;
     if (!e)
         e = sq_fault("account.change");
     if (!e)

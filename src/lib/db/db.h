@@ -262,7 +262,7 @@ sq_err sq_db_link_insert(struct sq_db *db, const struct sq_db_link *row) SQ_MUST
 sq_err sq_db_link_get(struct sq_db *db, const uint8_t id[16], struct sq_db_link *out) SQ_MUST_CHECK;
 sq_err sq_db_link_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_link_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* SQ_ENOTFOUND: it was used meanwhile */
-sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16]) SQ_MUST_CHECK;
+sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16]) SQ_MUST_CHECK; /* those that set a password */
 sq_err sq_db_link_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
 
 /* ---- addresses from which an account has signed in ----------------------------------------------------------- */

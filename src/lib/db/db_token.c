@@ -112,6 +112,7 @@ static const struct sq_column factor_columns[] = {
 };
 static const struct sq_db_rows_of factors = SQ_ROWS_OF("factor", factor_columns, sq_db_factor);
 SQ_DB_DEFINE_EACH(factor, &factors, sq_db_factor, sq_db_on_factor)
+_Static_assert(SQ_DB_link_kind_factors == 3, "in SQL");
 _Static_assert(SQ_DB_factor_state_begun == 1 && SQ_DB_factor_state_live == 2 && SQ_DB_factor_kind_recovery == 2, "in SQL");
 
 sq_err sq_db_factor_insert(struct sq_db *db, const struct sq_db_factor *row)
@@ -222,7 +223,7 @@ sq_err sq_db_link_delete(struct sq_db *db, const uint8_t id[16])
 
 sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16])
 {
-    return sq_db_run(db, "DELETE FROM link WHERE user_id = ?1", ARGS(A_ID(user_id)), NULL);
+    return sq_db_run(db, "DELETE FROM link WHERE user_id = ?1 AND kind <> 3", ARGS(A_ID(user_id)), NULL);
 }
 
 sq_err sq_db_link_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n)

@@ -277,7 +277,7 @@ CREATE TABLE notice (
     no INTEGER PRIMARY KEY AUTOINCREMENT,
     id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
     channel INTEGER NOT NULL CHECK (channel IN (1, 2)),
-    kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)),
+    kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)),
     state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 4),
     user_id BLOB NOT NULL CHECK (length(user_id) = 16),
     job_id TEXT,

@@ -24,7 +24,12 @@
 #define ORIGIN "test.example/log"
 #define KEY_FILE_HEX "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
 
+struct fixture_setting {
+    const char *key, *value; /* value NULL or "": not set */
+};
+
 struct fixture {
+    struct fixture_setting more[2]; /* of the configuration */
     pid_t pid;
     int parent;
     int link[SQ_ROLE_COUNT];
@@ -87,6 +92,9 @@ static bool keeper_start(struct fixture *f, const char *backend, const char *key
     assert_int_equal(sq_wire_hello(f->parent, SQ_ROLE_PARENT, SQ_ROLE_KEEPER), SQ_OK);
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("key_backend"), .value = sq_span_str(backend)));
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("origin"), .value = sq_span_str(ORIGIN)));
+    for (size_t i = 0; i < sizeof f->more / sizeof f->more[0]; i++)
+        if (f->more[i].value && *f->more[i].value)
+            tell_keeper(f, sq_msg_of(setting, .key = sq_span_str(f->more[i].key), .value = sq_span_str(f->more[i].value)));
     tell_keeper(f, sq_msg_of(take, .name = sq_span_str("hooks"), .file = f->hooks_fd));
     if (key_hex) {
         int fd = key_file_fd(key_hex);
