@@ -242,7 +242,7 @@ static void garbage_is_refused(void **state)
     prove(&f, ada, &p, proof);
     new_passkey(&f, &k, proof);
     unsigned seed = 1;
-    for (unsigned i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < 100; i++) {
         prove(&f, ada, &p, proof);
         ok(challenge(&f, ada, session, TO_ADD, proof, c));
         size_t n = client_data("create", c, SITE, client, sizeof client), n_auth = auth_data(&k, HOST, 0x45, true, auth);
