@@ -81,7 +81,7 @@ def keeper():
              "slot_extend", "fields_seal", "lookup", "token_sign", "checkpoint", "slot_list", "grant_end", "slot_destroy", "owner_destroy", "fields_open"]
     put("keeper", "all", b"\0" + b"".join(by_name[n] for n in order if n in by_name))
     account = ["password_hash", "password_check", "mail_seal", "token_sign", "password_check", "totp_make", "totp_check", "recovery_make", "recovery_check", "link_make", "link_open", "link_check",
-               "mail_show", "fields_open", "factor_forget"]
+               "mail_show", "fields_open", "factor_needed", "factor_forget", "passkey_challenge", "passkey_add", "passkey_check"]
     put("keeper", "account", b"\2" + b"".join(by_name[n] for n in account if n in by_name))
     for n in account[2:]:
         put("keeper", "account-" + n, b"\2" + b"".join(by_name[m] for m in ("password_hash", "password_check", "totp_make", "password_check", "recovery_make", "link_make", "link_open", n) if m in by_name))
@@ -292,6 +292,19 @@ def accounts():
     put("networks", "wrong", cut.join([b"allow 192.0.2.1/24\n", b"2001:db8::/129", b"", b"", b"address=0"]))
 
 
+# ---- passkeys ----
+
+def passkeys():
+    x, y = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"), bytes.fromhex("4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5")
+    keys = {"es256": b"\xa5\x01\x02\x03\x26\x20\x01\x21\x58\x20" + x + b"\x22\x58\x20" + y, "eddsa": b"\xa4\x01\x01\x03\x27\x20\x06\x21\x58\x20" + x,
+            "rs256": b"\xa4\x01\x03\x03\x39\x01\x00\x20\x59\x01\x00" + (x + y) * 4 + b"\x21\x43\x01\x00\x01"}
+    for name, cose in keys.items():
+        put("passkey", "new-" + name, b"\0" + b"\x45\0\0\0\1" + bytes(16) + b"\0\x10" + b"credential------" + cose)
+    for kind in ("get", "create"):
+        put("passkey", "client-" + kind, b"\1" + ('{"type":"webauthn.%s","challenge":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","origin":"https://hub.example.org","crossOrigin":false}' % kind).encode())
+    put("passkey", "used", b"\2\5\x05\0\0\0\2" + b"\x30\x44\x02\x20" + x + b"\x02\x20" + y)
+
+
 # ---- sequencing runs ----
 
 def runs():
@@ -353,7 +366,7 @@ def phase():
         put("phase", "window%d" % n, shape + block)
 
 
-for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, phase, sheet, slab, audit, audit_log, vault, config, http, accounts):
+for make in (runs, fastq_pack, wire, keeper, ingest, stages, finish, gmap, panel, phase, sheet, slab, audit, audit_log, vault, config, http, accounts, passkeys):
     make()
 # regressions are replayed too; a target without one has an empty folder
 for path in glob.glob(os.path.join(ROOT, "tests/fuzz/fuzz_*.c")):
