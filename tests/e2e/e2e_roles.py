@@ -23,7 +23,7 @@ OBJECT = {"jobs": "job-20260101-000000-0123456789abcdef"}  # any other id is 32 
 # the answer of an open door where the rule above doesn't say it
 OPEN = {"health": 200, "server": 200, "checkpoint": 200, "openapi": 200, "upload": 400, "upload_v1": 400,
         "passkey_challenge": 409, "login_passkey": 409,  # a server without public_url has none
-        "job_claim": 400, "job_confirm": 400, "admin_user_role": 400,  # look at the body before they look for the object
+        "job_claim": 400, "factor_rename": 400, "job_confirm": 400, "admin_user_role": 400,  # look at the body before they look for the object
         "logout": 200, "sessions_revoke": 200}  # change something with an empty body: asked by an account of the cell's own
 KEEP_OUT = {"admin_revoke"}  # an empty body ends everybody's sessions: only those ask who may not
 

@@ -554,11 +554,11 @@ sq_err api_factor_rename(struct api *a)
     struct renaming x = {.by = &a->caller};
     struct sq_db_user user;
     uint8_t proof[ID]; /* of no further use */
-    sq_err e = own_factor(a, a->param, &x.row);
-    const char *name = e ? NULL : body_text(a, "name", 100);
+    const char *name = body_text(a, "name", 100);
     struct sq_span text = sq_span_str(name);
+    sq_err e = name ? own_factor(a, a->param, &x.row) : sq_fail(SQ_EFIELD);
     if (!e)
-        e = name ? reauthenticate(a, "password", &user, proof) : sq_fail(SQ_EFIELD);
+        e = reauthenticate(a, "password", &user, proof);
     if (!e)
         e = fields_seal(a->r, user.id, &text, 1, &x.row.name_sealed);
     if (!e)
