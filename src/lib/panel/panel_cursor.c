@@ -262,6 +262,8 @@ CARRY_ON(carry_on_long, uint32_t)
 /* The same for the haplotypes that are wanted alone. They stand in order, so do the runs; the new places are sorted by class, as all are. */
 static void carry_some_on(struct sq_panel_cursor *c)
 {
+    if (!c->n_some)
+        return;
     uint32_t j = 0, from = 0, *next_at = c->some_next, *next_hap = c->some_next + c->some_cap;
     memset(c->some_start, 0, ((size_t)c->n_pattern + 1) * sizeof *c->some_start);
     for (uint32_t i = 0; i < c->n_run && j < c->n_some; i++) {
