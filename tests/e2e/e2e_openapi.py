@@ -3,6 +3,7 @@
 
 tests/support/hub.py checks every answer field by field (tests/support/contract.py); here each is brought about, and what was met is counted.
 """
+import concurrent.futures
 import hashlib
 import os
 import subprocess
@@ -170,7 +171,7 @@ def test_errors_that_follow_from_a_row():
         elif 415 in said:
             assert s.ada.call(method, path, b"a=b", headers={"Content-Type": "text/plain"}).status == 415
         if "requestBody" in op and not is_form and method != "DELETE":
-            for text, status in ((b"{", 400), (b"[]", 400), (b'{"a":1,"a":2}', 400), (b'{"x":"' + b"y" * 60000 + b'"}', 413), (b"{}", 400)):
+            for text, status in ((b"{", 400), (b"[]", 400), (b'{"a":1,"a":2}', 400), (b'{"x":"' + b"y" * 60000 + b'"}', 413), (b"{}", 200 if name == "sessions_revoke" else 400)):
                 assert s.ada.call(method, path, text, headers=JSON).status == status, (name, text[:20])
         if is_form:
             a = s.ada.call(method, path, body, headers=headers)
@@ -196,11 +197,16 @@ def test_no_space_and_too_often():
             if a.status != 201:
                 break
         assert a.status == 507, a
-    for _ in range(600):
-        a = s.h.request("POST", "/api/v1/login", {"name": "nobody", "password": "not-A-Password-1"})
-        if a.status == 429:
-            break
-    assert a.status == 429 and int(a.headers["Retry-After"]) >= 1, a
+
+    def until_refused(_):
+        for _ in range(60):
+            a = s.h.request("POST", "/api/v1/login", {"name": "nobody", "password": "not-A-Password-1"})
+            if a.status == 429:
+                break
+        return a
+    with concurrent.futures.ThreadPoolExecutor(12) as many:  # at once: a slow machine checks fewer than a minute's number one after the other
+        a = next((x for x in many.map(until_refused, range(12)) if x.status == 429), None)
+    assert a and a.status == 429 and int(a.headers["Retry-After"]) >= 1, a
     assert s.h.request("POST", "/api/v1/logout", token=s.ada.token).status == 200
 
 
