@@ -15,7 +15,7 @@
 #include "worker/typed_queue.h"
 
 #define FLANK_CM 2.0
-#define PHASE_SAMPLED 0U /* phasings besides the best: the imputation takes none into account (docs/decisions/0020) */
+#define PHASE_SAMPLED 1U /* phasings besides the best: more are worth no more (docs/decisions/0020) */
 
 struct phase_counts {
     uint64_t n_het, n_missing; /* at rows of the panel, in the cores of the windows */

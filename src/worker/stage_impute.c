@@ -71,7 +71,7 @@ static sq_err gather_typed(struct impute *m, double from_cm, double to_cm, uint3
         uint32_t at = n++;
         for (; at > 0 && m->typed[at - 1].site > t->row; at--)
             m->typed[at] = m->typed[at - 1];
-        m->typed[at] = (struct sq_engine_typed){.site = t->row, .allele = t->allele};
+        m->typed[at] = (struct sq_engine_typed){.site = t->row, .allele = t->allele, .swap = t->swap};
     }
     *out_n = n;
     return SQ_OK;
@@ -154,12 +154,19 @@ static void keep_figures(struct impute *m, int64_t k, const struct sq_engine_win
         f->cpu_s[i] += cpu[i];
 }
 
+/* Phasings besides the best. */
+static unsigned n_other(const struct typed_queue *q)
+{
+    return q->takes_unphased ? PHASE_SAMPLED : q->n_phasing > 0 ? (unsigned)q->n_phasing
+                                                                : 0;
+}
+
 static sq_err window_run(struct impute *m, int64_t k)
 {
     const struct worker_choice *c = &m->w->choice;
     struct typed_queue *q = &m->queue;
     double from_cm = line_of(m, k), to_cm = line_of(m, k + 1);
-    struct sq_engine_window window = {.panel = &m->engine_panel, .n_target = q->n_target};
+    struct sq_engine_window window = {.panel = &m->engine_panel, .n_target = q->n_target, .n_phasing = n_other(q), .n_sample = q->n_sample, .is_haploid = q->is_haploid};
     struct sq_engine_params params = {.n_thread = m->w->n_thread, .n_state = c->n_state, .scale = c->scale, .memory = c->memory_bytes};
     struct sq_engine_sink sink = {.ctx = &m->sink, .put = impute_sink_put, .piece_end = impute_sink_piece_end, .progress = impute_sink_progress};
     struct sq_engine_report report = {.n_cluster = 0};
@@ -272,7 +279,7 @@ static void make_params(const struct impute *m, struct params *p)
     if (info->build[0])
         add_param(p, "panel_build=%s", info->build);
     if (m->queue.takes_unphased || m->queue.n_phasing >= 0)
-        add_param(p, "phasing=sequester, best order");
+        add_param(p, "phasing=sequester, %u other", n_other(&m->queue));
     if (c->n_state)
         add_param(p, "states=%u", c->n_state);
     if (c->scale > 0)

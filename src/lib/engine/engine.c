@@ -37,10 +37,13 @@ struct run {
     struct quality quality;
     bool has_quality;
     struct posterior *target; /* [n_target] */
+    struct posterior *drawn;  /* [batch] of the present phasing; NULL: there is but the best one */
+    uint32_t *sample_of;      /* [n_target] with phasings */
     uint16_t *left_out;       /* [n_marker][n_target] or NULL */
     struct piece *piece;
     uint32_t n_piece;
     /* the present pass */
+    unsigned phasing; /* 0: the best */
     uint32_t first_target, n_batch, from_cluster, to_cluster, from_piece, to_piece;
     atomic_uint next, n_done;
     uint64_t done_before, n_all; /* progress: targets modelled, and rows */
@@ -55,19 +58,33 @@ static sq_err tell(struct run *r, uint64_t n)
 
 /* ---- the model, a batch of targets --------------------------------------------------------------------------------- */
 
+static bool is_haploid(const struct run *r, uint32_t t)
+{
+    return r->w->is_haploid[r->sample_of[t]];
+}
+
+/* The first of the sample's two targets. */
+static uint32_t first_of_pair(const struct run *r, uint32_t t)
+{
+    return t && r->sample_of[t - 1] == r->sample_of[t] ? t - 1 : t;
+}
+
 static sq_err one_target(struct run *r, struct states *s, struct hmm *m, uint32_t in_batch, unsigned thread)
 {
-    uint32_t t = r->first_target + in_batch;
+    uint32_t t = r->first_target + in_batch, row = r->phasing * r->w->n_target + t;
+    struct posterior *out = r->phasing ? &r->drawn[in_batch] : &r->target[t];
+    if (r->phasing && (is_haploid(r, t) || !phasing_differs(r->w, r->phasing, r->sample_of[t], first_of_pair(r, t))))
+        return SQ_OK;
     double before = crew_cpu_now();
-    sq_err e = states_choose(s, &r->y, &r->near, t, in_batch, r->p.n_neighbour);
+    sq_err e = states_choose(s, &r->y, &r->near, row, in_batch, r->p.n_neighbour);
     r->cpu_states[thread] += crew_cpu_now() - before;
     if (!e)
-        e = hmm_run(m, &r->y, s, &r->rates, t, r->from_cluster, r->to_cluster, r->left_out ? r->left_out + t : NULL,
-                    r->w->n_target, &r->target[t]);
-    if (e)
+        e = hmm_run(m, &r->y, s, &r->rates, row, r->from_cluster, r->to_cluster, r->left_out && !r->phasing ? r->left_out + t : NULL,
+                    r->w->n_target, out);
+    if (e || r->phasing)
         return e;
     atomic_fetch_add(&r->n_row, s->n_row);
-    atomic_fetch_add(&r->n_kept, r->target[t].start[r->y.n_cluster]);
+    atomic_fetch_add(&r->n_kept, out->start[r->y.n_cluster]);
     return SQ_OK;
 }
 
@@ -82,7 +99,7 @@ static sq_err model_targets(void *ctx, unsigned thread)
     for (uint32_t i; !e && !crew_is_stopped(&r->crew) && (i = atomic_fetch_add(&r->next, 1)) < r->n_batch;) {
         e = one_target(r, &s, &m, i, thread);
         uint32_t n_done = atomic_fetch_add(&r->n_done, 1) + 1;
-        if (!e && !thread)
+        if (!e && !thread && !r->phasing)
             e = tell(r, n_done);
     }
     states_free(&s);
@@ -107,6 +124,46 @@ static sq_err model_batch(struct run *r, uint32_t first, uint32_t n)
     if (!e)
         e = crew_run(&r->crew, r->p.n_thread, model_targets, r);
     o->cpu_hmm += r->crew.cpu;
+    return e;
+}
+
+static sq_err take_means(void *ctx, unsigned thread)
+{
+    struct run *r = ctx;
+    struct mean m;
+    sq_err e = mean_init(&m, &r->y);
+    for (uint32_t i; !e && (i = atomic_fetch_add(&r->next, 1)) < r->n_batch;) {
+        uint32_t t = r->first_target + i;
+        if (!r->drawn[i].start || first_of_pair(r, t) != t)
+            continue;
+        e = mean_take(&m, &r->y, r->w, r->phasing, r->sample_of[t], t, &r->target[t], &r->drawn[i]);
+        posterior_free(&r->drawn[i]);
+        posterior_free(&r->drawn[i + 1]);
+    }
+    mean_free(&m);
+    return e;
+}
+
+/* The same batch by another phasing. */
+static sq_err draw_batch(struct run *r, uint32_t first, uint32_t n, unsigned phasing)
+{
+    struct sq_engine_report *o = r->report;
+    sq_err e = neighbours_find(&r->near, &r->y, phasing * r->w->n_target + first, n, &r->crew, r->p.n_thread);
+    o->cpu_sweep += r->crew.cpu;
+    r->phasing = phasing;
+    r->first_target = first;
+    r->n_batch = n;
+    atomic_store(&r->next, 0);
+    if (!e)
+        e = crew_run(&r->crew, r->p.n_thread, model_targets, r);
+    o->cpu_hmm += r->crew.cpu;
+    atomic_store(&r->next, 0);
+    if (!e)
+        e = crew_run(&r->crew, r->p.n_thread, take_means, r);
+    o->cpu_hmm += r->crew.cpu;
+    for (uint32_t i = 0; i < n; i++)
+        posterior_free(&r->drawn[i]);
+    r->phasing = 0;
     return e;
 }
 
@@ -249,8 +306,10 @@ static sq_err window_check(const struct sq_engine_window *w, const struct sq_eng
     if (w->from_site > w->to_site || w->to_site > panel->n_site || p->n_state > SQ_ENGINE_MAX_STATES || !(p->scale >= 0) ||
         !(p->mismatch >= 0) || !(p->mismatch < 0.5))
         return sq_fail(SQ_ERANGE);
+    if (w->n_phasing > 8 || (w->n_phasing && (!w->n_sample || !w->is_haploid)))
+        return sq_fail(SQ_ERANGE);
     for (uint32_t k = 0; k < w->n_typed; k++)
-        if (w->typed[k].site >= panel->n_site || (k && w->typed[k].site <= w->typed[k - 1].site))
+        if (w->typed[k].site >= panel->n_site || (w->n_phasing && w->typed[k].confidence) || (k && w->typed[k].site <= w->typed[k - 1].site))
             return sq_fail(SQ_ERANGE);
     return SQ_OK;
 }
@@ -312,10 +371,14 @@ static sq_err run_span(struct run *r, uint32_t from_piece, uint32_t to_piece)
     sq_err e = SQ_OK;
     if (r->y.n_marker)
         clusters_of(r, r->piece[from_piece].from_site, r->piece[to_piece - 1].to_site, &r->from_cluster, &r->to_cluster);
-    for (uint32_t t = 0; r->y.n_marker && t < r->w->n_target && !e; t += BATCH_TARGETS) {
-        uint32_t n = r->w->n_target - t < BATCH_TARGETS ? r->w->n_target - t : BATCH_TARGETS;
+    for (uint32_t t = 0, n; r->y.n_marker && t < r->w->n_target && !e; t += n) {
+        n = r->w->n_target - t < BATCH_TARGETS ? r->w->n_target - t : BATCH_TARGETS;
+        if (r->drawn && t + n < r->w->n_target && first_of_pair(r, t + n) < t + n)
+            n--; /* a sample's two are of one batch */
         atomic_store(&r->n_done, 0);
         e = model_batch(r, t, n);
+        for (unsigned p = 1; p <= r->w->n_phasing && !e; p++)
+            e = draw_batch(r, t, n, p);
         r->done_before += n;
     }
     if (!e && !r->has_quality) { /* every span leaves out the same */
@@ -341,6 +404,22 @@ static uint32_t default_neighbours(const struct typed *y)
     return n < DEFAULT_NEIGHBOURS ? DEFAULT_NEIGHBOURS : n < MOST_NEIGHBOURS ? (uint32_t)n : MOST_NEIGHBOURS;
 }
 
+static sq_err phasings_init(struct run *r, uint32_t n_batch)
+{
+    const struct sq_engine_window *w = r->w;
+    r->drawn = calloc((size_t)n_batch + 1, sizeof *r->drawn);
+    r->sample_of = malloc(((size_t)w->n_target + 2) * sizeof *r->sample_of);
+    if (!r->drawn || !r->sample_of)
+        return sq_fail(SQ_ENOMEM);
+    uint32_t t = 0;
+    for (uint32_t s = 0; s < w->n_sample && t < w->n_target; s++) {
+        r->sample_of[t++] = s;
+        if (!w->is_haploid[s])
+            r->sample_of[t++] = s;
+    }
+    return t == w->n_target ? SQ_OK : sq_fail(SQ_ERANGE);
+}
+
 static sq_err run_window(struct run *r)
 {
     const struct sq_engine_window *w = r->w;
@@ -358,6 +437,8 @@ static sq_err run_window(struct run *r)
         r->left_out = malloc((size_t)w->n_typed * w->n_target * sizeof *r->left_out);
     if (!e && (!r->target || (w->n_typed && !r->p.no_leave_one_out && !r->left_out)))
         e = sq_fail(SQ_ENOMEM);
+    if (!e && w->n_phasing)
+        e = phasings_init(r, n_batch);
     uint32_t n_span = 0;
     for (uint32_t i = 0; !e && i < r->n_piece; i = span_end(r, i))
         n_span++;
@@ -414,6 +495,8 @@ sq_err sq_engine_impute(const struct sq_engine_window *window, const struct sq_e
     free(r->rates.jump);
     free(r->left_out);
     free(r->target);
+    free(r->drawn);
+    free(r->sample_of);
     free(r->piece);
     free(r);
     return e;

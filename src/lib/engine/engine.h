@@ -68,6 +68,7 @@ struct sq_engine_typed {
     uint32_t site;             /* row of the panel */
     const uint8_t *allele;     /* [n_target] 0, 1 or SQ_ENGINE_MISSING. borrowed */
     const uint8_t *confidence; /* [n_target] 0..255: how sure the phase is (255 certain, 0 a coin); NULL: certain. borrowed */
+    const uint8_t *swap;       /* [n_sample] bit p: phasing p + 1 has the sample's two alleles the other way round (phase.h). NULL: none. borrowed */
 };
 
 /** What is imputed at once: a stretch of the genome with flanks on both sides. */
@@ -77,6 +78,11 @@ struct sq_engine_window {
     uint32_t n_typed;  /* 0: only frequencies are known */
     const struct sq_engine_typed *typed; /* [n_typed] ascending by row, flanks included */
     uint32_t from_site, to_site;         /* rows to be handed out */
+    /* Other phasings of the targets, less likely ones: dosages are the mean over them and the one in .allele, which counts for three. A heterozygote
+     * whose order isn't sure so counts for what it may be on either haplotype. */
+    unsigned n_phasing;        /* 0..8 in typed[].swap */
+    uint32_t n_sample;         /* with n_phasing: targets are two of each sample side by side, or one of a haploid */
+    const uint8_t *is_haploid; /* [n_sample]. borrowed */
 };
 
 struct sq_engine_params {

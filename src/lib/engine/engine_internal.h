@@ -43,8 +43,8 @@ struct typed {
     double *cm;              /* [n_marker] */
     uint64_t *by_marker;     /* [n_marker][hap_words] */
     uint64_t *by_hap;        /* [n_hap][marker_words] */
-    uint64_t *target;        /* [n_target][marker_words]; 0 where missing */
-    uint64_t *missing;       /* [n_target][marker_words] */
+    uint64_t *target;        /* [1 + n_phasing][n_target][marker_words]; 0 where missing */
+    uint64_t *missing;       /* the same */
     uint8_t *confidence;     /* [n_target][n_cluster] the least of the cluster's; NULL: all certain */
     uint32_t *cluster_first; /* [n_cluster + 1] markers */
     uint32_t *cluster_of;    /* [n_marker] */
@@ -136,6 +136,26 @@ double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states 
 /** hmm_run - posteriors of clusters [from, to] of @target; @left_out (may be NULL) [n_marker], a thousandth each, @stride apart. */
 sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t target,
                uint32_t from, uint32_t to, uint16_t *left_out, size_t stride, struct posterior *out) SQ_MUST_CHECK;
+
+/* ---- mean.c: the mean of posteriors over phasings ------------------------------------------------------------------------- */
+
+/** phasing_differs - whether phasing @p has the two haplotypes of sample @s in another order at some heterozygotes than at others. */
+bool phasing_differs(const struct sq_engine_window *w, unsigned p, uint32_t s, uint32_t t);
+/* One thread's scratch. */
+struct mean {
+    uint32_t *where;       /* [n_hap] */
+    uint8_t *is_other;     /* [n_cluster] */
+    uint32_t *hap, *weight;
+    uint32_t cap;
+};
+sq_err mean_init(struct mean *m, const struct typed *y) SQ_MUST_CHECK;
+void mean_free(struct mean *m);
+/**
+ * mean_take - @best becomes the mean over p phasings and itself, which counts for three: it was over p - 1 before. @drawn: of the two haplotypes of sample @s, targets @t
+ * and t + 1, as phasing @p has them; where its order is the other way round they change places.
+ */
+sq_err mean_take(struct mean *m, const struct typed *y, const struct sq_engine_window *w, unsigned p, uint32_t s, uint32_t t,
+                 struct posterior *best, const struct posterior *drawn) SQ_MUST_CHECK;
 
 /* ---- fit.c -------------------------------------------------------------------------------------------------------------- */
 

@@ -25,7 +25,8 @@ struct sq_phase_site {
     uint8_t *allele;     /* [n_hap] 0, 1 or SQ_ENGINE_MISSING; a diploid sample's two side by side. In: as read, half a call counts as missing; out: phased, none missing */
     const uint8_t *set;  /* [n_sample] 0: the order of the alleles as read means nothing; else: heterozygotes with the same number have their order
                             given relative to each other. A set is one stretch of sites. NULL: all 0. borrowed */
-    uint8_t *swap;       /* [n_sample] out, may be NULL: bit s: sampled phasing s has the alleles the other way round than .allele */
+    uint8_t *swap;       /* [n_sample] out, may be NULL: bit s: sampled phasing s has the alleles the other way round than .allele. The first takes the
+                            less likely order wherever that is not very unlikely, the others draw by how likely they are */
     uint8_t *confidence; /* [n_sample] out, may be NULL: how sure the order relative to the heterozygotes before is: 255 certain, 0 a coin: P(right) = (1 + c / 255) / 2 */
 };
 

@@ -88,13 +88,16 @@ void rows_choose(struct rows *r, const struct pool *p, const struct neighbours *
 #define N_SET 256U
 _Static_assert(N_GUESS <= MAX_WALK, "a walk for each guess");
 
-/* One way from the left to the right. The first decides, the others draw. */
+/* One way from the left to the right: takes the likelier order of each heterozygote; the less likely one wherever there is some doubt; draws. */
+enum walk_kind { WALK_DECIDES, WALK_DOUBTS, WALK_DRAWS };
 struct walk {
     uint64_t key, n_rolled;
-    bool is_drawing, has_begun;
+    enum walk_kind kind;
+    bool has_begun;
     uint8_t turned[N_SET]; /* of a set of given order: 0 not met yet, 1 as read, 2 the other way round */
 };
-void walks_begin(struct walk *walk, unsigned n, uint64_t key);
+/** walks_begin - the first decides, the next one is @second, the others draw. */
+void walks_begin(struct walk *walk, unsigned n, enum walk_kind second, uint64_t key);
 /** walk_asks - whether the next heterozygote's order depends on what is likely. */
 bool walk_asks(const struct walk *w, uint8_t set);
 /** walk_order - the order of a heterozygote: 1 or 2, the haplotype that has the ALT. @n [first's allele][second's] how likely, where it asks; @doubt: what the odds of

@@ -284,7 +284,7 @@ sq_err lines_run(struct lines *m, struct pool *p, const struct neighbours *near,
     if (n < 2)
         return SQ_OK;
     unsigned n_walk = k->is_last ? 1 + k->n_sampled : 1;
-    walks_begin(m->walk, n_walk, phase_mix(k->key + sample));
+    walks_begin(m->walk, n_walk, WALK_DOUBTS, phase_mix(k->key + sample));
     for (uint32_t i = 0; i < m->n_span; i++) {
         const struct span *s = &m->span[i];
         choose_lines(m, p, near, s, sample);

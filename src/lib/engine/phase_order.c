@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SECOND_CHOICE 0.3 /* a less likely order is taken from here on */
+
 sq_err answer_init(struct answer *a, uint32_t n_marker)
 {
     a->order = calloc((size_t)n_marker + 1, MAX_WALK);
@@ -22,10 +24,11 @@ void answer_free(struct answer *a)
     *a = (struct answer){0};
 }
 
-void walks_begin(struct walk *walk, unsigned n, uint64_t key)
+void walks_begin(struct walk *walk, unsigned n, enum walk_kind second, uint64_t key)
 {
     for (unsigned w = 0; w < n; w++)
-        walk[w] = (struct walk){.key = phase_mix(key + w), .is_drawing = w > 0};
+        walk[w] = (struct walk){.key = phase_mix(key + w), .kind = !w ? WALK_DECIDES : w > 1 ? WALK_DRAWS
+                                                                                            : second};
 }
 
 bool walk_asks(const struct walk *w, uint8_t set)
@@ -41,10 +44,10 @@ uint8_t walk_order(struct walk *w, double n[2][2], double doubt, uint8_t set, ui
         return w->turned[set] == 1 ? as_read : 3 - as_read;
     if (w->has_begun) {
         double either = (n[0][0] + n[1][1]) / 2, all = n[1][0] + n[0][1] + 2 * either; /* an error on one side or the other */
-        double first = all > 0 ? (n[1][0] + either) / all : 0.5, least = doubt * fmin(first, 1 - first);
-        double wrong = least / (least + fmax(first, 1 - first)); /* P(the likelier order is wrong) */
-        bool is_wrong = w->is_drawing && phase_roll(w->key, ++w->n_rolled) < wrong;
-        order = (first >= 0.5) != is_wrong ? 1 : 2;
+        double first = all > 0 ? (n[1][0] + either) / all : 0.5, less = fmin(first, 1 - first);
+        double wrong = doubt * less / (doubt * less + 1 - less); /* P(the likelier order is wrong) */
+        bool takes_less = w->kind == WALK_DOUBTS ? less > SECOND_CHOICE : w->kind == WALK_DRAWS && phase_roll(w->key, ++w->n_rolled) < wrong;
+        order = (first >= 0.5) != takes_less ? 1 : 2;
         double sure = 1 - 2 * wrong;
         *out_chance = sure > 0 ? (uint8_t)(sure * UINT8_MAX + 0.5) : 0;
     }

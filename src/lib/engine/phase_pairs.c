@@ -318,7 +318,7 @@ sq_err pairs_run(struct pairs *m, struct pool *p, const struct rows *r, const st
     m->n_row = r->n_row;
     m->pad = (r->n_row + 15) / 16 * 16;
     unsigned n_walk = k->is_last && 1 + k->n_sampled > N_GUESS ? 1 + k->n_sampled : N_GUESS;
-    walks_begin(m->walk, n_walk, phase_mix(k->key + sample));
+    walks_begin(m->walk, n_walk, WALK_DRAWS, phase_mix(k->key + sample));
     find_steps(m, y, 0.04 * k->scale / (double)(y->n_hap + p->n_target));
     find_emissions(m, r, k->mismatch);
     sq_err e = find_changes(m, r);

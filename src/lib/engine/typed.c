@@ -148,17 +148,27 @@ static sq_err turn_haplotypes(void *ctx, unsigned thread)
     }
 }
 
+static void take_allele(struct typed *y, size_t row, uint32_t m, uint8_t allele)
+{
+    size_t at = row * y->marker_words + m / 64;
+    y->target[at] |= (uint64_t)(allele == 1) << (m % 64);
+    y->missing[at] |= (uint64_t)(allele > 1) << (m % 64);
+}
+
 static void take_targets(struct build *b)
 {
     struct typed *y = b->y;
-    for (uint32_t m = 0; m < y->n_marker; m++) {
-        const uint8_t *allele = b->w->typed[m].allele;
-        for (uint32_t t = 0; t < y->n_target; t++) {
-            size_t at = t * y->marker_words + m / 64;
-            y->target[at] |= (uint64_t)(allele[t] == 1) << (m % 64);
-            y->missing[at] |= (uint64_t)(allele[t] > 1) << (m % 64);
-        }
-    }
+    const struct sq_engine_window *w = b->w;
+    for (uint32_t m = 0; m < y->n_marker; m++)
+        for (uint32_t t = 0; t < y->n_target; t++)
+            take_allele(y, t, m, w->typed[m].allele[t]);
+    for (uint32_t m = 0; m < y->n_marker && w->n_phasing; m++)
+        for (uint32_t s = 0, t = 0; s < w->n_sample; t += w->is_haploid[s] ? 1 : 2, s++)
+            for (unsigned p = 1; p <= w->n_phasing && !w->is_haploid[s]; p++) {
+                unsigned other = w->typed[m].swap ? w->typed[m].swap[s] >> (p - 1) & 1U : 0;
+                take_allele(y, (size_t)p * y->n_target + t, m, w->typed[m].allele[t + other]);
+                take_allele(y, (size_t)p * y->n_target + t + 1, m, w->typed[m].allele[t + 1 - other]);
+            }
 }
 
 static void find_clusters(struct typed *y)
@@ -202,8 +212,9 @@ sq_err typed_build(struct typed *y, const struct sq_engine_window *w, struct cre
     y->cm = malloc((y->n_marker + 1) * sizeof *y->cm);
     y->by_marker = calloc(y->n_marker * y->hap_words + 1, sizeof *y->by_marker);
     y->by_hap = malloc((y->n_hap * y->marker_words + 1) * sizeof *y->by_hap);
-    y->target = calloc(y->n_target * y->marker_words + 1, sizeof *y->target);
-    y->missing = calloc(y->n_target * y->marker_words + 1, sizeof *y->missing);
+    size_t n_row = (size_t)y->n_target * (1 + w->n_phasing);
+    y->target = calloc(n_row * y->marker_words + 1, sizeof *y->target);
+    y->missing = calloc(n_row * y->marker_words + 1, sizeof *y->missing);
     y->cluster_first = malloc(((size_t)y->n_marker + 1) * sizeof *y->cluster_first);
     y->cluster_of = malloc(((size_t)y->n_marker + 1) * sizeof *y->cluster_of);
     y->cluster_cm = malloc(((size_t)y->n_marker + 1) * sizeof *y->cluster_cm);

@@ -318,6 +318,65 @@ static void phase_confidence(void **state)
     free(w);
 }
 
+#define N_SAMPLE (N_TARGET / 2 + 2) /* of which four are haploid */
+
+/* Targets as samples, their orders turned in stretches where @turns. */
+static struct result *with_phasing(const struct world *w, struct sq_engine_typed *typed, bool turns, unsigned n_phasing, struct sq_engine_params p)
+{
+    static uint8_t swap[N_SITE][N_SAMPLE], allele[N_SITE][N_TARGET], is_haploid[N_SAMPLE];
+    memset(swap, 0, sizeof swap);
+    for (uint32_t i = 0; i < N_SAMPLE; i++)
+        is_haploid[i] = i % 4 == 1;
+    for (uint32_t k = 0; k < w->n_typed; k++) {
+        typed[k] = w->typed[k];
+        memcpy(allele[k], w->typed[k].allele, N_TARGET);
+        for (uint32_t i = 0, t = 0; i < N_SAMPLE; t += 2 - is_haploid[i], i++) {
+            bool turned = (k / (7 + i)) % 3 == 1;
+            swap[k][i] = turns && n_phasing ? turned : 0;
+            if (turns && !n_phasing && turned && !is_haploid[i]) {
+                allele[k][t] = w->typed[k].allele[t + 1];
+                allele[k][t + 1] = w->typed[k].allele[t];
+            }
+        }
+        typed[k].allele = allele[k];
+        typed[k].swap = swap[k];
+    }
+    struct result *r = calloc(1, sizeof *r);
+    struct sq_engine_window window = {.panel = &w->panel, .n_target = N_TARGET, .n_typed = w->n_typed, .typed = typed, .to_site = N_SITE, .n_phasing = n_phasing, .n_sample = N_SAMPLE, .is_haploid = is_haploid};
+    struct sq_engine_sink sink = {r, take, take_end, NULL};
+    assert_int_equal(sq_engine_impute(&window, &p, &sink, NULL), SQ_OK);
+    return r;
+}
+
+/* Dosages of the best phasing three times and the other one once, of a sample's two haplotypes together: which of them is which may change on the way. */
+static void dosages_are_the_mean_over_phasings(void **state)
+{
+    struct world *w = world_new(6);
+    struct sq_engine_typed *typed = calloc(N_SITE, sizeof *typed);
+    struct sq_engine_params p = {.n_thread = 2, .scale = 2e4, .mismatch = 1e-3};
+    struct result *best = with_phasing(w, typed, false, 0, p), *other = with_phasing(w, typed, true, 0, p), *same = with_phasing(w, typed, false, 1, p);
+    struct result *both = with_phasing(w, typed, true, 1, p);
+    assert_true(is_same(best, same)); /* another phasing that is no other */
+    p.n_thread = 3;
+    struct result *again = with_phasing(w, typed, true, 1, p);
+    assert_true(is_same(both, again));
+    double far = 0;
+    for (uint32_t s = 0; s < N_SITE; s++)
+        for (uint32_t i = 0, t = 0; i < N_SAMPLE; t += i % 4 == 1 ? 1 : 2, i++) {
+            if (i % 4 == 1) {
+                assert_int_equal(both->milli[s][t], best->milli[s][t]);
+                continue;
+            }
+            double a = best->milli[s][t] + best->milli[s][t + 1], b = other->milli[s][t] + other->milli[s][t + 1], got = both->milli[s][t] + both->milli[s][t + 1];
+            assert_true(fabs(got - (3 * a + b) / 4) <= 4); /* thousandths, rounded, and weights left out */
+            far += fabs(a - b);
+        }
+    assert_true(far > 10000);
+    free(best), free(other), free(same), free(both), free(again);
+    free(typed);
+    free(w);
+}
+
 static void broken_windows(void **state)
 {
     struct world *w = world_new(6);
@@ -536,6 +595,7 @@ int main(void)
         cmocka_unit_test(more_states_where_places_are_few),
         cmocka_unit_test(few_or_no_typed_sites),
         cmocka_unit_test(phase_confidence),
+        cmocka_unit_test(dosages_are_the_mean_over_phasings),
         cmocka_unit_test(broken_windows),
         cmocka_unit_test(the_sink_stops_it),
     };

@@ -270,7 +270,7 @@ static void orders_and_calls_are_those_of_the_model(void **state)
 #define N_BIN 5U
 
 struct calibration {
-    double n[N_BIN], said[N_BIN], right[N_BIN], sampled_right, n_sampled;
+    double n[N_BIN], said[N_BIN], right[N_BIN], second_right, n_second, sampled_right, n_sampled;
 };
 
 static void calibrate_sample(const struct cohort *c, uint32_t i, unsigned n_sampled, struct calibration *out)
@@ -285,7 +285,8 @@ static void calibrate_sample(const struct cohort *c, uint32_t i, unsigned n_samp
             uint32_t b = (uint32_t)fmin((said - 0.5) * 2 * N_BIN, N_BIN - 1);
             out->n[b]++, out->said[b] += said, out->right[b] += mine == is_same;
             unsigned turned = c->swap[(size_t)s * c->n + i] ^ c->swap[(size_t)last * c->n + i];
-            for (unsigned k = 0; k < n_sampled; k++)
+            out->n_second++, out->second_right += (mine ^ (turned & 1)) == is_same;
+            for (unsigned k = 1; k < n_sampled; k++)
                 out->n_sampled++, out->sampled_right += (mine ^ (turned >> k & 1)) == is_same;
         }
         last = s;
@@ -310,12 +311,15 @@ static void confidence_is_how_often_it_is_right(void **state)
         print_message("# said %.3f, right %.3f, of %.0f\n", found.said[b] / found.n[b], found.right[b] / found.n[b], found.n[b]);
         n += found.n[b], said += found.said[b], right += found.right[b];
     }
-    print_message("# all: said %.4f, right %.4f, of %.0f; sampled phasings right %.4f\n", said / n, right / n, n, found.sampled_right / found.n_sampled);
+    print_message("# all: said %.4f, right %.4f, of %.0f; drawn phasings right %.4f, the second choice %.4f\n", said / n, right / n, n,
+                  found.sampled_right / found.n_sampled, found.second_right / found.n_second);
     for (unsigned b = 0; b < N_BIN; b++)
         if (found.n[b] > 300)
             assert_true(fabs(found.said[b] - found.right[b]) < 0.08 * found.n[b]);
     assert_true(n > 5000 && right > 0.9 * n && fabs(said - right) < 0.02 * n);
     assert_true(fabs(found.sampled_right / found.n_sampled - said / n) < 0.03);
+    double second = found.second_right / found.n_second; /* the less likely order where there is doubt, and no other */
+    assert_true(second < right / n - 0.005 && second > 0.9);
     free(w);
 }
 
