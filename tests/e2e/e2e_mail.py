@@ -170,7 +170,8 @@ def test_the_life_of_a_job_is_told():
         assert "too few of your variants are in the panel" in m.text, m.text
         # the webhook was told the same, signed, without anything personal
         hub.wait_for("five webhook events", lambda: len(w.hook.events) >= 5, 20)
-        assert [e["type"] for _, e in w.hook.events] == ["job.finished", "job.expiring", "job.erased", "upload.erased", "job.failed"] and not w.hook.bad, w.hook.events
+        # each once; one that had to be tried again may come behind a later one
+        assert sorted(e["type"] for _, e in w.hook.events) == ["job.erased", "job.expiring", "job.failed", "job.finished", "upload.erased"] and not w.hook.bad, w.hook.events
         assert len({i for i, _ in w.hook.events}) == 5 and "example.com" not in str(w.hook.events) and "SECRET" not in str(w.hook.events)
         # every attempt is in the log, and the collector has the log from the first entry after its first contact on
         hub.wait_for("ten entries", lambda: len(w.events("mail_sent")) == 5 and len(w.events("webhook_sent")) == 5, 20)

@@ -40,13 +40,15 @@ struct lines {
     double *jump;                 /* [n_marker] P(a haplotype moves on) between the marker before and this one */
     float *b, *x[MAX_WALK][2];
     float sum[MAX_WALK][2];       /* of x */
-    uint16_t *saved[2];           /* [n_marker][max pad] at open markers: how likely all that follows the marker is, itself included */
+    uint16_t *saved[2];           /* [markers of a core][pad] at open ones: how likely the marker and all that follows it is */
     struct walk walk[MAX_WALK];
     struct answer answer;
 };
 
-static void find_spans(struct lines *m, const struct typed *y)
+/* Returns the markers of the largest one's core. */
+static size_t find_spans(struct lines *m, const struct typed *y)
 {
+    size_t most = 0;
     double first = y->cm[0], all = y->cm[y->n_marker - 1] - first;
     uint32_t n = all > SPAN_CM ? (uint32_t)(all / SPAN_CM + 0.5) : 1, at = 0;
     for (uint32_t i = 0; i < n && at < y->n_marker; i++) {
@@ -62,7 +64,9 @@ static void find_spans(struct lines *m, const struct typed *y)
             s.end++;
         if (s.core_end > s.core)
             m->span[m->n_span++] = s;
+        most = s.core_end - s.core > most ? s.core_end - s.core : most;
     }
+    return most;
 }
 
 sq_err lines_new(const struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t max_line, struct lines **out)
@@ -75,14 +79,15 @@ sq_err lines_new(const struct pool *p, const struct neighbours *near, const stru
         return sq_fail(SQ_ENOMEM);
     m->max_line = max_line;
     m->span = malloc(((size_t)((y->cm[y->n_marker - 1] - y->cm[0]) / SPAN_CM) + 2) * sizeof *m->span);
+    size_t n_saved = m->span ? find_spans(m, y) : 0;
     m->length = calloc(n_hap, sizeof *m->length);
     m->candidate = malloc((n_most < n_hap ? n_most : n_hap) * sizeof *m->candidate);
     m->alt = malloc(y->marker_words * 64 * sq_kernel_words(max_line) * sizeof *m->alt);
     m->match = malloc(sq_kernel_words(max_line) * sizeof *m->match);
     m->jump = malloc((size_t)y->n_marker * sizeof *m->jump);
     m->b = aligned_alloc(64, pad * sizeof *m->b);
-    m->saved[0] = aligned_alloc(64, ((size_t)y->n_marker + 1) * pad * sizeof *m->saved[0]);
-    m->saved[1] = aligned_alloc(64, ((size_t)y->n_marker + 1) * pad * sizeof *m->saved[0]);
+    m->saved[0] = aligned_alloc(64, n_saved * pad * sizeof *m->saved[0]);
+    m->saved[1] = aligned_alloc(64, n_saved * pad * sizeof *m->saved[0]);
     bool is_whole = m->span && m->length && m->candidate && m->alt && m->match && m->jump && m->b && m->saved[0] && m->saved[1];
     for (unsigned i = 0; i < 2 * MAX_WALK; i++) {
         m->x[i / 2][i % 2] = aligned_alloc(64, pad * sizeof *m->b);
@@ -90,7 +95,6 @@ sq_err lines_new(const struct pool *p, const struct neighbours *near, const stru
     }
     if (!is_whole)
         return sq_fail(SQ_ENOMEM);
-    find_spans(m, y);
     for (uint32_t a = 1; a < y->n_marker; a++) {
         double jump = -expm1(-0.04 * k->scale / (double)(y->n_hap + p->n_target) * (y->cm[a] - y->cm[a - 1]));
         m->jump[a] = jump < MIN_JUMP ? MIN_JUMP : jump;
@@ -229,7 +233,7 @@ static void backward(struct lines *m, const struct pool *p, const struct span *s
         for (uint32_t a = s->end; a-- > s->core;) {
             bool is_missing = phase_bit(p->missing + of, a), is_open = is_missing || phase_bit(p->het + of, a);
             double jump = a + 1 < s->end ? m->jump[a + 1] : 1;
-            sum = move(m, m->b, sum, jump, match_at(m, a, !is_missing, phase_bit(own, a)), miss, is_open ? m->saved[h] + (a - s->core) * m->pad : NULL);
+            sum = move(m, m->b, sum, jump, match_at(m, a, !is_missing, phase_bit(own, a)), miss, is_open && a < s->core_end ? m->saved[h] + (a - s->core) * m->pad : NULL);
         }
     }
 }
