@@ -313,7 +313,7 @@ def rights_of_gateway(w, p):
     assert api(p, "me", token)[0] == 200
     for name, no, _, path, who, _ in signed_in:  # what is bob's doesn't exist for ada
         if "{id}" in path:
-            status, body = api(p, no, token, [ids["job"] if "/jobs/" in path else ids["upload"]], {"job_claim": {"password": w.ada.password}, "job_confirm": {"check": "x"}}.get(name, b""))
+            status, body = api(p, no, token, [ids["job"] if "/jobs/" in path else ids["upload"]], {"job_claim": {"password": w.ada.password}, "job_confirm": {"check": "x"}, "factor_rename": {"name": "x", "password": w.ada.password}}.get(name, b""))
             assert status == 404 or (status == 403 and who not in ("USER", "SIGNED_IN")), (name, status, body)
         elif name not in ("logout", "job_submit"):
             status, body = api(p, no, token)

@@ -169,6 +169,7 @@ def test_attacks_end_at_nginx():
 
         def n_seen():
             return h.log().count("event=request ")
+        hub.wait_for("her sign-in's line in the log", lambda: "route=login status=200" in h.log(), 20)
         before = n_seen()
         for method, path, body in (("GET", "/api/v1/jobs?name=%3Cscript%3Ealert(1)%3C/script%3E", None), ("GET", "/api/v1/jobs?state=..%2f..%2f..%2fetc%2fpasswd", None),
                                    ("POST", "/api/v1/jobs", {"upload": "x", "panel": "p", "name": EVIL}), ("POST", "/api/v1/login", {"name": EVIL, "password": "anything-at-all"}),
