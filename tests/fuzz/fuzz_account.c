@@ -39,7 +39,9 @@ static struct sq_breached *list_of(struct sq_span bytes)
     size_t n = end ? (size_t)(end - bytes.p) : bytes.n;
     if (n && bytes.p[n - 1] == '\r')
         n--;
-    bool is = false, is_hash = n >= 40 && strspn((const char *)bytes.p, "0123456789abcdefABCDEF") >= 40;
+    char *first = text_of((struct sq_span){bytes.p, (uint32_t)n});
+    bool is = false, is_hash = strspn(first, "0123456789abcdefABCDEF") >= 40;
+    free(first);
     if (n && n < 1024 && !is_hash)
         sq_assert(!sq_breached_has(list, (const char *)bytes.p, n, &is) && is);
     return list;
