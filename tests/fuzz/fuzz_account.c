@@ -16,16 +16,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char *text_of(struct sq_span s)
-{
-    char *t = malloc(s.n + 1);
-    sq_assert(t);
-    if (s.n)
-        memcpy(t, s.p, s.n);
-    t[s.n] = 0;
-    return t;
-}
-
 /* A list that was opened has what it says it has: of words its first, of hashes nothing that is no password. */
 static struct sq_breached *list_of(struct sq_span bytes)
 {
@@ -39,7 +29,7 @@ static struct sq_breached *list_of(struct sq_span bytes)
     size_t n = end ? (size_t)(end - bytes.p) : bytes.n;
     if (n && bytes.p[n - 1] == '\r')
         n--;
-    char *first = text_of((struct sq_span){bytes.p, (uint32_t)n});
+    char *first = fuzz_string((struct sq_span){bytes.p, (uint32_t)n});
     bool is = false, is_hash = strspn(first, "0123456789abcdefABCDEF") >= 40;
     free(first);
     if (n && n < 1024 && !is_hash)
@@ -50,7 +40,7 @@ static struct sq_breached *list_of(struct sq_span bytes)
 static void choose(struct sq_span *rest)
 {
     struct sq_span given = fuzz_bytes(rest);
-    char *password = text_of(given), *name = text_of(fuzz_bytes(rest)), *mail = text_of(fuzz_bytes(rest)), *site = text_of(fuzz_bytes(rest));
+    char *password = fuzz_string(given), *name = fuzz_string(fuzz_bytes(rest)), *mail = fuzz_string(fuzz_bytes(rest)), *site = fuzz_string(fuzz_bytes(rest));
     struct sq_breached *list = list_of(fuzz_bytes(rest));
     const struct sq_password_rules rules = {.min_score = SQ_PASSWORD_MIN_SCORE, .list = list, .site = site}, strict = {.min_score = 4, .list = list, .site = site}, lax = {.min_score = 0, .list = list};
     struct sq_why why = {.line = 0};
@@ -90,7 +80,7 @@ static void prove(struct sq_span *rest)
 {
     static struct sq_key *key;
     static const uint8_t secret[SQ_TOTP_SECRET_BYTES] = "12345678901234567890";
-    char *code = text_of(fuzz_bytes(rest)), *mail = text_of(fuzz_bytes(rest)), *scope = text_of(fuzz_bytes(rest)), *networks = text_of(fuzz_bytes(rest)), *address = text_of(fuzz_bytes(rest));
+    char *code = fuzz_string(fuzz_bytes(rest)), *mail = fuzz_string(fuzz_bytes(rest)), *scope = fuzz_string(fuzz_bytes(rest)), *networks = fuzz_string(fuzz_bytes(rest)), *address = fuzz_string(fuzz_bytes(rest));
     uint8_t hash[SQ_SHA256_BYTES];
     uint64_t step = 0, again = 0;
     struct sq_why why = {.line = 0};

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,17 @@ static inline int fuzz_file_of(unsigned no, const void *p, size_t n)
 static inline int fuzz_file(const uint8_t *p, size_t n)
 {
     return fuzz_file_of(0, p, n);
+}
+
+/* @s as a string; freed by the caller. */
+static inline char *fuzz_string(struct sq_span s)
+{
+    char *t = malloc((size_t)s.n + 1);
+    sq_assert(t);
+    if (s.n)
+        memcpy(t, s.p, s.n);
+    t[s.n] = 0;
+    return t;
 }
 
 /* All of @fd, from its beginning; freed by the caller. */

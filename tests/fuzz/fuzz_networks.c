@@ -15,16 +15,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char *text_of(struct sq_span s)
-{
-    char *t = malloc(s.n + 1);
-    sq_assert(t);
-    if (s.n)
-        memcpy(t, s.p, s.n);
-    t[s.n] = 0;
-    return t;
-}
-
 /* The lines of @text, cut in place */
 static struct sq_http_lines lines_of(char *text)
 {
@@ -102,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sq_span rest = sq_span_of(data, (uint32_t)size);
     struct sq_span file = fuzz_piece(&rest);
-    char *peer = text_of(fuzz_bytes(&rest)), *a = text_of(fuzz_bytes(&rest)), *b = text_of(fuzz_bytes(&rest)), *rate = text_of(fuzz_bytes(&rest));
+    char *peer = fuzz_string(fuzz_bytes(&rest)), *a = fuzz_string(fuzz_bytes(&rest)), *b = fuzz_string(fuzz_bytes(&rest)), *rate = fuzz_string(fuzz_bytes(&rest));
     struct sq_networks *nets = NULL;
     struct sq_why why = {.line = 0};
     struct sq_rates rates;

@@ -9,6 +9,7 @@
 #include "lib/engine/kernels.h"
 #include "lib/engine/phase.h"
 #include "memory_panel.h"
+#include "draw.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,16 +32,6 @@ static const struct sq_kernels *chosen;
 const struct sq_kernels *__wrap_sq_kernels(void)
 {
     return chosen;
-}
-
-static uint64_t seed = 20261122;
-
-static uint32_t draw(uint32_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 33) % n);
 }
 
 static struct {

@@ -1,5 +1,6 @@
 /* The passes of the engine against plain double-precision versions of themselves, and the whole on a small panel. */
 #include "lib/engine/engine_internal.h"
+#include "draw.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -13,15 +14,6 @@
 #define N_SITE 640U
 #define N_TARGET 24U
 #define N_SEGMENT 3U
-
-static uint64_t seed;
-static uint32_t draw(uint32_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 33) % n);
-}
 
 /* ---- a panel in memory: mosaics of a few founders, blocks of 64 rows and one of 10 -------------------------------- */
 

@@ -2,6 +2,7 @@
 #include "lib/engine/phase.h"
 #include "memory_panel.h"
 #include "oracle/phase_dense.h"
+#include "draw.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,16 +15,6 @@
 
 #define MAX_HAP 400U
 #define MAX_SITE 240U
-
-static uint64_t seed;
-
-static uint32_t draw(uint32_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 33) % n);
-}
 
 static bool happens(double p)
 {

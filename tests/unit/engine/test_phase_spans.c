@@ -4,6 +4,7 @@
  */
 #include "lib/engine/phase.h"
 #include "memory_panel.h"
+#include "draw.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -22,16 +23,6 @@ enum { N_PANEL = 400,
        N_PART = 4 };
 #define LENGTH_CM 40.0
 #define NEAR_CM 0.5 /* of where spans meet */
-
-static uint64_t seed;
-
-static uint32_t draw(uint32_t n)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)((seed >> 33) % n);
-}
 
 static struct {
     struct memory_panel memory;
