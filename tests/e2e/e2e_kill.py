@@ -105,13 +105,16 @@ def test_what_is_counted():
         ada = h.user("ada")
         ready = [ada.upload()["id"] for _ in range(2)]
         for crashes, state in ((1, "done"), (2, "failed")):
+            held = h.hold("runner.mid_task:qc")
             job = ada.submit(ready.pop())
             for n in range(5):
-                h.arm("runner.mid_task:qc")
-                hub.wait_for("runner's end", lambda: not h.is_armed(), 60)  # the next one is armed before there is another runner
-            for n in range(crashes):
-                h.arm("runner.mid_task:qc", EIO)
-                hub.wait_for("an error", lambda: not h.is_armed(), 60)
+                hub.wait_for("the task in runner", lambda: h.is_held(held), 60)
+                if n < 4:
+                    held = h.hold("runner.mid_task:qc")  # the next runner's, before there is one
+                else:
+                    h.arm("runner.mid_task:qc", EIO, times=crashes)
+                h.kill("runner")
+            hub.wait_for("%d errors" % crashes, lambda: not h.is_armed(), 60)
             j = wait_end(ada, job)
             assert j["state"] == state, j
             assert next(t["tries"] for t in j["tasks"] if t["stage"] == "qc") > 5 + crashes - (state == "failed"), j["tasks"]  # and those that found runner away

@@ -236,10 +236,14 @@ class Hub:
         with contextlib.closing(self._hooks()) as m:
             return time.time() + struct.unpack_from("<q", m, 0)[0]
 
-    def arm(self, name, code=None):
-        """The next process that comes to fault `name` dies there (or gets error number `code`)."""
+    def arm(self, name, code=None, times=1):
+        """The next process that comes to fault `name` dies there (or gets error number `code`); so do the next ones, `times` in all.
+
+        What must happen again at once is armed once: a second arm() after the first was hit may be too late.
+        """
         with contextlib.closing(self._hooks()) as m:
             struct.pack_into("<i", m, 8, 0)
+            struct.pack_into("<i", m, 88, times - 1)
             m[16:64] = name.encode().ljust(48, b"\0")
             struct.pack_into("<i", m, 12, code or 0)
             struct.pack_into("<i", m, 8, 2 if code else 1)
@@ -254,6 +258,7 @@ class Hub:
         self.n_hold += 1
         with contextlib.closing(self._hooks()) as m:
             struct.pack_into("<i", m, 8, 0)
+            struct.pack_into("<i", m, 88, 0)
             m[16:64] = name.encode().ljust(48, b"\0")
             struct.pack_into("<i", m, 12, self.n_hold)
             struct.pack_into("<i", m, 8, 3)

@@ -36,6 +36,16 @@ static bool is_meant(const char *name, const char *what)
     return !strncmp(armed, name, n) && (!armed[n] || (armed[n] == ':' && what && !strcmp(armed + n + 1, what)));
 }
 
+/* one of its times is ours; the last one disarms it */
+static bool take(int32_t armed)
+{
+    int32_t more = __atomic_load_n(&hooks->n_more, __ATOMIC_SEQ_CST);
+    while (more > 0)
+        if (__atomic_compare_exchange_n(&hooks->n_more, &more, more - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            return true;
+    return __atomic_compare_exchange_n(&hooks->is_armed, &armed, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 static void wait_released(int32_t number)
 {
     __atomic_store_n(&hooks->held, number, __ATOMIC_SEQ_CST);
@@ -53,9 +63,7 @@ sq_err sq_fault_at(const char *name, const char *what)
     if (!hooks)
         return SQ_OK;
     int32_t armed = __atomic_load_n(&hooks->is_armed, __ATOMIC_SEQ_CST), code = hooks->fail_code;
-    if (!armed || !is_meant(name, what))
-        return SQ_OK;
-    if (!__atomic_compare_exchange_n(&hooks->is_armed, &armed, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    if (!armed || !is_meant(name, what) || !take(armed))
         return SQ_OK;
     __atomic_add_fetch(&hooks->n_hit, 1, __ATOMIC_SEQ_CST);
     if (armed == 1) {

@@ -3,8 +3,8 @@
  *
  * A test build shares one page among all processes (the "hooks" file, handed out by parent as descriptor `hooks`):
  * the clock's offset, and the name of one armed fault. `sq_fault("create.3")` kills the process with SIGKILL when
- * that name is armed, and disarms it first, so that the restarted process goes on. Or its thread is held there, until the
- * test releases it: while it waits, other processes can be killed in a state that doesn't pass by.
+ * that name is armed, and disarms it first (or counts it down), so that the restarted process goes on. Or its thread is
+ * held there, until the test releases it: while it waits, other processes can be killed in a state that doesn't pass by.
  */
 #ifndef SQ_CORE_FAULT_H
 #define SQ_CORE_FAULT_H
@@ -23,6 +23,7 @@ struct sq_hooks {
     volatile uint64_t n_hit;
     volatile int32_t held, released; /* waits that were reached; all up to `released` are over */
     volatile uint64_t n_count;       /* sq_count(): what a test wants to know the number of */
+    volatile int32_t n_more;         /* so many times more than once; then it is disarmed */
 };
 
 void sq_hooks_map(int fd); /* borrowed; maps the page; aborts when it can't */
