@@ -2,7 +2,7 @@
 """A gigabyte up at once, one of four slowly, all of it through ingest, and packages down to slow readers: how much memory each process needed.
 
 The kernel's own high-water mark of each process is read (VmHWM in /proc/PID/status), so nothing that was freed meanwhile is missed.
-keeper hashes passwords in arenas of 64 MiB, two at most: those are taken off its mark, and what stays resident is looked at too.
+keeper hashes passwords in an arena of 46 MiB, one at a time (8 MiB in a build with test hooks): it is within the bound, as all else.
 """
 import os
 import re
@@ -107,7 +107,7 @@ def gigabytes_in_bounded_memory():
         marks = {role: memory(h, role) for role in hub.ROLES}
         print("# " + ", ".join("%s %d KiB" % (r, m["VmHWM"]) for r, m in marks.items()), flush=True)
         for role, m in marks.items():
-            hub.assert_memory(role + ", at most", m["VmHWM"], 64 + (2 * 64 if role == "keeper" else 0))
+            hub.assert_memory(role + ", at most", m["VmHWM"], 61 - (38 if role == "keeper" else 0))  # 64 MB; what its arena has less in this build comes off
             hub.assert_memory(role + ", now", m["VmRSS"], 64)
 
 

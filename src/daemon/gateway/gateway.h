@@ -19,7 +19,7 @@
 #else
 #define GATEWAY_SLICE_S 60u /* each 64 KiB of a body must come, or be taken, within this time */
 #endif
-#define GATEWAY_STRANGERS_LOGINS 4u  /* passwords of strangers that are checked at once: keeper works on two, and a few wait */
+#define GATEWAY_STRANGERS_LOGINS 4u  /* passwords of strangers that are checked at once: keeper works on one, and the others wait */
 #define GATEWAY_COOKIE "__Host-sequester" /* of a session; the prefix binds it to this host, TLS and every path */
 #define GATEWAY_FORM_FILES 16u       /* files of one form */
 

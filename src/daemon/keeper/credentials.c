@@ -19,9 +19,9 @@ static struct password_aad aad_of(const uint8_t *owner_id)
     return aad;
 }
 
-static sq_err hash_in_turn(struct keeper *k, struct sq_span password, char out_phc[SQ_PHC_MAX_BYTES])
+static sq_err hash_in_turn(struct keeper *k, struct sq_span password, bool is_known, char out_phc[SQ_PHC_MAX_BYTES])
 {
-    sq_err err = keeper_hash_enter(&k->hash_pool);
+    sq_err err = keeper_hash_enter(&k->hash_pool, is_known);
     if (err)
         return err;
     sq_count();
@@ -30,9 +30,9 @@ static sq_err hash_in_turn(struct keeper *k, struct sq_span password, char out_p
     return err;
 }
 
-static sq_err check_in_turn(struct keeper *k, struct sq_span password, const char *phc)
+static sq_err check_in_turn(struct keeper *k, struct sq_span password, bool is_known, const char *phc)
 {
-    sq_err err = keeper_hash_enter(&k->hash_pool);
+    sq_err err = keeper_hash_enter(&k->hash_pool, is_known);
     if (err)
         return err;
     sq_count();
@@ -81,11 +81,12 @@ void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     struct sq_key *key = NULL;
     struct password_aad aad = aad_of(q->owner_id);
     size_t n = 0;
+    bool is_known = !is_zero_id(q->proof); /* he has shown a password or a mailed code */
     sq_err err = keeper_may_change(k, q->owner_id, q->proof, true);
     if (!err)
         err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
     if (!err)
-        err = hash_in_turn(k, q->password, phc);
+        err = hash_in_turn(k, q->password, is_known, phc);
     if (!err)
         err = sq_slab_mark(k->slab, q->owner_id, SQ_SLAB_HAS_PASSWORD, true, sq_clock_now_s());
     if (!err) {
@@ -118,10 +119,10 @@ static sq_err open_phc(struct keeper *k, const uint8_t *owner_id, struct sq_span
 }
 
 /* Nobody has this name: the same work, so that the time doesn't tell. */
-static sq_err check_nobody(struct keeper *k, struct sq_span password)
+static sq_err check_nobody(struct keeper *k, struct sq_span password, bool is_known)
 {
     char phc[SQ_PHC_MAX_BYTES];
-    sq_err err = hash_in_turn(k, password, phc);
+    sq_err err = hash_in_turn(k, password, is_known, phc);
     sq_wipe(phc, sizeof phc);
     return err ? err : sq_fail(SQ_EPASSWORD);
 }
@@ -133,11 +134,11 @@ void on_password_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     char phc[SQ_PHC_MAX_BYTES];
     sq_err err;
     if (!q->sealed.n) {
-        err = check_nobody(k, q->password);
+        err = check_nobody(k, q->password, q->is_known);
     } else {
         err = open_phc(k, q->owner_id, q->sealed, phc);
         if (!err)
-            err = check_in_turn(k, q->password, phc);
+            err = check_in_turn(k, q->password, q->is_known, phc);
         sq_wipe(phc, sizeof phc);
     }
     if (err)

@@ -14,7 +14,7 @@
 #ifdef SQ_TEST_HOOKS
 #define KEEPER_HASH_MEM_KIB 8192u /* so that hundreds of test users don't take minutes */
 #else
-#define KEEPER_HASH_MEM_KIB 65536u
+#define KEEPER_HASH_MEM_KIB 47104u /* 46 MiB, one at a time (hash_pool.h): keeper stays below 64 MB; docs/decisions/0022 */
 #endif
 #define KEEPER_HASH_PASSES 3u
 #define KEEPER_PASSPHRASE_MIN_BYTES 12u
@@ -55,6 +55,8 @@ struct keeper {
 
 /* unsealing.c */
 void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+/* What a passphrase makes of itself, in the line for hashes. *out_kek is the caller's, and @out borrows it. */
+sq_err keeper_lock_passphrase(struct keeper *k, struct sq_span passphrase, struct sq_slab_lock *out, struct sq_key **out_kek) SQ_MUST_CHECK;
 void on_unseal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_clock_confirm(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 /* Check or set the passphrase, with back-off; backoff.lock is held. */

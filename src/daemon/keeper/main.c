@@ -39,7 +39,7 @@
 #else
 #define EXPIRE_EVERY_S 3600
 #endif
-#define REGISTRAR_THREADS 16 /* two may hash, six may wait to: the others go on */
+#define REGISTRAR_THREADS 20 /* one may hash, twelve may wait to: the others go on */
 #define RUNNER_THREADS 4
 #define GATEWAY_THREADS 4
 

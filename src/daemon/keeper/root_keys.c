@@ -147,9 +147,9 @@ static void relock_and_answer(struct keeper *k, struct sq_ask *ask, const struct
     new_lock_done(&l);
 }
 
-static sq_err by_passphrase(struct sq_span passphrase, struct new_lock *out)
+static sq_err by_passphrase(struct keeper *k, struct sq_span passphrase, struct new_lock *out)
 {
-    return sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, &out->lock, &out->kek);
+    return keeper_lock_passphrase(k, passphrase, &out->lock, &out->kek);
 }
 
 /* A new root key under the lock as it is. */
@@ -161,7 +161,7 @@ static sq_err lock_as_it_is(struct keeper *k, const struct sq_msg *m, struct new
         return err;
     sq_slab_lock_of(k->slab, &out->lock);
     if (out->lock.backend == SQ_SLAB_PASSPHRASE)
-        return by_passphrase(passphrase, out);
+        return by_passphrase(k, passphrase, out);
     if (out->lock.backend == SQ_SLAB_FILE)
         out->lock.kek = k->file_kek;
     else if (out->lock.backend == SQ_SLAB_PKCS11)
@@ -180,7 +180,7 @@ static sq_err lock_by_new_passphrase(struct keeper *k, const struct sq_msg *m, s
     sq_err err = k->wanted == SQ_SLAB_PASSPHRASE ? may_change(k, m->u.key_passphrase.present) : sq_fail(SQ_ECONFLICT);
     if (!err && passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES)
         err = sq_fail(SQ_EWEAK);
-    return err ? err : by_passphrase(passphrase, out);
+    return err ? err : by_passphrase(k, passphrase, out);
 }
 
 void on_key_passphrase(void *ctx, struct sq_ask *ask, const struct sq_msg *m)

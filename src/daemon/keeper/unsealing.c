@@ -27,13 +27,33 @@ void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         sq_ask_reply(ask, &is);
 }
 
+sq_err keeper_lock_passphrase(struct keeper *k, struct sq_span passphrase, struct sq_slab_lock *out, struct sq_key **out_kek)
+{
+    sq_err err = keeper_hash_enter(&k->hash_pool, true);
+    if (err)
+        return err;
+    err = sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, out, out_kek);
+    keeper_hash_leave(&k->hash_pool);
+    return err;
+}
+
+static sq_err unseal_passphrase(struct keeper *k, struct sq_span passphrase)
+{
+    sq_err err = keeper_hash_enter(&k->hash_pool, true);
+    if (err)
+        return err;
+    err = sq_slab_unseal_passphrase(k->slab, passphrase.p, passphrase.n);
+    keeper_hash_leave(&k->hash_pool);
+    return err;
+}
+
 static sq_err create_by_passphrase(struct keeper *k, struct sq_span passphrase)
 {
     struct sq_slab_lock lock;
     struct sq_key *kek = NULL;
     if (passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES)
         return sq_fail(SQ_EWEAK);
-    sq_err err = sq_slab_lock_passphrase(passphrase.p, passphrase.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, &lock, &kek);
+    sq_err err = keeper_lock_passphrase(k, passphrase, &lock, &kek);
     if (!err)
         err = sq_slab_create(k->slab, &lock, keeper_clock_wall_s());
     sq_key_free(kek);
@@ -46,7 +66,7 @@ static sq_err try_secret(struct keeper *k, struct sq_span secret)
     if (sq_slab_is_new(k->slab))
         return create_by_passphrase(k, secret);
     sq_slab_lock_of(k->slab, &lock);
-    return lock.backend == SQ_SLAB_SHARES ? keeper_try_share(k, secret) : sq_slab_unseal_passphrase(k->slab, secret.p, secret.n);
+    return lock.backend == SQ_SLAB_SHARES ? keeper_try_share(k, secret) : unseal_passphrase(k, secret);
 }
 
 /* Wrong secrets: 1, 2, 4 ... 60 seconds until the next is looked at. */

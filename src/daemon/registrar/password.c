@@ -110,12 +110,12 @@ static sq_err look_back(struct registrar *r, const struct sq_db_user *user, cons
     return SQ_OK;
 }
 
-static sq_err check(struct registrar *r, const struct sq_db_user *user, struct sq_span password, uint8_t out_proof[ID])
+static sq_err check(struct registrar *r, const struct sq_db_user *user, bool is_known, struct sq_span password, uint8_t out_proof[ID])
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
         return sq_fail(SQ_ENOMEM);
-    struct sq_msg ask = sq_msg_of(password_check, .password = password), m;
+    struct sq_msg ask = sq_msg_of(password_check, .is_known = is_known, .password = password), m;
     if (user) {
         memcpy(ask.u.password_check.owner_id, user->id, ID);
         ask.u.password_check.sealed = sq_span_of(user->password_sealed.p, user->password_sealed.n);
@@ -138,7 +138,7 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
      * rate of the route alone, when the account is his own */
     bool is_own = c->role && user && !memcmp(c->user, user->id, ID);
     bool is_asked = user && (is_own || !must_wait);
-    e = check(r, is_asked ? user : NULL, password, out_proof);
+    e = check(r, is_asked ? user : NULL, c->role || t.is_seen, password, out_proof);
     if (e && e != SQ_EPASSWORD)
         return e;
     if (!is_asked)

@@ -71,7 +71,7 @@ sq_err sq_hkdf_short(const uint8_t *ikm, size_t n_ikm, const void *salt, size_t 
 sq_err sq_pbkdf2_sha1(const void *password, size_t n_password, const void *salt, size_t n_salt, uint32_t rounds,
                       uint8_t *out, size_t n_out) SQ_MUST_CHECK;
 
-/** Argon2id, as a PHC string ($argon2id$v=19$m=65536,t=3,p=1$...). Arena is not dumped, and wiped. 163 ms at 64 MiB. */
+/** Argon2id, as a PHC string ($argon2id$v=19$m=47104,t=3,p=1$...). Arena is not dumped, and wiped. 163 ms at 64 MiB with 3 passes. */
 #define SQ_PHC_MAX_BYTES 128
 sq_err sq_password_hash(const void *password, size_t n, uint32_t mem_kib, uint32_t passes,
                         char out_phc[SQ_PHC_MAX_BYTES]) SQ_MUST_CHECK;

@@ -281,7 +281,7 @@ static void test_passwords(void **state)
     end(&f);
 }
 
-/* Thirty at once: two at work, six waiting, the rest told to come again; and other messages go on meanwhile. */
+/* Thirty at once: one at work, six waiting, the rest told to come again; and other messages go on meanwhile. */
 static void test_hash_flood(void **state)
 {
     (void)state;
@@ -308,7 +308,7 @@ static void test_hash_flood(void **state)
     assert_int_equal(n_ok, 1);
     assert_int_equal(n_busy + n_wrong, 30);
     assert_true(n_busy > 0);
-    assert_true(n_wrong >= 8);
+    assert_true(n_wrong >= 7);
     end(&f);
 }
 
