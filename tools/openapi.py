@@ -120,7 +120,7 @@ class Maker:
     def success(self, r, status, objs, what):
         names = ("Location",) if status == 201 else ("Retry-After",) if status == 503 else ()
         if r.kind == "DOWNLOAD":
-            media = ["application/zip", "application/octet-stream"] if r.name == "job_package" else ["text/plain; charset=utf-8"]
+            media = ["application/zip", "application/octet-stream"] if r.name != "job_report" else ["text/plain; charset=utf-8"]
             return {"description": what, "headers": self.headers("ETag", "Accept-Ranges", "Content-Disposition"), "content": {m: {} for m in media}}
         if r.kind == "BUILTIN":
             return {"description": what, "headers": self.headers("ETag"), "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -154,7 +154,7 @@ class Maker:
         return answers
 
     def parameters(self, r):
-        ps = [{"name": v, "in": "path", "required": True, "description": "An id that the service gave.", "schema": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}}
+        ps = [{"name": v, "in": "path", "required": True, "description": "The end of a download link: its number and its secret, 64 hex digits." if v == "link" else "An id that the service gave.", "schema": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}}
               for v in re.findall(r"\{(\w+)\}", r.path)]
         for field, kind, what, example in r.query:
             ps.append({"name": field, "in": "query", "required": False, "description": what, "schema": self.schema_of(kind), "example": self.example_of(kind, example)})

@@ -191,7 +191,7 @@ def methods_and_head():
         allowed.setdefault(path, set()).update({"GET", "HEAD"} if method == "GET" else {method})
     auth = b"Host: localhost\r\nAuthorization: Bearer " + ada.token.encode() + b"\r\n\r\n"
     for i, (path, methods) in enumerate(sorted(allowed.items())):
-        target, source = path.replace("{id}", job).encode(), "127.0.1.%d" % (i + 1)
+        target, source = path.replace("{id}", job).replace("{link}", "0" * 64).encode(), "127.0.1.%d" % (i + 1)
         if "GET" in methods:
             with connect(h, source) as s:
                 s.sendall(b"GET " + target + b" HTTP/1.1\r\n" + auth)

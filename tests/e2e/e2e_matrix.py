@@ -21,7 +21,7 @@ import hub  # noqa: E402
 
 ROW = re.compile(r'^SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(\w+),\s*(\w+),\s*(\w+),', re.M)
 # what the owner's cell answers where that isn't 200
-OWNER_STATUS = {"token_new": 201, "upload": 201, "upload_v1": 201, "job_submit": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
+OWNER_STATUS = {"token_new": 201, "upload": 201, "upload_v1": 201, "job_submit": 201, "job_link_new": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
 # what needs a mail, an authenticator or a ticket to go well: e2e_register.py and e2e_factors.py have those; here, what it answers without
 WITHOUT = {"login_factor": 401, "register": 403, "register_confirm": 410, "password_forgot": 202, "password_reset": 410, "factors_confirm": 410, "step_up": 401, "totp_confirm": 404, "recovery_new": 409,
            "passkey_begin": 409, "passkey_confirm": 400, "passkey_challenge": 409, "login_passkey": 409, "login_passkey_confirm": 400,
@@ -72,7 +72,9 @@ def site():
 
 
 def doomed_of(s, name):
-    """Id of a session, or of an API token, of the owner's."""
+    """Id of a session, an API token or a download link of the owner's."""
+    if name == "link_revoke":
+        return s.owner.call("POST", "/api/v1/jobs/%s/links" % s.job, {}, status=201).json["id"]
     if name in ("factor_remove", "factor_rename"):
         return s.owner.call("POST", "/api/v1/me/totp", {"password": s.owner.password}, status=200).json["id"]
     if name == "token_revoke":
@@ -89,7 +91,7 @@ def form(data):
 def request_of(row, s, user):
     """(path, body, headers) of a request that is in order, if the owner makes it."""
     ident = ""
-    if row["name"] in ("session_revoke", "token_revoke", "factor_remove", "factor_rename"):  # made for this cell alone: others end with a change of the password
+    if row["name"] in ("session_revoke", "token_revoke", "link_revoke", "factor_remove", "factor_rename"):  # made for this cell alone: others end with a change of the password
         ident = doomed_of(s, row["name"])
     elif "/uploads/" in row["path"]:
         ident = s.doomed if row["name"] == "upload_delete" else s.upload
@@ -122,6 +124,8 @@ def request_of(row, s, user):
         body = {"notify": True}
     elif row["name"] == "job_confirm":
         body = {"check": s.check}
+    if "{link}" in row["path"]:
+        return s.owner.call("POST", "/api/v1/jobs/%s/links" % s.job, {}, status=201).json["path"], body, headers
     return row["path"].replace("{id}", ident), body, headers
 
 

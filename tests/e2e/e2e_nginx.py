@@ -100,12 +100,16 @@ def test_the_main_job_through_nginx():
         a = h.request("GET", "/api/v1/jobs/%s/package" % job["id"], token=ada.token, headers={"Range": "bytes=5-24"})
         assert a.status == 206 and a.body == package[5:25], a
         assert a.headers["Strict-Transport-Security"] and a.headers["Content-Security-Policy"] and "nginx/" not in str(a.headers), a.headers
+        link = ada.call("POST", "/api/v1/jobs/%s/links" % job["id"], {}, status=201).json
+        assert h.request("GET", link["path"]).body == package and h.request("GET", link["path"][:-1] + "x").status == 410
         p = ada.cli("jobs")
         assert job["id"] in p.stdout, p.stdout
         # nothing secret in what nginx writes
         said = front.text()
         assert "/api/v1/uploads" in said or "/api/upload" in said, said[-2000:]
-        for secret in (ada.password, password, ada.token, "through a proxy", "HG0", "NA1"):
+        hub.wait_for("the link's number in the log", lambda: "/share/" + link["id"] in front.text(), 30)
+        said = front.text()
+        for secret in (ada.password, password, ada.token, link["path"][-32:], link["path"][-32:-1], "through a proxy", "HG0", "NA1"):
             assert secret not in said, secret
         assert not front.left()
 

@@ -46,7 +46,7 @@ ELSEWHERE = tuple("/api/v1/" + p for p in ("admin/", "register", "password/", "f
 def operations():
     for path, item in contract.CONTRACT.doc["paths"].items():
         for method, op in item.items():
-            yield method.upper(), path.replace("{id}", "0" * 32), op
+            yield method.upper(), path.replace("{id}", "0" * 32).replace("{link}", "0" * 64), op
 
 
 def test_the_whole_way():
@@ -104,6 +104,14 @@ def test_the_whole_way():
     ada.call("GET", path, status=416, headers={"Range": "bytes=99999999-"})
     ada.call("GET", path, status=304, headers={"If-None-Match": whole.headers["ETag"]})
     assert ada.call("HEAD", path).status == 200
+    link = ada.call("POST", "/api/v1/jobs/%s/links" % job, {"minutes": 5}, status=201).json
+    assert s.h.request("GET", link["path"]).body == whole.body and s.h.request("HEAD", link["path"]).status == 200
+    assert s.h.request("GET", link["path"], headers={"Range": "bytes=5-9"}).body == whole.body[5:10]
+    assert s.h.request("GET", link["path"], headers={"If-None-Match": whole.headers["ETag"]}).status == 304
+    assert s.h.request("GET", link["path"], headers={"Range": "bytes=99999999-"}).status == 416
+    assert ada.get("/api/v1/jobs/%s/links" % job)["data"][0]["last_used"]
+    ada.call("DELETE", "/api/v1/links/" + link["id"], status=200)
+    assert s.h.request("GET", link["path"]).status == 410
     report = "/api/v1/jobs/%s/report" % job
     tag = ada.call("GET", report, status=200).headers["ETag"]
     ada.call("GET", report, status=206, headers={"Range": "bytes=-3"})
@@ -171,7 +179,7 @@ def test_errors_that_follow_from_a_row():
         elif 415 in said:
             assert s.ada.call(method, path, b"a=b", headers={"Content-Type": "text/plain"}).status == 415
         if "requestBody" in op and not is_form and method != "DELETE":
-            for text, status in ((b"{", 400), (b"[]", 400), (b'{"a":1,"a":2}', 400), (b'{"x":"' + b"y" * 60000 + b'"}', 413), (b"{}", 200 if name == "sessions_revoke" else 400)):
+            for text, status in ((b"{", 400), (b"[]", 400), (b'{"a":1,"a":2}', 400), (b'{"x":"' + b"y" * 60000 + b'"}', 413), (b"{}", {"sessions_revoke": 200, "job_link_new": 404}.get(name, 400))):
                 assert s.ada.call(method, path, text, headers=JSON).status == status, (name, text[:20])
         if is_form:
             a = s.ada.call(method, path, body, headers=headers)

@@ -25,15 +25,17 @@ def slow_download(h, path, token):
     return s, len(head.split(b"\r\n\r\n", 1)[1])
 
 
-def read_to_end(s, n):
+def read_to_end(s, n, total=1 << 40):
+    """How many bytes come in all, until the connection ends, or `total` have come."""
     try:
-        while True:
+        while n < total:
             got = s.recv(65536)
             if not got:
-                return n
+                break
             n += len(got)
     except OSError:
-        return n
+        pass
+    return n
 
 
 def test_revoked_in_mid_download():
@@ -56,6 +58,47 @@ def test_revoked_in_mid_download():
         ends = [e for e in events if e["event"] == "download_ended"]
         assert len(ends) == 2, events  # the whole one, and the one that was cut
         assert len(ada.package(job)) == total
+
+
+def test_whatever_ends_a_token_cuts_its_download():
+    """One API token, one session, signing out, another password, everybody's: what was asked for by them stops; another token's goes on."""
+    with hub.Hub(settings={"rate_login": "all=100000"}) as h:
+        h.panel()
+        ada, bob = h.user("ada"), h.user("bob")
+        job = ada.run_job(ada.upload()["id"])["id"]
+        ada.claim(job)
+        path, total = "/api/v1/jobs/%s/package" % job, len(ada.package(job))
+
+        def session():
+            kept, token = ada.token, ada.login()
+            ada.token = kept
+            return token
+
+        def ident(token):
+            return next(x["id"] for x in h.request("GET", "/api/v1/me/sessions", token=token).json["data"] if x["current"])
+
+        def api():
+            return ada.call("POST", "/api/v1/me/tokens", {"name": "x", "scopes": ["results"], "days": 1, "password": ada.password}, status=201).json
+        made, other = api(), api()
+        ways = [(made["token"], lambda t: ada.call("DELETE", "/api/v1/me/tokens/" + made["id"], status=200), other["token"]),
+                (session(), lambda t: h.request("POST", "/api/v1/logout", token=t), other["token"]),
+                (session(), lambda t: ada.call("DELETE", "/api/v1/me/sessions/" + ident(t), status=200), None),
+                (session(), lambda t: ada.call("POST", "/api/v1/me/revoke", status=200), None),
+                (session(), lambda t: ada.call("PUT", "/api/v1/me/password", {"old": ada.password, "password": ada.password}, status=200), None),
+                (session(), lambda t: h.admin_ok("sessions-revoke"), None)]
+        for i, (token, end, stays) in enumerate(ways):
+            token = session() if i > 1 else token  # what went before has ended all
+            s, n = slow_download(h, path, token)
+            kept = slow_download(h, path, stays) if stays else None
+            end(token)
+            assert h.request("GET", path, token=token).status == 401, i
+            n = read_to_end(s, n)
+            s.close()
+            assert n < total, (i, n, total)
+            if kept:
+                assert read_to_end(*kept, total) == total, i
+                kept[0].close()
+        assert bob.call("GET", "/api/v1/me").status == 401
 
 
 def test_cut_off_panel_add():
@@ -84,4 +127,4 @@ def quiet(f):
 
 
 if __name__ == "__main__":
-    hub.main([test_revoked_in_mid_download, test_cut_off_panel_add])
+    hub.main([test_revoked_in_mid_download, test_whatever_ends_a_token_cuts_its_download, test_cut_off_panel_add])

@@ -21,7 +21,7 @@ NEED_FACTOR = ("operator", "security")
 SCOPES = ("read", "write", "results")
 OBJECT = {"jobs": "job-20260101-000000-0123456789abcdef"}  # any other id is 32 hex digits
 # the answer of an open door where the rule above doesn't say it
-OPEN = {"health": 200, "server": 200, "checkpoint": 200, "openapi": 200, "upload": 400, "upload_v1": 400,
+OPEN = {"health": 200, "server": 200, "checkpoint": 200, "openapi": 200, "link_download": 410, "job_link_new": 404, "upload": 400, "upload_v1": 400,
         "passkey_challenge": 409, "login_passkey": 409,  # a server without public_url has none
         "job_claim": 400, "factor_rename": 400, "job_confirm": 400, "admin_user_role": 400,  # look at the body before they look for the object
         "logout": 200, "sessions_revoke": 200}  # change something with an empty body: asked by an account of the cell's own
@@ -118,7 +118,7 @@ def want_of(row, a, who):
 
 
 def ask(s, row, a):
-    path = row["path"].replace("{id}", OBJECT["jobs"] if "/jobs/" in row["path"] else "0" * 31 + "1")
+    path = row["path"].replace("{id}", OBJECT["jobs"] if "/jobs/" in row["path"] else "0" * 31 + "1").replace("{link}", "0" * 64)
     body, headers = (None, {}) if row["method"] == "GET" else ({}, {})
     if row["kind"] == "UPLOAD":
         body, headers = b"--x--\r\n", e2e_matrix.FORM

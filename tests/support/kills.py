@@ -208,7 +208,7 @@ class Owner:
         n_at = collections.Counter((e["event"], e.get("object")) for e in log)
         assert not at - n_at, ("acknowledged, but not in the log", at - n_at)
         n_over = n["download_ended"] + n["reveal_ended"]
-        assert n["download_started"] == n_over, ("reveals without an end", n["download_started"], n_over)
+        assert n["download_started"] + n["download_link_used"] == n_over, ("reveals without an end", n["download_started"], n_over)
         for ident, state in self.uploads.items():
             u = self.get("/api/v1/uploads/" + ident)
             assert u["state"] == "erased" or (state == "live" and u["state"] == "ready"), (state, u)

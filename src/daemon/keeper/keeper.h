@@ -148,6 +148,10 @@ sq_err keeper_mail_text(struct keeper *k, const uint8_t *owner_id, struct sq_spa
 /* A key for one purpose, drawn from an owner's key. */
 sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *purpose, struct sq_key **out) SQ_MUST_CHECK;
 
+/* download_secrets.c */
+void on_download_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_download_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
 /* signing.c */
 void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_checkpoint(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

@@ -216,6 +216,8 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_link_make, on_link_make);
     sq_node_on(n, SQ_MSG_link_open, on_link_open);
     sq_node_on(n, SQ_MSG_link_check, on_link_check);
+    sq_node_on(n, SQ_MSG_download_link_make, on_download_link_make);
+    sq_node_on(n, SQ_MSG_download_link_check, on_download_link_check);
     sq_node_on(n, SQ_MSG_fields_seal, on_fields_seal);
     sq_node_on(n, SQ_MSG_fields_open, on_fields_open);
     sq_node_on(n, SQ_MSG_lookup, on_lookup);

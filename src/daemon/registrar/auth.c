@@ -62,7 +62,7 @@ static bool is_live(const struct sq_db_token *row, const struct sq_db_user *user
 {
     if (row->revoked_s || row->expires_s <= now || memcmp(row->user_id, user->id, ID) || (int64_t)claims->epoch != user->epoch || !user_is_able(user))
         return false;
-    return row->kind != SQ_DB_token_kind_session || now - row->used_s <= IDLE_S;
+    return row->kind == SQ_DB_token_kind_api || (row->kind == SQ_DB_token_kind_session && now - row->used_s <= IDLE_S); /* a download link is no sign-in */
 }
 
 sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via, const char *address, const uint8_t request[8], struct caller *out)

@@ -11,16 +11,57 @@
 #include <unistd.h>
 
 #define STREAM_GRANT_S (6 * 3600)
+#define MAX_STREAMS 1000
 
 struct reveal {
     struct caller by;
     struct sq_db_job job;
     struct sq_db_object object;
     uint8_t audit_id[ID];
+    uint8_t link[ID]; /* the download link that is followed; zero: its owner asks, with a token */
     uint8_t task[ID]; /* also the ticket */
     int64_t fence;
     uint64_t first, n_bytes;
 };
+
+/* ---- which token or download link a stream began with: when that is revoked, it is cut ---- */
+
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        uint8_t task[ID], by[ID]; /* task zero: free */
+    } row[MAX_STREAMS];
+} begun = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The row of @task; of the zero task, a free one. With the lock held. */
+static size_t begun_find(const uint8_t task[ID])
+{
+    size_t i = 0;
+    while (i < MAX_STREAMS && memcmp(begun.row[i].task, task, ID) != 0)
+        i++;
+    return i;
+}
+
+static sq_err begun_put(const uint8_t task[ID], const uint8_t by[ID])
+{
+    pthread_mutex_lock(&begun.lock);
+    size_t i = begun_find(no_id);
+    if (i < MAX_STREAMS) {
+        memcpy(begun.row[i].task, task, ID);
+        memcpy(begun.row[i].by, by, ID);
+    }
+    pthread_mutex_unlock(&begun.lock);
+    return i < MAX_STREAMS ? SQ_OK : sq_fail(SQ_EBUSY);
+}
+
+static void begun_drop(const uint8_t task[ID])
+{
+    pthread_mutex_lock(&begun.lock);
+    size_t i = begun_find(task);
+    if (i < MAX_STREAMS)
+        memset(&begun.row[i], 0, sizeof begun.row[i]);
+    pthread_mutex_unlock(&begun.lock);
+}
 
 static sq_err tx_reveal(struct tx *tx, void *ctx)
 {
@@ -30,12 +71,15 @@ static sq_err tx_reveal(struct tx *tx, void *ctx)
     sq_err e = sq_db_object_get(tx->db, v->object.id, &now);
     if (!e && now.state != SQ_DB_object_state_live)
         return sq_fail(SQ_EGONE);
+    bool is_link = !is_zero(v->link);
+    if (!e && is_link)
+        e = tx_download_link_used(tx, v->link);
     if (!e)
         e = tx_task_add(tx, v->job.id, NULL, WORK_STREAM, v->task);
     if (!e)
         e = sq_db_task_start(tx->db, v->task, sq_clock_now_ms(), &task);
     v->fence = e ? 0 : task.fence;
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_download_started, .by = &v->by, .subject = v->object.owner_id, .object = v->audit_id, .a = v->first, .b = v->n_bytes});
+    return e ? e : tx_event(tx, &(struct event){.no = is_link ? SQ_AUDIT_download_link_used : SQ_AUDIT_download_started, .by = &v->by, .subject = v->object.owner_id, .object = v->audit_id, .a = v->first, .b = v->n_bytes});
 }
 
 static sq_err find_object(struct registrar *r, const struct sq_msg_download_open *m, struct reveal *v)
@@ -43,11 +87,12 @@ static sq_err find_object(struct registrar *r, const struct sq_msg_download_open
     struct api a = {.r = r, .route = sq_route_row_of(m->route), .caller = v->by};
     if (!m->params.n || m->params.p[m->params.n - 1] != '\n' || sq_span_copy((struct sq_span){m->params.p, m->params.n - 1}, a.param, sizeof a.param))
         return sq_fail(SQ_ENOTFOUND);
-    sq_err e = job_by_param(&a, &v->job);
+    sq_err e = m->route == SQ_ROUTE_link_download ? download_link_follow(r, a.param, &v->job, v->link) : job_by_param(&a, &v->job);
+    sq_wipe(a.param, sizeof a.param);
     if (e)
         return e;
-    memcpy(v->audit_id, a.object, ID);
-    const uint8_t *id = m->route == SQ_ROUTE_job_package ? v->job.package_object_id : v->job.report_object_id;
+    job_audit_id(v->job.id, v->audit_id);
+    const uint8_t *id = m->route == SQ_ROUTE_job_report ? v->job.report_object_id : v->job.package_object_id;
     if (is_zero(id))
         return sq_fail(v->job.state >= SQ_DB_job_state_erasing ? SQ_EGONE : SQ_ENOTFOUND);
     struct sq_db *db = db_lock(r);
@@ -88,6 +133,8 @@ static sq_err start_stream(struct registrar *r, struct reveal *v)
     sq_err e = object_read(r, &v->object, &fd);
     if (!e)
         e = commit(r, tx_reveal, v);
+    if (!e)
+        e = begun_put(v->task, is_zero(v->link) ? v->by.jti : v->link);
     if (!e)
         e = sq_fault("reveal.1");
     if (!e)
@@ -133,6 +180,7 @@ static sq_err tx_ended(struct tx *tx, void *ctx)
 static sq_err end_stream(struct registrar *r, const uint8_t task[ID], struct ended *x)
 {
     memcpy(x->task, task, ID);
+    begun_drop(task);
     sq_err e = commit(r, tx_ended, x);
     if (x->is_found)
         grant_end(r, task);
@@ -173,7 +221,9 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
     struct reveal v = {.first = 0};
     char address[65];
     sq_err e = has_recovered(r) ? sq_span_copy(m->address, address, sizeof address) : SQ_EDOWN;
-    if (!e)
+    if (!e && route->who == SQ_WHO_ANYONE) /* by a link: whoever is signed in besides, it is the link that lets him */
+        e = caller_nobody(r, address, m->request_id, &v.by);
+    else if (!e)
         e = caller_from_token(r, m->token, m->via, address, m->request_id, &v.by);
     if (!e)
         e = user_rate_take(&v.by, route->rate, &(struct user_rate){.quota = 0});
@@ -195,7 +245,7 @@ void on_download_open(void *ctx, struct sq_ask *ask, const struct sq_msg *msg)
         sq_ask_fail(ask, e);
         return;
     }
-    bool is_package = m->route == SQ_ROUTE_job_package;
+    bool is_package = m->route != SQ_ROUTE_job_report;
     char name[128];
     if (is_package && v.job.has_seal_key)
         snprintf(name, sizeof name, "%s.tar.%s", v.job.id, sq_recipient_suffix((enum sq_recipient_kind)v.job.seal_kind));
@@ -220,7 +270,7 @@ void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 }
 
 struct streams {
-    struct sq_db_task row[1000];
+    struct sq_db_task row[MAX_STREAMS];
     size_t n;
 };
 
@@ -237,7 +287,7 @@ static struct streams *running_streams(struct registrar *r)
     struct streams *s = calloc(1, sizeof *s);
     sq_assert(s);
     struct sq_db *db = db_lock(r);
-    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, 1000, take_stream, s);
+    sq_err e = sq_db_task_list(db, NULL, NULL, SQ_DB_task_state_running, MAX_STREAMS, take_stream, s);
     db_unlock(r);
     if (e)
         s->n = 0;
@@ -277,7 +327,30 @@ void streams_forget(struct registrar *r)
     (void)e; /* in a minute again */
 }
 
-void streams_stop(struct registrar *r, const uint8_t user[ID])
+/* its end comes from gateway, with what was sent until then */
+static void stop_one(struct registrar *r, const uint8_t task[ID])
+{
+    struct sq_msg m = sq_msg_bare(task_cancel);
+    memcpy(m.u.task_cancel.task_id, task, ID);
+    sq_err e = sq_node_do(r->node, SQ_ROLE_RUNNER, &m, CALL_MS);
+    (void)e; /* it has ended */
+    grant_end(r, task);
+}
+
+void streams_stop_by(struct registrar *r, const uint8_t by[ID])
+{
+    for (size_t i = 0; i < MAX_STREAMS; i++) {
+        uint8_t task[ID];
+        pthread_mutex_lock(&begun.lock);
+        bool is_his = !is_zero(begun.row[i].task) && !memcmp(begun.row[i].by, by, ID);
+        memcpy(task, begun.row[i].task, ID);
+        pthread_mutex_unlock(&begun.lock);
+        if (is_his)
+            stop_one(r, task);
+    }
+}
+
+void streams_stop(struct registrar *r, const uint8_t *user)
 {
     struct streams *s = running_streams(r);
     for (size_t i = 0; i < s->n; i++) {
@@ -285,13 +358,9 @@ void streams_stop(struct registrar *r, const uint8_t user[ID])
         struct sq_db *db = db_lock(r);
         sq_err e = sq_db_job_get(db, s->row[i].job_id, &job);
         db_unlock(r);
-        if (e || memcmp(job.owner_id, user, ID))
+        if (e || (user && memcmp(job.owner_id, user, ID) != 0))
             continue;
-        struct sq_msg m = sq_msg_bare(task_cancel);
-        memcpy(m.u.task_cancel.task_id, s->row[i].id, ID);
-        e = sq_node_do(r->node, SQ_ROLE_RUNNER, &m, CALL_MS);
-        (void)e; /* its end comes from gateway, with what was sent until then */
-        grant_end(r, s->row[i].id);
+        stop_one(r, s->row[i].id);
     }
     free(s);
 }

@@ -271,6 +271,7 @@ sq_err api_me_password(struct api *a)
     if (e)
         return e;
     a->is_audited = true;
+    streams_stop(a->r, a->caller.user);
     a->answer = json_pack("{s:I}", "revoked", (json_int_t)x.n);
     return SQ_OK;
 }

@@ -383,8 +383,15 @@ void streams_of_dead_gateway(struct registrar *r);
 void streams_stale(struct registrar *r);
 /** Rows of downloads that ended a day ago go: the audit log knows them. */
 void streams_forget(struct registrar *r);
-/** Cut what @user is downloading: his tokens were revoked. */
-void streams_stop(struct registrar *r, const uint8_t user[ID]);
+/** Cut what @user (NULL: anybody) is downloading, and what is downloaded by his links: his tokens were revoked. */
+void streams_stop(struct registrar *r, const uint8_t *user);
+/** Cut what began with this token (its jti) or download link: it was revoked. */
+void streams_stop_by(struct registrar *r, const uint8_t by[ID]);
+/* download_links.c */
+/** The path's @text is a good link: whose package, and the link's id. SQ_ELINK for whatever is wrong with it. */
+sq_err download_link_follow(struct registrar *r, const char *text, struct sq_db_job *out_job, uint8_t out_link[ID]) SQ_MUST_CHECK;
+/** Inside a transaction: SQ_ELINK when it was revoked meanwhile. */
+sq_err tx_download_link_used(struct tx *tx, const uint8_t link[ID]) SQ_MUST_CHECK;
 /** A task that ended with @code: when that means a damaged object, it is recorded with its job. */
 void task_saw_damage(struct registrar *r, const struct sq_db_task *task, sq_err code);
 

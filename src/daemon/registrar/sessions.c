@@ -331,7 +331,10 @@ sq_err api_logout(struct api *a)
 {
     a->is_audited = true;
     memcpy(a->session, "-", 2);
-    return commit(a->r, tx_logout, &a->caller);
+    sq_err e = commit(a->r, tx_logout, &a->caller);
+    if (!e)
+        streams_stop_by(a->r, a->caller.jti);
+    return e;
 }
 
 /* ---- lists ---- */
@@ -428,6 +431,8 @@ static sq_err tx_revoke_one(struct tx *tx, void *ctx)
     struct revoking *x = ctx;
     bool is_session = x->row.kind == SQ_DB_token_kind_session;
     sq_err e = sq_db_token_revoke(tx->db, x->row.jti, sq_clock_now_s());
+    if (!e && is_session) /* who ends a session that isn't his own doesn't know what it left behind */
+        e = sq_db_token_revoke_downloads(tx->db, x->row.user_id, sq_clock_now_s(), &x->n);
     return e ? e : tx_event(tx, &(struct event){.no = is_session ? SQ_AUDIT_session_revoked : SQ_AUDIT_token_revoked, .by = x->by, .subject = x->row.user_id, .object = x->row.jti, .a = is_session});
 }
 
@@ -466,6 +471,10 @@ static sq_err revoke_one(struct api *a, int kind)
         e = prove_again(a);
     if (!e)
         e = commit(a->r, tx_revoke_one, &x);
+    if (!e && kind == SQ_DB_token_kind_session)
+        streams_stop(a->r, x.row.user_id);
+    else if (!e)
+        streams_stop_by(a->r, jti);
     a->is_audited = true;
     if (!e && !memcmp(jti, a->caller.jti, ID))
         memcpy(a->session, "-", 2);
@@ -496,8 +505,10 @@ sq_err api_sessions_revoke(struct api *a)
     if (!e)
         e = commit(a->r, tx_revoke_others, &x);
     a->is_audited = !e;
-    if (!e)
+    if (!e) {
+        streams_stop(a->r, a->caller.user);
         a->answer = json_pack("{s:I}", "revoked", (json_int_t)x.n);
+    }
     return e;
 }
 

@@ -258,6 +258,8 @@ sq_err revoke_everybody(struct registrar *r, const struct caller *by, int64_t *o
 {
     struct everybody x = {.by = by};
     sq_err e = commit(r, tx_everybody, &x);
+    if (!e)
+        streams_stop(r, NULL);
     *out_n = x.n;
     return e;
 }

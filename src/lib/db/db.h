@@ -193,6 +193,7 @@ struct sq_db_token {
     int64_t revoked_s; /* 0: not revoked */
     int scopes;        /* of an API token: bits of enum sq_scope */
     struct sq_db_sealed name_sealed, address_sealed; /* of an API token, its name and networks; of a session, where it began */
+    uint8_t object_id[SQ_DB_ID_BYTES]; /* of a download link: the package; else zero */
 };
 typedef sq_err (*sq_db_on_token)(void *ctx, const struct sq_db_token *row);
 
@@ -210,7 +211,9 @@ sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s) 
 sq_err sq_db_token_revoke(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK; /* twice is fine */
 sq_err sq_db_token_revoke_all(struct sq_db *db, const uint8_t *user_id, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* NULL: everyone's */
 sq_err sq_db_token_revoke_api(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
-/** Sessions of @user_id but @but_jti. */
+/** The download links of @user_id. */
+sq_err sq_db_token_revoke_downloads(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
+/** Sessions of @user_id but @but_jti, and his download links. */
 sq_err sq_db_token_revoke_sessions(struct sq_db *db, const uint8_t user_id[16], const uint8_t but_jti[16], int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_token_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_token_count(struct sq_db *db, const uint8_t *user_id, int kind, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK; /* live ones; NULL: all users; kind 0: all */
@@ -431,6 +434,7 @@ typedef sq_err (*sq_db_on_job)(void *ctx, const struct sq_db_job *row);
 
 sq_err sq_db_job_insert(struct sq_db *db, const struct sq_db_job *row) SQ_MUST_CHECK;
 sq_err sq_db_job_get(struct sq_db *db, const char *id, struct sq_db_job *out) SQ_MUST_CHECK;
+sq_err sq_db_job_by_package(struct sq_db *db, const uint8_t object_id[16], struct sq_db_job *out) SQ_MUST_CHECK; /* whose package it is now; SQ_ENOTFOUND */
 /** Newest first. @before_id: the last id of the page before (NULL: from the newest). @owner NULL: all. state 0: all. */
 sq_err sq_db_job_list(struct sq_db *db, const uint8_t *owner, int state, const char *before_id, int limit,
                       sq_db_on_job on, void *ctx) SQ_MUST_CHECK;

@@ -65,6 +65,11 @@ sq_err sq_db_job_get(struct sq_db *db, const char *id, struct sq_db_job *out)
     return sq_db_get(db, &jobs, "WHERE id = ?1", ARGS(A_TEXT(id)), out);
 }
 
+sq_err sq_db_job_by_package(struct sq_db *db, const uint8_t object_id[16], struct sq_db_job *out)
+{
+    return sq_db_get(db, &jobs, "WHERE package_object_id = ?1", ARGS(A_ID(object_id)), out);
+}
+
 sq_err sq_db_job_list(struct sq_db *db, const uint8_t *owner, int state, const char *before_id, int limit,
                       sq_db_on_job on, void *ctx)
 {

@@ -14,6 +14,7 @@ static const struct sq_column token_columns[] = {
     SQ_COLUMN(sq_db_token, scopes, INT),
     SQ_COLUMN(sq_db_token, name_sealed, SEALED),
     SQ_COLUMN(sq_db_token, address_sealed, SEALED),
+    SQ_COLUMN(sq_db_token, object_id, ID_OR_NULL),
 };
 static const struct sq_db_rows_of tokens = SQ_ROWS_OF("token", token_columns, sq_db_token);
 SQ_DB_DEFINE_EACH(token, &tokens, sq_db_token, sq_db_on_token)
@@ -73,7 +74,7 @@ sq_err sq_db_token_revoke_all(struct sq_db *db, const uint8_t *user_id, int64_t 
 
 sq_err sq_db_token_revoke_sessions(struct sq_db *db, const uint8_t user_id[16], const uint8_t but_jti[16], int64_t now_s, int64_t *out_n)
 {
-    return sq_db_run(db, "UPDATE token SET revoked_s = ?3 WHERE user_id = ?1 AND jti <> ?2 AND kind = 1 AND revoked_s IS NULL",
+    return sq_db_run(db, "UPDATE token SET revoked_s = ?3 WHERE user_id = ?1 AND jti <> ?2 AND kind IN (1, 3) AND revoked_s IS NULL",
                      ARGS(A_ID(user_id), A_ID(but_jti), A_NO(now_s)), out_n);
 }
 
@@ -81,7 +82,12 @@ sq_err sq_db_token_revoke_api(struct sq_db *db, const uint8_t user_id[16], int64
 {
     return sq_db_run(db, "UPDATE token SET revoked_s = ?2 WHERE user_id = ?1 AND kind = 2 AND revoked_s IS NULL", ARGS(A_ID(user_id), A_NO(now_s)), out_n);
 }
-_Static_assert(SQ_DB_token_kind_session == 1 && SQ_DB_token_kind_api == 2, "in SQL");
+
+sq_err sq_db_token_revoke_downloads(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_n)
+{
+    return sq_db_run(db, "UPDATE token SET revoked_s = ?2 WHERE user_id = ?1 AND kind = 3 AND revoked_s IS NULL", ARGS(A_ID(user_id), A_NO(now_s)), out_n);
+}
+_Static_assert(SQ_DB_token_kind_session == 1 && SQ_DB_token_kind_api == 2 && SQ_DB_token_kind_download == 3, "in SQL");
 
 sq_err sq_db_token_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n)
 {

@@ -25,7 +25,7 @@ CREATE TABLE user (
 CREATE TABLE token (
     jti BLOB PRIMARY KEY NOT NULL CHECK (length(jti) = 16),
     user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
-    kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
     issued_s INTEGER NOT NULL,
     expires_s INTEGER NOT NULL,
     used_s INTEGER NOT NULL,
@@ -34,6 +34,7 @@ CREATE TABLE token (
     scopes INTEGER NOT NULL,
     name_sealed BLOB,
     address_sealed BLOB,
+    object_id BLOB CHECK (length(object_id) = 16),
     sign_key BLOB,
     break_glass_s INTEGER
 ) STRICT, WITHOUT ROWID;

@@ -152,6 +152,22 @@ static void tokens(void **state)
     assert_int_equal(n, 2);
     OK(sq_db_token_revoke_all(db, id(2), 50, &n));
     assert_int_equal(n, 0);
+    t.kind = SQ_DB_token_kind_download;
+    for (unsigned i = 6; i <= 8; i++) { /* links end alone, with the sessions, and with everything */
+        memcpy(t.jti, id(i), 16);
+        memcpy(t.object_id, id(90 + i), 16);
+        OK(sq_db_token_insert(db, &t));
+        OK(sq_db_token_get(db, id(i), &got));
+        assert_memory_equal(got.object_id, id(90 + i), 16);
+        if (i == 6)
+            OK(sq_db_token_revoke_downloads(db, id(1), 40, &n));
+        else if (i == 7)
+            OK(sq_db_token_revoke_sessions(db, id(1), id(99), 40, &n));
+        else
+            break;
+        assert_int_equal(n, 1);
+    }
+    OK(sq_db_token_revoke(db, id(8), 41));
     OK(sq_db_token_revoke_all(db, id(1), 50, &n));
     assert_int_equal(n, 2);
     OK(sq_db_token_revoke_all(db, NULL, 50, &n));

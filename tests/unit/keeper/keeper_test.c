@@ -396,6 +396,62 @@ static void test_tokens_and_fields(void **state)
     end(&f);
 }
 
+/* ---- download links ---- */
+
+static sq_err link_check(struct fixture *f, const uint8_t *owner, const uint8_t *link, const uint8_t *object, uint64_t expires_s, const uint8_t *secret)
+{
+    struct sq_msg q = sq_msg_of(download_link_check, .owner_id = ID(owner), .link_id = ID(link), .object_id = ID(object), .expires_s = expires_s);
+    memcpy(q.u.download_link_check.secret, secret, 16);
+    return reg(f, q, NULL);
+}
+
+static void test_download_links(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct sq_msg is;
+    char a[2049], b[2049];
+    uint8_t secret[16], again[16], link[16] = {1}, other[16] = {2};
+    start_with_things(&f);
+    ok(sign_token(&f, owner_a, a, sizeof a));
+    ok(sign_token(&f, owner_b, b, sizeof b));
+    uint64_t end_s = now() + 60;
+    struct sq_msg q = sq_msg_of(download_link_make, .owner_id = ID(owner_a), .token = sq_span_str(a), .link_id = ID(link), .object_id = ID(output), .expires_s = end_s);
+    ok(reg(&f, q, &is));
+    memcpy(secret, is.u.download_link_is.secret, 16);
+    ok(reg(&f, q, &is));
+    assert_memory_equal(secret, is.u.download_link_is.secret, 16); /* nothing is kept: it is made of what it is for */
+    q.u.download_link_make.token = sq_span_str(b);
+    assert_int_equal(reg(&f, q, NULL), SQ_EDENIED); /* another's token */
+    q.u.download_link_make.token = sq_span_str("");
+    assert_int_equal(reg(&f, q, NULL), SQ_EAUTH);
+    q = sq_msg_of(download_link_make, .owner_id = ID(owner_b), .token = sq_span_str(b), .link_id = ID(link), .object_id = ID(output), .expires_s = end_s);
+    assert_int_equal(reg(&f, q, NULL), SQ_EDENIED); /* another's object */
+    q = sq_msg_of(download_link_make, .owner_id = ID(owner_a), .token = sq_span_str(a), .link_id = ID(link), .object_id = ID(output), .expires_s = now() + 86400 + 60);
+    assert_int_equal(reg(&f, q, NULL), SQ_ERANGE); /* longer than a day */
+    q.u.download_link_make.expires_s = now();
+    assert_int_equal(reg(&f, q, NULL), SQ_ELINK);
+
+    ok(link_check(&f, owner_a, link, output, end_s, secret));
+    assert_int_equal(link_check(&f, owner_a, other, output, end_s, secret), SQ_ELINK);
+    assert_int_equal(link_check(&f, owner_a, link, output, end_s + 1, secret), SQ_ELINK);
+    assert_int_equal(link_check(&f, owner_b, link, output, end_s, secret), SQ_EDENIED);
+    for (unsigned bit = 0; bit < 128; bit++) {
+        memcpy(again, secret, 16);
+        again[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(link_check(&f, owner_a, link, output, end_s, again), SQ_ELINK);
+    }
+    f.hooks->clock_offset_s = 61;
+    assert_int_equal(link_check(&f, owner_a, link, output, end_s, secret), SQ_ELINK);
+    f.hooks->clock_offset_s = 0;
+    uint64_t late = now() + 2000;
+    q = sq_msg_of(download_link_make, .owner_id = ID(owner_a), .token = sq_span_str(a), .link_id = ID(link), .object_id = ID(output), .expires_s = late);
+    assert_int_equal(reg(&f, q, NULL), SQ_ERANGE); /* the package ends before */
+    ok(destroy(&f, output, &(struct sq_msg_slot_destroyed_is){0}));
+    assert_int_equal(link_check(&f, owner_a, link, output, end_s, secret), SQ_EKEYGONE);
+    end(&f);
+}
+
 /* ---- notes ---- */
 
 static sq_err checkpoint(struct fixture *f, uint64_t size, const uint8_t root[32], const uint8_t *proof, uint32_t n, struct sq_msg *is)
@@ -672,6 +728,7 @@ int main(void)
         cmocka_unit_test(test_grants),
         cmocka_unit_test(test_end_of_keys),
         cmocka_unit_test(test_package),
+        cmocka_unit_test(test_download_links),
         cmocka_unit_test(test_passwords),
         cmocka_unit_test(test_hash_flood),
         cmocka_unit_test(test_tokens_and_fields),
