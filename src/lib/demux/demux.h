@@ -20,6 +20,7 @@
 #include "lib/runs/runs.h"
 
 #define SQ_DEMUX_PIECE 65536U /* most clusters, before the filter */
+#define SQ_DEMUX_LEAST 8192U  /* clusters of the smallest pieces of the last tile */
 #define SQ_DEMUX_MAX_THREADS 256U
 #define SQ_DEMUX_MIN_MEMORY (64ULL << 20)
 

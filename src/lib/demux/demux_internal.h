@@ -200,6 +200,7 @@ uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_sett
 struct demux_tile { /* what pieces of a tile share */
     uint32_t lane;  /* place in the plan */
     const struct sq_run_tile *tile;
+    bool is_last;   /* of all lanes */
     struct tile_store *store;
     struct sq_filter filter;  /* which clusters are written */
     struct sq_filter passed;  /* which passed; pass NULL: the same */
@@ -233,15 +234,31 @@ sq_err piece_work_new(const struct sq_demux_plan *p, uint32_t pass, struct piece
 void piece_work_free(struct piece_work *w);
 uint64_t piece_work_bytes(const struct sq_demux_plan *p); /* about how much that is */
 
-/* Clusters of a piece, a multiple of 64: as few pieces as can be, and then about equal ones, so that threads end together. */
-static inline uint32_t piece_size(uint32_t n_cluster)
+/*
+ * Where piece @no of a tile begins, a multiple of 64, @n_cluster when there is none: as few pieces as can be, and then about equal ones. Those of
+ * the last tile (@is_last) get smaller, an eighth of what is left each: threads end together, however unequal they are. Where pieces end
+ * is seen in the results' bytes, so it depends on the run alone.
+ */
+static inline uint32_t piece_begin(uint32_t n_cluster, bool is_last, uint32_t no)
 {
-    uint64_t n = ((uint64_t)n_cluster + SQ_DEMUX_PIECE - 1) / SQ_DEMUX_PIECE;
-    return n ? (uint32_t)((n_cluster / n + (n_cluster % n != 0) + 63) / 64 * 64) : SQ_DEMUX_PIECE;
+    uint64_t most = SQ_DEMUX_PIECE, n = (n_cluster + most - 1) / most, size = n ? (n_cluster / n + (n_cluster % n != 0) + 63) / 64 * 64 : 0, at = no * size;
+    if (is_last) { /* those that an eighth of the rest is enough for have full size */
+        uint64_t n_full = n_cluster >= 8 * most ? (n_cluster - 8 * most) / most + 1 : 0;
+        at = most * (no < n_full ? no : n_full);
+        for (uint64_t i = n_full; i < no && at < n_cluster; i++) {
+            size = (n_cluster - at) / 8 / 64 * 64;
+            at += size > SQ_DEMUX_LEAST ? size : SQ_DEMUX_LEAST;
+        }
+    }
+    return at < n_cluster ? (uint32_t)at : n_cluster;
 }
-static inline uint32_t piece_count(uint32_t n_cluster)
+static inline uint32_t piece_count(uint32_t n_cluster, bool is_last)
 {
-    return (uint32_t)(((uint64_t)n_cluster + piece_size(n_cluster) - 1) / piece_size(n_cluster));
+    uint32_t n = n_cluster / SQ_DEMUX_PIECE;
+    n -= n < 8 ? n : 8; /* there are more than that in any case */
+    while (piece_begin(n_cluster, is_last, n) < n_cluster)
+        n++;
+    return n;
 }
 /** Piece @no of @tile. @spare: what an earlier piece gave, to be used again (taken over), or NULL. */
 sq_err piece_run(struct piece_work *w, const struct demux_tile *tile, uint32_t no, struct piece_out *spare, struct piece_out **out) SQ_MUST_CHECK;

@@ -565,7 +565,7 @@ static struct piece_out *out_new(struct piece_out *spare, uint32_t lane, size_t 
 sq_err piece_run(struct piece_work *w, const struct demux_tile *t, uint32_t no, struct piece_out *spare, struct piece_out **out)
 {
     struct counts_shape shape = counts_shape_of(w->plan, t->lane);
-    uint32_t n_cluster = t->filter.n_cluster, size = piece_size(n_cluster), from = no * size, to = n_cluster - from < size ? n_cluster : from + size, n = 0;
+    uint32_t n_cluster = t->filter.n_cluster, from = piece_begin(n_cluster, t->is_last, no), to = piece_begin(n_cluster, t->is_last, no + 1), n = 0;
     sq_assert(from < n_cluster);
     struct piece_out *o = out_new(spare, t->lane, shape.n);
     if (!o)

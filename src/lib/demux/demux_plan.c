@@ -446,7 +446,7 @@ static uint64_t fingerprint_of(const struct sq_demux_plan *p)
 {
     const struct sq_demux_options *o = &p->options;
     uint64_t h = 0xcbf29ce484222325ULL;
-    const uint32_t words[] = {SQ_DEMUX_PIECE, (uint32_t)o->level, o->rule.is_concatenated, o->rule.max_mismatch, o->rule.min_delta, o->rule.max_no_call, (uint32_t)o->i5,
+    const uint32_t words[] = {SQ_DEMUX_PIECE, SQ_DEMUX_LEAST, (uint32_t)o->level, o->rule.is_concatenated, o->rule.max_mismatch, o->rule.min_delta, o->rule.max_no_call, (uint32_t)o->i5,
                               p->is_lane_joined, o->is_project_folder, o->is_index_written, o->is_adapter_left, o->is_failed_kept, p->n_cycle, p->n_read,
                               p->n_lane, p->n_tile, (uint32_t)p->sheet->version, (uint32_t)p->sheet->index_orientation, p->n_kind};
     h = add_to_print(h, words, sizeof words);

@@ -28,7 +28,8 @@ struct place { /* of a tile in the plan */
 struct active { /* a tile that is worked on */
     struct demux_tile t;
     uint32_t seq; /* number over all lanes */
-    bool is_ready; /* filter, positions and store are there */
+    bool is_ready;  /* filter and store are there: calls can be unpacked */
+    bool is_placed; /* positions, too */
     uint32_t next_cycle, n_cycle_done;
     uint32_t n_piece, next_piece;
     uint64_t bytes;
@@ -263,6 +264,13 @@ static sq_err tile_filter(struct worker *w, struct active *a, struct sq_run_why 
     return sq_filter_all(real.n_cluster, &a->t.filter);
 }
 
+/* What a tile's own positions take */
+static uint64_t positions_bytes(const struct sq_demux *d, uint32_t n_cluster)
+{
+    enum sq_positions_kind kind = sq_run_positions_kind(d->plan->run);
+    return kind == SQ_POSITIONS_NONE || kind == SQ_POSITIONS_S_LOCS ? 0 : 8ULL * n_cluster;
+}
+
 static sq_err tile_positions(struct sq_demux *d, struct active *a, struct sq_run_why *why)
 {
     enum sq_positions_kind kind = sq_run_positions_kind(d->plan->run);
@@ -292,25 +300,24 @@ static sq_err tile_positions(struct sq_demux *d, struct active *a, struct sq_run
     return e;
 }
 
+/* All but the positions, which nobody needs before the calls are unpacked */
 static sq_err tile_begin(struct worker *w, struct active *a, struct sq_run_why *why)
 {
     struct sq_demux *d = w->d;
     sq_err e = tile_filter(w, a, why);
-    if (!e)
-        e = tile_positions(d, a, why);
     if (e)
         return e;
-    uint32_t n_word = (a->t.filter.n_cluster + 63) / 64;
+    uint32_t n_cluster = a->t.filter.n_cluster, n_word = (n_cluster + 63) / 64;
     a->t.pf_before = calloc((size_t)n_word + 1, sizeof *a->t.pf_before);
     if (!a->t.pf_before)
         return sq_fail(SQ_ENOMEM);
     for (uint32_t i = 0; i < n_word; i++)
         a->t.pf_before[i + 1] = a->t.pf_before[i] + (uint32_t)__builtin_popcountll(a->t.filter.pass[i]);
-    a->n_piece = piece_count(a->t.filter.n_cluster);
+    a->n_piece = piece_count(n_cluster, a->t.is_last);
     struct sq_calls_look look = {0};
     struct sq_run_why other = {0};
     bool is_small = !sq_calls_look(w->reader, a->t.tile, 1, &other, &look) && look.n_palette && look.n_palette <= 4;
-    a->bytes = (uint64_t)a->t.filter.n_pf * d->pass.n_cycle / (is_small ? 2 : 1) + (uint64_t)a->t.own.n * 8 + n_word * 12ULL;
+    a->bytes = (uint64_t)a->t.filter.n_pf * d->pass.n_cycle / (is_small ? 2 : 1) + positions_bytes(d, n_cluster) + n_word * 12ULL;
     return SQ_OK;
 }
 
@@ -333,6 +340,28 @@ static sq_err tile_rows(struct sq_demux *d, struct active *a, bool is_large)
     return e;
 }
 
+/* With the lock. The tile's calls may be unpacked from now on. */
+static sq_err tile_ready(struct sq_demux *d, struct active *a)
+{
+    uint64_t used = 0;
+    for (uint32_t i = 0; i < d->n_active; i++)
+        used += d->active[i]->bytes;
+    sq_err e = tile_rows(d, a, used > d->memory_left); /* begun only when there was room, or as the first */
+    if (e)
+        return e;
+    if (a->seq == d->out->next_tile)
+        a->next_piece = d->out->next_piece; /* the others are in the files */
+    if (a->t.store->fd >= 0)
+        a->bytes = positions_bytes(d, a->t.filter.n_cluster);
+    a->is_ready = true;
+    d->n_cluster_known += a->t.filter.n_cluster;
+    d->n_tile_known++;
+    if (!a->n_piece)
+        a->next_cycle = a->n_cycle_done = d->pass.n_cycle;
+    pthread_cond_broadcast(&d->changed);
+    return SQ_OK;
+}
+
 /* With the lock, which is given up meanwhile. */
 static void begin(struct worker *w)
 {
@@ -345,30 +374,25 @@ static void begin(struct worker *w)
         a->seq = seq;
         a->t.lane = d->place[seq].lane;
         a->t.tile = d->plan->lane[a->t.lane].tile[d->place[seq].tile];
+        a->t.is_last = seq + 1 == d->plan->n_tile;
         d->active[d->n_active++] = a;
     }
     pthread_mutex_unlock(&d->lock);
     sq_err e = a ? tile_begin(w, a, &why) : sq_fail(SQ_ENOMEM);
     pthread_mutex_lock(&d->lock);
-    uint64_t used = 0;
-    for (uint32_t i = 0; i < d->n_active; i++)
-        used += d->active[i]->bytes;
     if (!e)
-        e = tile_rows(d, a, used > d->memory_left); /* begun only when there was room, or as the first */
-    if (!e && seq == d->out->next_tile)
-        a->next_piece = d->out->next_piece; /* the others are in the files */
-    if (!e && a->t.store->fd >= 0)
-        a->bytes = (uint64_t)a->t.own.n * 8;
+        e = tile_ready(d, a);
     if (!e) {
-        a->is_ready = true;
-        d->n_cluster_known += a->t.filter.n_cluster;
-        d->n_tile_known++;
-        if (!a->n_piece)
-            a->next_cycle = a->n_cycle_done = d->pass.n_cycle;
+        pthread_mutex_unlock(&d->lock);
+        e = tile_positions(d, a, &why);
+        pthread_mutex_lock(&d->lock);
     }
-    d->is_beginning = false;
     if (e)
         fail(d, e, &why);
+    else
+        a->is_placed = true;
+    d->is_beginning = false;
+    pthread_cond_broadcast(&d->changed);
 }
 
 /* ---- unpacking ---- */
@@ -442,7 +466,7 @@ static void tell(struct sq_demux *d)
         return;
     uint64_t n_mean = d->n_tile_known ? d->n_cluster_known / d->n_tile_known : 0;
     uint32_t n_left = d->plan->n_tile - d->out->next_tile;
-    uint64_t in_this = (uint64_t)d->out->next_piece * SQ_DEMUX_PIECE < n_mean ? n_mean - (uint64_t)d->out->next_piece * SQ_DEMUX_PIECE : 0;
+    uint64_t done_of_it = n_left ? piece_begin((uint32_t)n_mean, n_left == 1, d->out->next_piece) : 0, in_this = n_mean - done_of_it;
     uint64_t left = n_left ? ((uint64_t)(n_left - 1) * n_mean + in_this) * (d->pass.to - d->pass.from) : 0;
     struct sq_demux_progress p = {.calls_done = d->out->n_call, .calls_total = d->out->n_call + left, .pieces_done = d->out->n_piece, .tiles_done = d->out->next_tile,
                                   .tiles_total = d->plan->n_tile};
@@ -460,7 +484,7 @@ static void tell(struct sq_demux *d)
 /* Tiles whose pieces are all written make room. */
 static void retire(struct sq_demux *d)
 {
-    while (d->n_active && d->active[0]->is_ready && d->active[0]->seq == d->out->next_tile && d->out->next_piece >= d->active[0]->n_piece) {
+    while (d->n_active && d->active[0]->is_placed && d->active[0]->seq == d->out->next_tile && d->out->next_piece >= d->active[0]->n_piece) {
         struct active *a = d->active[0];
         d->n_active--;
         for (uint32_t i = 0; i < d->n_active; i++)
@@ -536,7 +560,7 @@ static bool work_once(struct worker *w)
     for (uint32_t i = 0; i < d->n_active; i++) {
         struct active *a = d->active[i];
         bool is_next = a->seq == d->out->next_tile && a->next_piece == d->out->next_piece; /* all that wait, wait for it */
-        if ((is_next || d->n_done < d->n_window) && a->is_ready && a->n_cycle_done == d->pass.n_cycle && a->next_piece < a->n_piece) {
+        if ((is_next || d->n_done < d->n_window) && a->is_placed && a->n_cycle_done == d->pass.n_cycle && a->next_piece < a->n_piece) {
             piece(w, a);
             return true;
         }
@@ -550,7 +574,6 @@ static bool work_once(struct worker *w)
     }
     if (d->next_tile < d->plan->n_tile && !d->is_beginning && has_room(d)) {
         begin(w);
-        pthread_cond_broadcast(&d->changed);
         return true;
     }
     return false;

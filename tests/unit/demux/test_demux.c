@@ -1,5 +1,6 @@
 /* The pieces of lib/demux that need no run: sample sheets, OverrideCycles, barcodes, kernels. */
 #include "lib/demux/barcodes.h"
+#include "lib/demux/demux_internal.h"
 #include "lib/demux/demux_kernels.h"
 #include "lib/demux/override_cycles.h"
 #include "lib/demux/sample_sheet.h"
@@ -464,6 +465,31 @@ static void transposing_is_exact(void **state)
     }
 }
 
+/* ---- pieces ---- */
+
+static void pieces_cover_a_tile_once(void **state)
+{
+    for (int is_last = 0; is_last < 2; is_last++)
+        for (uint64_t n = 0; n <= SQ_RUN_MAX_CLUSTERS; n += n < 1000 ? 1 : n < 3000000 ? 1 + draw(9000)
+                                                                                     : n / 2 + draw(1000)) {
+            uint32_t n_cluster = (uint32_t)n, n_piece = piece_count(n_cluster, is_last), end = 0, size = 0;
+            for (uint32_t i = 0; i < n_piece; i++) {
+                uint32_t from = piece_begin(n_cluster, is_last, i), to = piece_begin(n_cluster, is_last, i + 1);
+                assert_true(from == end && from % 64 == 0 && to > from && to - from <= SQ_DEMUX_PIECE);
+                if (is_last && i) /* never more than the one before */
+                    assert_true(to - from <= size);
+                end = to;
+                size = to - from;
+            }
+            assert_int_equal(end, n_cluster);
+            assert_int_equal(piece_begin(n_cluster, is_last, n_piece + 3), n_cluster);
+            if (is_last)
+                assert_true(size <= SQ_DEMUX_LEAST); /* what one thread may have to wait for another */
+            else
+                assert_int_equal(n_piece, (n + SQ_DEMUX_PIECE - 1) / SQ_DEMUX_PIECE);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -481,6 +507,7 @@ int main(void)
         cmocka_unit_test(kernels_equal_the_plain_ones),
         cmocka_unit_test(letters_are_squeezed_and_repeats_found),
         cmocka_unit_test(transposing_is_exact),
+        cmocka_unit_test(pieces_cover_a_tile_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
