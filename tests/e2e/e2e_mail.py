@@ -48,7 +48,7 @@ class World:
         ini = {"smtp_url": "smtp://localhost:%d" % self.sink.port, "smtp_user": "hub", "smtp_password_file": private_file(self.h, "smtp.password", MAIL_PASSWORD + "\n"),
                "mail_from": "hub@example.org", "public_url": "https://hub.example.org", "outbound_ca": self.ca.ca,
                "webhook_url": ("https://localhost:%d/hook" if hook_tls else "http://127.0.0.1:%d/hook") % self.hook.port,
-               "webhook_secret_file": private_file(self.h, "hook.secret", SECRET + "\n"), "syslog_url": "%s://localhost:%d" % (syslog, self.log.port)}
+               "webhook_secret_file": private_file(self.h, "hook.secret", SECRET + "\n"), "syslog_url": "%s://127.0.0.1:%d" % (syslog, self.log.port)}
         ini.update(settings)
         with open(self.h.ini, "a") as f:
             for k, v in ini.items():
