@@ -1,4 +1,4 @@
-#include "lib/identity/passkey.h"
+#include "lib/identity/passkey_internal.h"
 
 #include <fido.h>
 #include <fido/eddsa.h>
@@ -98,7 +98,7 @@ sq_err sq_passkey_take(const struct sq_passkey_site *site, struct sq_span auth_d
 {
     static const int algorithms[] = {COSE_ES256, COSE_EDDSA, COSE_RS256};
     bool is_taken = false;
-    if (!is_of(site, auth_data))
+    if (!is_of(site, auth_data) || passkey_cbor_bounded(auth_data))
         return sq_fail(SQ_EPASSKEY);
     for (size_t i = 0; i < sizeof algorithms / sizeof algorithms[0] && !is_taken; i++) {
         fido_cred_t *cred = fido_cred_new();
@@ -151,7 +151,7 @@ static sq_err verify(fido_assert_t *a, const struct sq_passkey_site *site, const
 sq_err sq_passkey_check(const struct sq_passkey_site *site, const struct sq_passkey *key, struct sq_span client_data, struct sq_span auth_data, struct sq_span signature, bool must_verify,
                         uint32_t *out_counter)
 {
-    if (!client_data.n || !signature.n || !is_of(site, auth_data))
+    if (!client_data.n || !signature.n || !is_of(site, auth_data) || passkey_cbor_bounded(auth_data))
         return sq_fail(SQ_EPASSKEY);
     fido_assert_t *a = fido_assert_new();
     if (!a)

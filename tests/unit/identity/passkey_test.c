@@ -20,6 +20,7 @@
 #define UP 0x01
 #define UV 0x04
 #define AT 0x40
+#define ED 0x80
 
 struct bytes {
     uint8_t p[4096];
@@ -314,10 +315,84 @@ static void not_taken(void **state)
     EVP_PKEY_free(d.key);
 }
 
+/* Address space that this process ever had, in MiB. */
+static long peak_mib(void)
+{
+    char line[256];
+    long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) && sscanf(line, "VmPeak: %ld kB", &kib) != 1)
+        ;
+    fclose(f);
+    assert_true(kib > 0);
+    return kib / 1024;
+}
+
+/* What a header promises is held against what is there, before anything makes room for it. */
+static void promises(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what, *bytes;
+        size_t n;
+    } lie[] = {
+        {"map of 67 million", "\xba\x04\0\0\0\x01\x02", 7},
+        {"map of 2^63", "\xbb\x80\0\0\0\0\0\0\0\x01\x02", 11},
+        {"map of 2^64 - 1", "\xbb\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02", 11},
+        {"list of 134 million", "\x9a\x08\0\0\0\x01\x02", 7},
+        {"bytes, a gigabyte of them", "\x5a\x40\0\0\0\x01\x02", 7},
+        {"text, a gigabyte of it", "\x7a\x40\0\0\0\x01\x02", 7},
+        {"a map within a map", "\xa1\x01\xba\x04\0\0\0\x01\x02", 9},
+        {"three pairs promised, two there", "\xa3\x01\x02\x03\x04", 5},
+        {"without an end", "\xbf\x01\x02\xff", 4},
+        {"bytes in pieces", "\x5f\x41\x01\xff", 4},
+        {"a tag", "\xc1\xa1\x01\x02", 4},
+        {"five levels", "\xa1\x01\xa1\x01\xa1\x01\xa1\x01\xa1\x01\x02", 11},
+        {"something behind", "\xa1\x01\x02\x03", 4},
+        {"nothing", "", 0},
+    };
+    struct bytes auth, client;
+    struct sq_passkey key;
+    uint32_t counter = 0;
+    struct device d;
+    make_device(&d, SQ_PASSKEY_ES256);
+    auth_data(&auth, HOST, UP | UV | AT, 7, &d.cose, 32);
+    assert_int_equal(sq_passkey_take(&site, span(&auth), &key), SQ_OK);
+    client_data(&client, "webauthn.get", site.origin, "");
+    long before = peak_mib();
+    for (size_t i = 0; i < sizeof lie / sizeof lie[0]; i++) {
+        struct bytes cose = {.n = 0}, used;
+        struct sq_passkey other;
+        add(&cose, lie[i].bytes, lie[i].n);
+        auth_data(&auth, HOST, UP | UV | AT, 0, &cose, 32);
+        if (sq_passkey_take(&site, span(&auth), &other) != SQ_EPASSKEY)
+            fail_msg("a key: %s was taken", lie[i].what);
+        cose = d.cose;
+        add(&cose, lie[i].bytes, lie[i].n);
+        auth_data(&auth, HOST, UP | UV | AT | ED, 0, &cose, 32);
+        if (sq_passkey_take(&site, span(&auth), &other) != SQ_EPASSKEY)
+            fail_msg("extensions of a new one: %s was taken", lie[i].what);
+        auth_data(&used, HOST, UP | UV | ED, 0, NULL, 0);
+        add(&used, lie[i].bytes, lie[i].n);
+        struct bytes sig;
+        sign(&d, &used, &client, &sig); /* signed by its owner: so it is the walk that refuses */
+        if (sq_passkey_check(&site, &key, span(&client), span(&used), span(&sig), true, &counter) != SQ_EPASSKEY)
+            fail_msg("extensions of a used one: %s was taken", lie[i].what);
+    }
+    assert_true(peak_mib() - before < 64);
+    /* extensions that keep their promise */
+    struct bytes with = d.cose;
+    add(&with, "\xa1\x6b" "credProtect\x02", 14);
+    auth_data(&auth, HOST, UP | UV | AT | ED, 0, &with, 32);
+    assert_int_equal(sq_passkey_take(&site, span(&auth), &key), SQ_OK);
+    EVP_PKEY_free(d.key);
+}
+
 int main(void)
 {
     if (sq_crypt_start() || sq_identity_start() || sq_passkey_site("https://" HOST, &site))
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sites), cmocka_unit_test(clients), cmocka_unit_test(taken_and_used), cmocka_unit_test(not_taken)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sites), cmocka_unit_test(clients), cmocka_unit_test(taken_and_used), cmocka_unit_test(not_taken), cmocka_unit_test(promises)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
