@@ -7,16 +7,18 @@
 #include "lib/crypt/crypt.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define FILE_MAX_BYTES (64u << 10)
 #define DAY_S 86400
 
-static const char *const keys[] = {"tls_certificate", "tls_key", "hosts", "listen"};
+static const char *const keys[] = {"tls_certificate", "tls_key", "hosts", "listen", "rsa_bits"};
 enum { CERTIFICATE,
        KEY,
        HOSTS,
        LISTEN,
+       RSA_BITS,
        N_KEY };
 
 struct looking {
@@ -81,7 +83,7 @@ static int look_at_files(struct looking *l, struct sq_x509_seen *out)
     if (!rc)
         rc = read_text(l->c, "the key can't be read", l->value[KEY], &key);
     if (!rc) {
-        sq_x509_check(&(struct sq_x509_question){.chain_pem = (const char *)chain.p, .key_pem = (const char *)key.p, .hosts = l->value[HOSTS],
+        sq_x509_check(&(struct sq_x509_question){.chain_pem = (const char *)chain.p, .key_pem = (const char *)key.p, .hosts = l->value[HOSTS], .rsa_bits = (unsigned)strtoul(l->value[RSA_BITS], NULL, 10),
                                                  .ca_pem = l->ca.n ? (const char *)l->ca.p : NULL, .now_s = sq_clock_now_s()}, out);
         show(l, "files", l->value[CERTIFICATE], out);
     }
@@ -105,7 +107,7 @@ static void look_at_server(struct looking *l, const struct sq_x509_seen *files)
         snprintf(url, sizeof url, "https://%s", listen);
     sq_buf_init(&pem, FILE_MAX_BYTES);
     if (tls_served(url, &pem, why)) {
-        sq_x509_check(&(struct sq_x509_question){.chain_pem = (const char *)pem.p, .hosts = l->value[HOSTS], .ca_pem = l->ca.n ? (const char *)l->ca.p : NULL,
+        sq_x509_check(&(struct sq_x509_question){.chain_pem = (const char *)pem.p, .hosts = l->value[HOSTS], .rsa_bits = (unsigned)strtoul(l->value[RSA_BITS], NULL, 10), .ca_pem = l->ca.n ? (const char *)l->ca.p : NULL,
                                                  .now_s = sq_clock_now_s()}, &seen);
         if (memcmp(seen.fingerprint, files->fingerprint, sizeof seen.fingerprint))
             seen.found |= SQ_X509_BIT(SQ_X509_other_served);

@@ -164,7 +164,7 @@ def token(d):
     env = dict(os.environ, SOFTHSM2_CONF=conf)
     tool = ["pkcs11-tool", "--module", SOFTHSM, "--token-label", "sequester", "--login", "--pin", "4711"]
     subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "sequester", "--so-pin", "12345678", "--pin", "4711"], env=env, check=True, capture_output=True)
-    subprocess.run(tool + ["--keypairgen", "--key-type", "rsa:2048", "--label", "sequester", "--id", "01"], env=env, check=True, capture_output=True)
+    subprocess.run(tool + ["--keypairgen", "--key-type", "rsa:3072", "--label", "sequester", "--id", "01"], env=env, check=True, capture_output=True)
     sock = os.path.join(d, "p11.sock")
     server = subprocess.Popen(["p11-kit", "server", "--foreground", "--provider", SOFTHSM, "-n", sock, "pkcs11:"], env=env,
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -269,6 +269,10 @@ def test_tpm():
         os.chmod(pin, 0o600)
         with tpm_token(d) as sock:
             set_config(h, key_backend="pkcs11", pkcs11_server=sock, pkcs11_pin_file=pin)
+            h.stop()
+            h.start(wait_up=False)
+            hub.wait_for("a refusal", lambda: "what=pkcs11_key_is_weak_see_rsa_bits code=ECONFIG" in h.log(), 30)
+            set_config(h, rsa_bits="2048")
             restart(h, up=True)
             assert key(h)["locked_by"] == "pkcs11" and key(h)["root_key"] == 2
             os.unlink(os.path.join(h.base, "key"))

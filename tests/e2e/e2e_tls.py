@@ -102,6 +102,18 @@ def files_are_checked():
             one = certs.issue("hub", CA, **{"hosts": HOSTS, **change})
             assert findings(one.pem, one.key_pem) == [code], code
         assert findings(weak.pem, weak.key_pem) == ["weak_key"]
+        medium = certs.issue("hub", CA, HOSTS, key=certs.weak_rsa(2048))
+        assert findings(medium.pem, medium.key_pem) == ["weak_key"]
+        issuer = certs.issue("between", CA, is_ca=True, key=certs.weak_rsa(2048))
+        under = certs.issue("hub", issuer, HOSTS)
+        assert findings(under.pem + issuer.pem, under.key_pem) == ["weak_issuer"]
+        with open(h.ini) as f:
+            ini = f.read()
+        with open(h.ini, "a") as f:
+            f.write("rsa_bits = 2048\n")
+        assert findings(medium.pem, medium.key_pem) == [] and findings(under.pem + issuer.pem, under.key_pem) == []
+        with open(h.ini, "w") as f:
+            f.write(ini)
         assert findings(below.pem + CA.pem, below.key_pem) == ["broken_chain"]
         assert findings(below.pem, below.key_pem, "--cacert", ca_path) == ["not_trusted"]
         alone = certs.issue("hub", None, HOSTS)
@@ -163,6 +175,30 @@ def new_certificates_are_taken():
             assert reload(h)[0] == 0
         assert h.admin_ok("status")["certificate"]["sha256"] == two.sha256
         h.clean()
+
+
+def a_weak_key_takes_a_word():
+    """RSA with 2048 bits: 112 bits of security. Refused at a reload and at a start, unless `rsa_bits` says so."""
+    with hub.Hub() as h:
+        ok = [open(p, "rb").read() for p in names_of_files(h)]
+        one = certs.issue("hub", CA, HOSTS, key=certs.weak_rsa(2048))
+        write(h, one.pem, one.key_pem)
+        rc, j = reload(h)
+        assert rc == 1 and [f["code"] for f in j["findings"]] == ["weak_key"], j
+        h.stop()
+        h.start(wait_up=False)
+        hub.wait_for("a refusal", lambda: "what=tls_key_is_weak_see_rsa_bits code=ECONFIG" in h.log(), 30)
+        assert not h.is_up()
+        h.stop()
+        with open(h.ini, "a") as f:
+            f.write("rsa_bits = 2048\n")
+        h.tls = ssl.create_default_context(cadata=CA.pem.decode())
+        h.start()
+        assert served(h) == one.sha256
+        write(h, *ok)
+        h.tls = ssl.create_default_context(cafile=h.ca)
+        assert reload(h)[0] == 0
+        h.wait_up()
 
 
 def the_end_is_told():
@@ -538,7 +574,7 @@ def slowhttptest_leaves_nothing():
         hub.wait_for("no connection to be left after %s" % mode, lambda: open_connections(h) == 0, 90)
 
 
-TESTS = [files_are_checked, new_certificates_are_taken, the_end_is_told, old_versions_are_refused, keys_are_always_exchanged, nothing_is_sent_early_or_resumed,
+TESTS = [files_are_checked, new_certificates_are_taken, a_weak_key_takes_a_word, the_end_is_told, old_versions_are_refused, keys_are_always_exchanged, nothing_is_sent_early_or_resumed,
          nothing_is_renegotiated, only_http_1_1_is_agreed, bad_servers_are_refused, the_token_stays_with_its_server, a_cut_download_goes_on, slowhttptest_leaves_nothing]
 
 if __name__ == "__main__":

@@ -46,12 +46,12 @@ def issue(name, by=None, hosts=(), days=90.0, begins=-1.0, key=None, sign=None, 
     return Issued(b.sign(by.key if by else key, sign or hashes.SHA256()), key)
 
 
-def weak_rsa():
-    return rsa.generate_private_key(public_exponent=65537, key_size=1024)
+def weak_rsa(bits=1024):
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
 def strong_rsa():
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return rsa.generate_private_key(public_exponent=65537, key_size=3072)
 
 
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH

@@ -35,6 +35,7 @@ struct limits_said {
 struct gateway {
     struct sq_node *node;
     const char *hosts;
+    unsigned rsa_bits; /* least, of the certificate */
     uint64_t upload_max_bytes;
     struct limits *limits;
     unsigned max_connections, max_connections_per_ip;

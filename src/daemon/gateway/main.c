@@ -77,6 +77,7 @@ static sq_err run(void)
     sq_log(SQ_LOG_started, SQ_LN("pid", getpid()), SQ_LN("uid", getuid()), SQ_LW("version", SQ_VERSION));
     gw.hosts = sq_node_setting(gw.node, "hosts");
     sq_assert(gw.hosts);
+    gw.rsa_bits = (unsigned)sq_node_setting_u64(gw.node, "rsa_bits");
     gw.upload_max_bytes = sq_node_setting_u64(gw.node, "upload_max_mib") << 20;
     struct sq_http_config config = {
         .listen_fd = sq_node_take(gw.node, "listen"),

@@ -32,7 +32,7 @@ static sq_err read_pem(int fd, uint8_t **out)
 
 static void look(struct gateway *gw, const struct tls_files *tls, struct sq_x509_seen *out)
 {
-    sq_x509_check(&(struct sq_x509_question){.chain_pem = (const char *)tls->certificate, .key_pem = (const char *)tls->key, .hosts = gw->hosts, .now_s = sq_clock_now_s()}, out);
+    sq_x509_check(&(struct sq_x509_question){.chain_pem = (const char *)tls->certificate, .key_pem = (const char *)tls->key, .hosts = gw->hosts, .rsa_bits = gw->rsa_bits, .now_s = sq_clock_now_s()}, out);
 }
 
 sq_err tls_read(struct gateway *gw, struct tls_files *out)
@@ -46,6 +46,10 @@ sq_err tls_read(struct gateway *gw, struct tls_files *out)
         sq_close(&key);
     if (!e)
         look(gw, out, &seen);
+    if (!e && seen.found & SQ_X509_BIT(SQ_X509_weak_key)) { /* what has ended may go on serving until it is replaced; a weak key is a choice */
+        sq_log(SQ_LOG_failed, SQ_LW("what", "tls_key_is_weak_see_rsa_bits"), SQ_LW("code", sq_err_name(SQ_ECONFIG)));
+        e = sq_fail(SQ_ECONFIG);
+    }
     if (!e)
         tls_serves(gw, &seen);
     return e;

@@ -84,7 +84,7 @@ static sq_err check_totp(struct keeper *k, const struct sq_msg_totp_check *q, ui
     if (!err)
         err = sq_box_open(key, aad.bytes, aad.n, q->sealed.p, q->sealed.n, secret);
     if (!err)
-        err = sq_totp_check(secret, sizeof secret, sq_clock_now_s(), q->counter, code, out_step);
+        err = sq_totp_check(secret, sizeof secret, sq_clock_now_s(), k->totp_beside, q->counter, code, out_step);
     if (!err)
         err = keeper_step_take(&k->proofs, q->factor_id, *out_step);
     sq_key_free(key);

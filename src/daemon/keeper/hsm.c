@@ -96,7 +96,15 @@ static bool find_key(struct sq_hsm *h, CK_OBJECT_CLASS class, const char *label,
     return rv == CKR_OK && n == 1;
 }
 
-sq_err sq_hsm_open(const char *server, const char *token, const char *key, int pin_fd, struct sq_hsm **out, const char **out_why)
+/* 0: the token doesn't say. A modulus begins with a 1 bit, so its bytes tell its bits. */
+static size_t modulus_bytes(struct sq_hsm *h)
+{
+    CK_ATTRIBUTE modulus = {CKA_MODULUS, NULL, 0};
+    bool is_known = h->p11->C_GetAttributeValue(h->session, h->public_key, &modulus, 1) == CKR_OK && modulus.ulValueLen <= SQ_SLAB_HSM_BOX_MAX;
+    return is_known ? modulus.ulValueLen : 0;
+}
+
+sq_err sq_hsm_open(const char *server, const char *token, const char *key, unsigned rsa_bits, int pin_fd, struct sq_hsm **out, const char **out_why)
 {
     struct sq_hsm *h = calloc(1, sizeof *h);
     if (!h)
@@ -113,6 +121,9 @@ sq_err sq_hsm_open(const char *server, const char *token, const char *key, int p
     } else if (!find_key(h, CKO_PUBLIC_KEY, key, &h->public_key) || !find_key(h, CKO_PRIVATE_KEY, key, &h->private_key)) {
         *out_why = "pkcs11_key_not_found";
         err = sq_fail(SQ_EDOWN);
+    } else if (8 * modulus_bytes(h) < rsa_bits) {
+        *out_why = "pkcs11_key_is_weak_see_rsa_bits";
+        err = sq_fail(SQ_ECONFIG);
     }
     if (err)
         sq_hsm_close(h);
@@ -127,15 +138,15 @@ static CK_RSA_PKCS_OAEP_PARAMS oaep = {CKM_SHA_1, CKG_MGF1_SHA1, CKZ_DATA_SPECIF
 static sq_err encrypt(struct sq_hsm *h, uint8_t *plain, struct sq_slab_lock *out_lock)
 {
     CK_MECHANISM how = {CKM_RSA_PKCS_OAEP, &oaep, sizeof oaep};
-    CK_ATTRIBUTE modulus = {CKA_MODULUS, NULL, 0};
     CK_ULONG n = sizeof out_lock->hsm_box;
-    if (h->p11->C_GetAttributeValue(h->session, h->public_key, &modulus, 1) != CKR_OK || modulus.ulValueLen > sizeof out_lock->hsm_box)
+    size_t n_modulus = modulus_bytes(h);
+    if (!n_modulus)
         return sq_fail(SQ_EDOWN);
     if (h->p11->C_EncryptInit(h->session, &how, h->public_key) != CKR_OK ||
-        h->p11->C_Encrypt(h->session, plain, SQ_KEY_BYTES, out_lock->hsm_box, &n) != CKR_OK || n < modulus.ulValueLen)
+        h->p11->C_Encrypt(h->session, plain, SQ_KEY_BYTES, out_lock->hsm_box, &n) != CKR_OK || n < n_modulus)
         return sq_fail(SQ_EDOWN);
-    memset(out_lock->hsm_box + modulus.ulValueLen, 0, sizeof out_lock->hsm_box - modulus.ulValueLen);
-    out_lock->hsm_box_bytes = (uint16_t)modulus.ulValueLen;
+    memset(out_lock->hsm_box + n_modulus, 0, sizeof out_lock->hsm_box - n_modulus);
+    out_lock->hsm_box_bytes = (uint16_t)n_modulus;
     return SQ_OK;
 }
 

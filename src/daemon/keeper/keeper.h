@@ -23,6 +23,7 @@ struct keeper {
     struct sq_node *node;
     struct sq_slab *slab;
     const char *origin;
+    unsigned totp_beside; /* steps */
     bool sends_mail; /* the site has a mail server */
     bool has_site; /* passkeys have one to be of */
     struct sq_passkey_site site;

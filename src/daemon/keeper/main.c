@@ -148,7 +148,7 @@ static void take_token_kek(struct keeper *k)
             give_up("pkcs11_server_or_pin_file_missing", SQ_ECONFIG);
         return;
     }
-    sq_err err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), pin, &hsm, &why);
+    sq_err err = sq_hsm_open(server, sq_node_setting(k->node, "pkcs11_token"), sq_node_setting(k->node, "pkcs11_key"), (unsigned)sq_node_setting_u64(k->node, "rsa_bits"), pin, &hsm, &why);
     k->token_lock = now;
     if (!err && now.backend == SQ_SLAB_PKCS11)
         err = sq_hsm_kek(hsm, &now, &k->token_kek);
@@ -254,6 +254,7 @@ int main(void)
         give_up("origin_missing", SQ_ECONFIG);
     const char *smtp = sq_node_setting(k.node, "smtp_url");
     k.sends_mail = smtp && *smtp;
+    k.totp_beside = (unsigned)sq_node_setting_u64(k.node, "totp_beside");
     k.has_site = sq_passkey_site(sq_node_setting(k.node, "public_url"), &k.site) == SQ_OK;
     k.wanted = wanted_backend(&k);
     open_keeper(&k, open_slab());

@@ -167,6 +167,7 @@ bool sq_x509_is_refused(uint32_t found);
 struct sq_x509_question {
     const char *chain_pem;
     const char *key_pem, *hosts, *ca_pem; /* each may be NULL: not looked at */
+    unsigned rsa_bits; /* least; 0: 2048 */
     int64_t now_s;
 };
 struct sq_x509_seen {

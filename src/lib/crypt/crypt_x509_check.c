@@ -61,7 +61,7 @@ static int64_t seconds_of(const ASN1_TIME *t)
 }
 
 /* What http_server.c offers: ECDSA with P-256 or P-384, Ed25519, RSA-PSS. */
-static bool is_good_key(X509 *x, char out_kind[32])
+static bool is_good_key(X509 *x, unsigned rsa_bits, char out_kind[32])
 {
     EVP_PKEY *key = X509_get0_pubkey(x);
     char group[32] = "";
@@ -70,7 +70,7 @@ static bool is_good_key(X509 *x, char out_kind[32])
         EVP_PKEY_get_group_name(key, group, sizeof group, NULL);
     snprintf(out_kind, 32, "%s %.16s%.0d", type == EVP_PKEY_EC ? "ECDSA" : type == EVP_PKEY_RSA ? "RSA" : type == EVP_PKEY_ED25519 ? "Ed25519" : "other",
              group, type == EVP_PKEY_RSA ? bits : 0);
-    return type == EVP_PKEY_ED25519 || (type == EVP_PKEY_RSA && bits >= 2048) ||
+    return type == EVP_PKEY_ED25519 || (type == EVP_PKEY_RSA && bits >= (int)(rsa_bits ? rsa_bits : 2048)) ||
            (type == EVP_PKEY_EC && (!strcmp(group, "prime256v1") || !strcmp(group, "secp384r1")));
 }
 
@@ -79,11 +79,21 @@ static bool is_self_issued(X509 *x)
     return X509_NAME_cmp(X509_get_subject_name(x), X509_get_issuer_name(x)) == 0;
 }
 
-static uint32_t look_at_chain(X509 *const chain[], size_t n)
+/* Of those who issued it, the root apart, which is trusted for itself. */
+static bool is_weak_issuer(X509 *x, unsigned rsa_bits)
+{
+    char kind[32];
+    EVP_PKEY *key = X509_get0_pubkey(x);
+    return !is_self_issued(x) && key && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && !is_good_key(x, rsa_bits, kind);
+}
+
+static uint32_t look_at_chain(X509 *const chain[], size_t n, unsigned rsa_bits)
 {
     uint32_t found = 0;
     for (size_t i = 0; i < n; i++) {
         int hash = NID_undef;
+        if (i && is_weak_issuer(chain[i], rsa_bits))
+            found |= SQ_X509_BIT(SQ_X509_weak_issuer);
         bool is_root = is_self_issued(chain[i]) && i; /* its own signature says nothing */
         X509_get_signature_info(chain[i], &hash, NULL, NULL, NULL);
         if (!is_root && (hash == NID_md5 || hash == NID_sha1 || hash == NID_md5_sha1))
@@ -183,11 +193,11 @@ void sq_x509_check(const struct sq_x509_question *q, struct sq_x509_seen *out)
         out->found |= SQ_X509_BIT(SQ_X509_ends_soon);
     if (q->now_s < out->not_before_s)
         out->found |= SQ_X509_BIT(SQ_X509_not_yet);
-    if (!is_good_key(x, out->key))
+    if (!is_good_key(x, q->rsa_bits, out->key))
         out->found |= SQ_X509_BIT(SQ_X509_weak_key);
     if (X509_get_extension_flags(x) & EXFLAG_XKUSAGE && !(X509_get_extended_key_usage(x) & XKU_SSL_SERVER))
         out->found |= SQ_X509_BIT(SQ_X509_not_for_servers);
-    out->found |= look_at_chain(chain, out->n_certificate) | look_at_names(x, q->hosts, out->missing_host);
+    out->found |= look_at_chain(chain, out->n_certificate, q->rsa_bits) | look_at_names(x, q->hosts, out->missing_host);
     if (q->key_pem)
         out->found |= look_at_key(x, q->key_pem);
     if (q->ca_pem && !is_trusted(chain, out->n_certificate, q->ca_pem))

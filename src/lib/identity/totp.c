@@ -6,13 +6,13 @@
 
 static const char recovery_alphabet[] = "abcdefghijkmnpqrstuvwxyz23456789"; /* no l, o, 0, 1 */
 
-sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, uint64_t after, const char *code, uint64_t *out_step)
+sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, unsigned n_beside, uint64_t after, const char *code, uint64_t *out_step)
 {
-    if (strlen(code) != SQ_TOTP_DIGITS || strspn(code, "0123456789") != SQ_TOTP_DIGITS || now_s < SQ_TOTP_STEP_S)
+    if (strlen(code) != SQ_TOTP_DIGITS || strspn(code, "0123456789") != SQ_TOTP_DIGITS || now_s < SQ_TOTP_STEP_S || n_beside > 1)
         return sq_fail(SQ_ECODE);
     uint64_t now = (uint64_t)now_s / SQ_TOTP_STEP_S, found = 0;
     bool is_found = false;
-    for (uint64_t step = now - 1; step <= now + 1; step++) {
+    for (uint64_t step = now - n_beside; step <= now + n_beside; step++) {
         char want[SQ_TOTP_DIGITS + 1];
         int rc = oath_totp_generate((const char *)secret, n_secret, (time_t)(step * SQ_TOTP_STEP_S), SQ_TOTP_STEP_S, 0, SQ_TOTP_DIGITS, want);
         if (rc != OATH_OK)

@@ -14,14 +14,14 @@
 #define SQ_TOTP_BASE32_BYTES 33 /* of the secret, with the NUL */
 
 /**
- * sq_totp_check - is @code that of the step now, or of the one before or after it?
+ * sq_totp_check - is @code that of the step now, or of one that lies at most @n_beside steps (0 or 1) before or after it?
  *
  * @after     steps up to this one are used up: a code is good once.
  * @out_step  the step that it is of.
  *
  * SQ_OK or SQ_ECODE. The time it takes doesn't tell which digits are right.
  */
-sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, uint64_t after, const char *code, uint64_t *out_step) SQ_MUST_CHECK;
+sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, unsigned n_beside, uint64_t after, const char *code, uint64_t *out_step) SQ_MUST_CHECK;
 void sq_totp_base32(const uint8_t secret[SQ_TOTP_SECRET_BYTES], char out[SQ_TOTP_BASE32_BYTES]);
 
 /* Recovery codes: 24 of 32 characters in six groups, 120 bits: a keyed hash is enough for what can't be guessed (ASVS 5.0 V6.5.2). */

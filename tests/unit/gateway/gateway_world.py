@@ -77,7 +77,7 @@ class World:
             with self.file_of(networks) as f:
                 self.child.take("networks", f.fileno())
         for k, v in dict({"hosts": "localhost,127.0.0.1,imputationserver.com,api.imputationserver.com", "upload_max_mib": 1024,
-                          "max_connections": 64, "max_connections_per_ip": 48, "rate_connect": "address=12000", "rate_read": "address=6000 token=6000",
+                          "max_connections": 64, "rsa_bits": 3072, "max_connections_per_ip": 48, "rate_connect": "address=12000", "rate_read": "address=6000 token=6000",
                           "rate_write": "address=1200 token=1200", "rate_bulk": "address=600 token=600", "rate_login": "address=100 token=100"}, **settings).items():
             self.child.setting(k, v)
         self.links = {r: self.child.peer(r) for r in ("registrar", "keeper", "runner")}

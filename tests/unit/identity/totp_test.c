@@ -21,19 +21,22 @@ static void rfc_6238(void **state)
     } vectors[] = {{59, "287082"}, {1111111109, "081804"}, {1111111111, "050471"}, {1234567890, "005924"}, {2000000000, "279037"}, {20000000000, "353130"}};
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
         uint64_t step = 0, now = (uint64_t)vectors[i].at_s / 30;
-        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s, 0, vectors[i].code, &step), SQ_OK);
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s, 1, 0, vectors[i].code, &step), SQ_OK);
         assert_int_equal(step, now);
         /* one step either way, no further; never the same again */
-        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s + 30, 0, vectors[i].code, &step), SQ_OK);
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s + 30, 1, 0, vectors[i].code, &step), SQ_OK);
         if (vectors[i].at_s > 60)
-            assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s - 30, 0, vectors[i].code, &step), SQ_OK);
-        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s + 60, 0, vectors[i].code, &step), SQ_ECODE);
-        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s, now, vectors[i].code, &step), SQ_ECODE);
+            assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s - 30, 1, 0, vectors[i].code, &step), SQ_OK);
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s + 60, 1, 0, vectors[i].code, &step), SQ_ECODE);
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s, 0, 0, vectors[i].code, &step), SQ_OK); /* its own 30 seconds alone */
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s + 30, 0, 0, vectors[i].code, &step), SQ_ECODE);
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s + 30, 2, 0, vectors[i].code, &step), SQ_ECODE); /* no more than one beside */
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s, 1, now, vectors[i].code, &step), SQ_ECODE);
     }
     uint64_t step;
     static const char *const bad[] = {"", "28708", "2870822", "28708a", " 87082", "-87082"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(sq_totp_check(secret, 20, 59, 0, bad[i], &step), SQ_ECODE);
+        assert_int_equal(sq_totp_check(secret, 20, 59, 1, 0, bad[i], &step), SQ_ECODE);
     char base32[SQ_TOTP_BASE32_BYTES];
     sq_totp_base32(secret, base32);
     assert_string_equal(base32, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");

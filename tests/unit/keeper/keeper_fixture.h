@@ -92,6 +92,7 @@ static bool keeper_start(struct fixture *f, const char *backend, const char *key
     assert_int_equal(sq_wire_hello(f->parent, SQ_ROLE_PARENT, SQ_ROLE_KEEPER), SQ_OK);
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("key_backend"), .value = sq_span_str(backend)));
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("origin"), .value = sq_span_str(ORIGIN)));
+    tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("totp_beside"), .value = sq_span_str("1")));
     for (size_t i = 0; i < sizeof f->more / sizeof f->more[0]; i++)
         if (f->more[i].value && *f->more[i].value)
             tell_keeper(f, sq_msg_of(setting, .key = sq_span_str(f->more[i].key), .value = sq_span_str(f->more[i].value)));
