@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import api_tables  # noqa: E402
 
-NEEDS = {"NONE": "–", "READ": "read", "WRITE": "write", "RESULTS": "results", "SESSION": "session", "STEP_UP": "step-up"}
+NEEDS = {"NONE": "–", "READ": "read", "WRITE": "write", "RESULTS": "results", "SESSION": "session", "MINT": "session, with its second factor where one is required", "STEP_UP": "step-up"}
 TYPES = {"count": "number, 0 and up", "integer": "number", "yesno": "true or false", "true": "true", "ms": "number, milliseconds since 1970", "hex16": "16 hex digits",
          "hex32": "32 hex digits", "hex64": "64 hex digits", "job": "id of a job", "code": "code of an error", "event": "event of the audit log",
          "time": "time, `2026-11-22T10:15:00Z`"}

@@ -138,7 +138,7 @@ class Tables:
             codes |= {"EAUTH", "EDENIED", "ENETWORK"}
         if r.needs != "NONE":
             codes.add("ESCOPE")
-        if r.who not in ("ANYONE", "SIGNED_IN", "USER"):
+        if r.who not in ("ANYONE", "SIGNED_IN") or r.needs == "MINT":
             codes.add("ENOFACTOR")
         if r.needs == "STEP_UP":
             codes.add("ESTEPUP")

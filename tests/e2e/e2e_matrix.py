@@ -138,7 +138,7 @@ def want_of(row, who):
         return 401
     if role.lower() not in WHO[row["who"]]:
         return 403
-    if row["path"].startswith("/api/v1/admin/"):
+    if row["path"].startswith("/api/v1/admin/") or (who == "operator" and row["needs"] == "MINT"):
         return 403  # an operator without a second factor
     if who != "owner" and "{id}" in row["path"]:
         return 404

@@ -106,11 +106,11 @@ def want_of(row, a, who):
         return 401, "EAUTH"
     if a.role not in who[row["who"]]:
         return 403, "EDENIED"
-    if row["needs"] in ("SESSION", "STEP_UP") and a.kind != "session":
+    if row["needs"] in ("SESSION", "MINT", "STEP_UP") and a.kind != "session":
         return 403, "ESCOPE"
     if row["needs"] in ("READ", "WRITE", "RESULTS") and a.kind == "api" and row["needs"].lower() not in a.scopes:
         return 403, "ESCOPE"
-    if a.role in NEED_FACTOR and row["who"] != "SIGNED_IN" and not a.factor:
+    if a.role in NEED_FACTOR and (row["who"] != "SIGNED_IN" or row["needs"] == "MINT") and not a.factor:
         return 403, "ENOFACTOR"
     if a.role in NEED_FACTOR and row["needs"] == "STEP_UP" and a.factor != "fresh":
         return 403, "ESTEPUP"

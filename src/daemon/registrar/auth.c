@@ -181,7 +181,7 @@ sq_err caller_may(const struct registrar *r, const struct caller *c, const struc
 {
     static const unsigned scope[] = {[SQ_NEEDS_READ] = SQ_SCOPE_READ, [SQ_NEEDS_WRITE] = SQ_SCOPE_WRITE, [SQ_NEEDS_RESULTS] = SQ_SCOPE_RESULTS};
     bool is_open = row->who == SQ_WHO_ANYONE || row->who == SQ_WHO_SIGNED_IN, is_session = c->kind == SQ_DB_token_kind_session;
-    bool is_strict = factor_is_required(r, c->role) && is_session; /* an API token was made in such a session */
+    bool is_strict = factor_is_required(r, c->role); /* an API token too: by a password alone it could do all that its owner can't */
     bool is_staff = c->role == SQ_DB_role_operator || c->role == SQ_DB_role_security;
     if (row->who == SQ_WHO_ANYONE)
         return SQ_OK;
@@ -191,7 +191,7 @@ sq_err caller_may(const struct registrar *r, const struct caller *c, const struc
         return sq_fail(SQ_ESCOPE);
     if (row->needs >= SQ_NEEDS_READ && row->needs <= SQ_NEEDS_RESULTS && !(c->scopes & scope[row->needs]))
         return sq_fail(SQ_ESCOPE);
-    if (is_strict && !is_open && !c->factor_s)
+    if (is_strict && (!is_open || row->needs == SQ_NEEDS_MINT) && !c->factor_s)
         return sq_fail(SQ_ENOFACTOR);
     if (is_staff && row->needs == SQ_NEEDS_STEP_UP && sq_clock_now_s() - c->factor_s >= STEP_UP_S)
         return sq_fail(SQ_ESTEPUP);

@@ -33,7 +33,7 @@ struct device {
     int64_t created_s, until_ms, asked_ms; /* the latter two of the steady clock */
     /* approved: by whom, and keeper's proof of it */
     struct caller by;
-    uint8_t proof[ID];
+    uint8_t proof[ID], password[SQ_SHA256_BYTES];
     struct sq_db_sealed name_sealed, networks_sealed;
 };
 
@@ -209,13 +209,16 @@ static sq_err give(struct api *a, const struct device *d)
     char claim[SQ_JWT_SCOPE_BYTES], scope[64];
     int64_t now = sq_clock_now_s();
     sq_err e = user_load(a->r, d->by.user, &user);
-    if (!e && !user_is_able(&user))
+    uint8_t mark[SQ_SHA256_BYTES];
+    if (!e)
+        e = password_mark(&user, mark);
+    if (!e && (!user_is_able(&user) || memcmp(mark, d->password, sizeof mark))) /* what was approved before a new password ended with it */
         e = sq_fail(SQ_EPROOF);
     if (!e)
         e = sq_scope_write(d->scopes, NULL, 0, claim, NULL);
     if (e)
         return e;
-    struct issuing x = {.scope = claim, .by = d->by, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + TOKEN_DAYS * SQ_DAY_S, .scopes = (int)d->scopes,
+    struct issuing x = {.scope = claim, .by = d->by, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + TOKEN_DAYS * SQ_DAY_S, .factor_s = d->by.factor_s, .scopes = (int)d->scopes,
                                                                .name_sealed = d->name_sealed, .address_sealed = d->networks_sealed}};
     memcpy(x.by.request, a->caller.request, sizeof x.by.request);
     e = issue(a->r, &x, &user, d->proof, (struct sq_span){0});
@@ -308,6 +311,8 @@ static sq_err approve(struct api *a, struct device *d)
         e = reauthenticate(a, "password", &user, d->proof);
     if (!e)
         e = fields_seal(a->r, user.id, text, 2, sealed);
+    if (!e)
+        e = password_mark(&user, d->password);
     if (e)
         return e;
     d->by = a->caller;

@@ -66,6 +66,7 @@ static sq_err tx_make(struct tx *tx, void *ctx)
     struct linking *l = ctx;
     struct sq_db_job now;
     struct sq_db_object package;
+    struct sq_db_token by;
     uint8_t id[ID];
     uint64_t lives_s = (uint64_t)(l->row.expires_s - l->row.issued_s);
     job_audit_id(l->job.id, id);
@@ -74,6 +75,10 @@ static sq_err tx_make(struct tx *tx, void *ctx)
         e = sq_db_object_get(tx->db, l->package.id, &package);
     if (!e && (memcmp(now.package_object_id, l->package.id, ID) != 0 || package.state != SQ_DB_object_state_live))
         e = sq_fail(SQ_ECONFLICT); /* claimed anew or erased meanwhile */
+    if (!e)
+        e = sq_db_token_get(tx->db, l->by->jti, &by);
+    if (!e && by.revoked_s) /* the session that asks was ended meanwhile, and its links with it */
+        e = sq_fail(SQ_EAUTH);
     if (!e)
         e = sq_db_token_insert(tx->db, &l->row);
     if (!e)

@@ -360,7 +360,9 @@ static sq_err sign_in(struct api *a, const struct handed *h, const uint8_t ticke
         sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_factor_failed, .result = e, .by = &a->caller, .subject = user.id, .object = x.row.id});
         return kept ? kept : e;
     }
-    return e ? e : begin_session(a, &user, proof, true);
+    if (!e)
+        e = begin_session(a, &user, proof, true);
+    return e == SQ_EPASSWORD ? sq_fail(SQ_EPASSKEY) : e; /* a new password meanwhile */
 }
 
 sq_err api_login_passkey_confirm(struct api *a)

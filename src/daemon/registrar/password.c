@@ -145,7 +145,13 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
         e = sq_fail(SQ_EPASSWORD);
     t.is_unasked = !is_asked;
     t.is_right = e == SQ_OK;
-    bool is_kept = t.is_right && !(t.is_seen ? t.seen.failures : user->failures); /* nothing to write down */
+    /* Of an account with a second factor, failures are forgotten when that was right too: else whoever has the password guesses four codes,
+     * shows the password, guesses four more, and never waits. */
+    int64_t n_factor = 0;
+    sq_err counted = t.is_right ? factor_count(r, user->id, &n_factor) : SQ_OK;
+    if (counted)
+        return counted;
+    bool is_kept = t.is_right && (n_factor || !(t.is_seen ? t.seen.failures : user->failures)); /* nothing to write down */
     sq_err kept = is_kept ? SQ_OK : commit(r, tx_tried, &t);
     return e ? e : kept;
 }

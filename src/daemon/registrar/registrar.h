@@ -122,7 +122,7 @@ struct caller {
     int role;         /* SQ_DB_role_*, or 0 */
     int kind;         /* of his token: SQ_DB_token_kind_* */
     unsigned scopes;  /* enum sq_scope: what it lets; all in a session */
-    int64_t factor_s; /* when a second factor was last given in this session; 0: none was */
+    int64_t factor_s; /* when a second factor was last given in this session, or in the one that made this API token; 0: none was */
     unsigned via;     /* enum via: how his token came */
     uint8_t jti[ID];
     uint8_t request[8];
@@ -229,6 +229,8 @@ sq_err password_choose(struct registrar *r, struct sq_span password, const char 
 /** The caller's own password and, if he has one, second factor again, from the body's @key and `code`: a proof for whatever needs one. */
 /** ECONFLICT with @a->why when he has as many API tokens as one may have. */
 sq_err tokens_have_room(struct api *a) SQ_MUST_CHECK;
+/** Another value after each change of the password. */
+sq_err password_mark(const struct sq_db_user *user, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
 sq_err reauthenticate(struct api *a, const char *key, struct sq_db_user *out_user, uint8_t out_proof[ID]) SQ_MUST_CHECK;
 /** Of an address, for recognising it; of IPv6 the /64. */
 sq_err address_hmac(struct registrar *r, const char *address, uint8_t out[32]) SQ_MUST_CHECK;
@@ -298,6 +300,7 @@ struct issuing { /* a token on its way: the row, and who asked */
     struct caller by;
     uint8_t address_hmac[32]; /* of a session that begins with a password: remembered; else zero */
     uint8_t replaces[ID];     /* this one ends; zero: none */
+    uint8_t password[SQ_SHA256_BYTES]; /* password_mark() of the account as it was proved; another one by now: SQ_EPROOF */
     const char *scope;
     char token[2049];         /* the caller's to wipe */
 };

@@ -30,11 +30,37 @@ static sq_err tx_tell_of_place(struct tx *tx, const struct issuing *x)
     return e || !n ? e : tx_account_notice_daily(tx, SQ_DB_notice_kind_new_place, x->row.user_id);
 }
 
+sq_err password_mark(const struct sq_db_user *user, uint8_t out[SQ_SHA256_BYTES])
+{
+    return sq_sha256_of(user->password_sealed.p, user->password_sealed.n, out);
+}
+
+/* What was proved may be over by now: another password, a disabled account, a session that was ended. What ended them has ended what was
+ * there; so nothing that began before it may come after it. */
+static sq_err tx_still(struct tx *tx, const struct issuing *x)
+{
+    struct sq_db_user user;
+    struct sq_db_token by;
+    uint8_t mark[SQ_SHA256_BYTES];
+    bool hangs_on_session = x->is_step_up || x->row.kind == SQ_DB_token_kind_api;
+    sq_err e = sq_db_user_get(tx->db, x->row.user_id, &user);
+    if (!e)
+        e = password_mark(&user, mark);
+    if (!e && hangs_on_session)
+        e = sq_db_token_get(tx->db, x->by.jti, &by);
+    if (e)
+        return e == SQ_ENOTFOUND ? sq_fail(SQ_EPROOF) : e;
+    bool is_over = memcmp(mark, x->password, sizeof mark) || !user_is_able(&user) || (hangs_on_session && by.revoked_s);
+    return !is_over ? SQ_OK : sq_fail(hangs_on_session ? SQ_EPROOF : SQ_EPASSWORD);
+}
+
 static sq_err tx_issue(struct tx *tx, void *ctx)
 {
     struct issuing *x = ctx;
     bool is_login = !is_zero(x->address_hmac);
-    sq_err e = sq_db_token_insert(tx->db, &x->row);
+    sq_err e = tx_still(tx, x);
+    if (!e)
+        e = sq_db_token_insert(tx->db, &x->row);
     if (!e && x->row.kind == SQ_DB_token_kind_api)
         e = tx_account_notice(tx, SQ_DB_notice_kind_token_created, x->row.user_id, NULL);
     if (!e && is_login)
@@ -74,6 +100,8 @@ sq_err issue(struct registrar *r, struct issuing *x, const struct sq_db_user *us
     memcpy(x->row.user_id, user->id, ID);
     x->row.used_s = x->row.issued_s;
     sq_err e = id_new(x->row.jti);
+    if (!e)
+        e = password_mark(user, x->password);
     if (!e)
         e = sign(r, x, user, proof, previous);
     if (!e)
@@ -137,7 +165,7 @@ sq_err begin_session(struct api *a, const struct sq_db_user *user, const uint8_t
 /* ---- between the password and the second factor: a ticket, in memory ---- */
 
 struct ticket {
-    uint8_t id[ID], user[ID], proof[ID];
+    uint8_t id[ID], user[ID], proof[ID], password[SQ_SHA256_BYTES];
     int64_t until_steady_ms; /* 0: free */
     unsigned n_wrong;
 };
@@ -146,11 +174,13 @@ static struct {
     struct ticket ticket[MAX_TICKETS];
 } tickets = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static sq_err ticket_new(const uint8_t user[ID], const uint8_t proof[ID], uint8_t out_id[ID])
+static sq_err ticket_new(const struct sq_db_user *user, const uint8_t proof[ID], uint8_t out_id[ID])
 {
     struct ticket new = {.until_steady_ms = sq_clock_steady_ms() + TICKET_MS};
     sq_err e = id_new(new.id);
-    memcpy(new.user, user, ID);
+    if (!e)
+        e = password_mark(user, new.password);
+    memcpy(new.user, user->id, ID);
     memcpy(new.proof, proof, ID);
     memcpy(out_id, new.id, ID);
     pthread_mutex_lock(&tickets.lock);
@@ -218,7 +248,7 @@ static sq_err answer_ticket(struct api *a, const struct sq_db_user *user, const 
     uint8_t id[ID];
     bool has_passkey = false;
     json_t *kinds = json_array(), *options = NULL;
-    sq_err e = ticket_new(user->id, proof, id);
+    sq_err e = ticket_new(user, proof, id);
     a->is_audited = true; /* nobody has signed in yet */
     if (!e)
         e = kinds_of(a->r, user->id, kinds, &has_passkey);
@@ -280,9 +310,12 @@ sq_err api_login_factor(struct api *a)
         return sq_fail(SQ_EFIELD);
     if (!ticket_take(hex, &t))
         return sq_fail(SQ_ECODE);
+    uint8_t mark[SQ_SHA256_BYTES];
     sq_err e = user_load(a->r, t.user, &user);
-    if (!e && !user_is_able(&user))
-        e = sq_fail(SQ_ECODE);
+    if (!e)
+        e = password_mark(&user, mark);
+    if (!e && (!user_is_able(&user) || memcmp(mark, t.password, sizeof mark))) /* another password meanwhile: the ticket was for the old one */
+        e = sq_fail(SQ_EPROOF);
     if (!e)
         e = second_factor(a, &user, t.id, t.proof, both);
     if (e == SQ_ECODE || e == SQ_EPASSKEY || e == SQ_ECLONED || e == SQ_EFIELD)
@@ -290,7 +323,7 @@ sq_err api_login_factor(struct api *a)
     sq_wipe(&t, sizeof t);
     if (!e)
         e = begin_session(a, &user, both, true);
-    return e == SQ_ENOTFOUND || e == SQ_EPROOF ? sq_fail(SQ_ECODE) : e; /* the account went meanwhile, or the ticket was too old for keeper */
+    return e == SQ_ENOTFOUND || e == SQ_EPROOF || e == SQ_EPASSWORD ? sq_fail(SQ_ECODE) : e; /* the account went meanwhile, or the ticket was too old for keeper */
 }
 
 /* A second factor anew: another token in place of the one that asks, with the same end. */
@@ -585,7 +618,7 @@ sq_err api_token_new(struct api *a)
         e = fields_seal(a->r, user.id, text, 2, sealed);
     if (e)
         return e;
-    struct issuing x = {.scope = w.claim, .by = a->caller, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + w.days * SQ_DAY_S, .scopes = (int)w.scopes,
+    struct issuing x = {.scope = w.claim, .by = a->caller, .row = {.kind = SQ_DB_token_kind_api, .issued_s = now, .expires_s = now + w.days * SQ_DAY_S, .factor_s = a->caller.factor_s, .scopes = (int)w.scopes,
                                                                      .name_sealed = sealed[0], .address_sealed = sealed[1]}};
     e = issue(a->r, &x, &user, proof, (struct sq_span){0});
     if (!e) {

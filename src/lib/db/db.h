@@ -189,7 +189,7 @@ struct sq_db_token {
     int kind; /* SQ_DB_token_kind_... */
     int64_t issued_s, expires_s;
     int64_t used_s;    /* last, to within half a minute */
-    int64_t factor_s;  /* when a second factor was last given in this session; 0: none was */
+    int64_t factor_s;  /* when a second factor was last given in this session, or in the one that made this API token; 0: none was */
     int64_t revoked_s; /* 0: not revoked */
     int scopes;        /* of an API token: bits of enum sq_scope */
     struct sq_db_sealed name_sealed, address_sealed; /* of an API token, its name and networks; of a session, where it began */

@@ -24,7 +24,7 @@ enum sq_who {
 };
 /** Does role @role (its number in states.def; 0: nobody) belong to @who? Nobody belongs to ANYONE alone. */
 bool sq_who_has(enum sq_who who, int role);
-enum sq_needs { SQ_NEEDS_NONE, SQ_NEEDS_READ, SQ_NEEDS_WRITE, SQ_NEEDS_RESULTS, SQ_NEEDS_SESSION, SQ_NEEDS_STEP_UP };
+enum sq_needs { SQ_NEEDS_NONE, SQ_NEEDS_READ, SQ_NEEDS_WRITE, SQ_NEEDS_RESULTS, SQ_NEEDS_SESSION, SQ_NEEDS_MINT, SQ_NEEDS_STEP_UP };
 enum sq_rate { SQ_RATE_READ, SQ_RATE_WRITE, SQ_RATE_LOGIN, SQ_RATE_MAIL, SQ_RATE_BULK, SQ_RATE_CONNECT /* of no route: a new connection */, SQ_RATE_N_CLASS };
 enum sq_route_kind { SQ_KIND_JSON, SQ_KIND_FORM, SQ_KIND_UPLOAD, SQ_KIND_DOWNLOAD, SQ_KIND_BUILTIN };
 
