@@ -76,12 +76,32 @@ static uint64_t digit_of(struct sq_barcode_key k, uint32_t at)
     return k.w[at / WORD_BASES] >> (60 - 3 * (at % WORD_BASES)) & 7;
 }
 
+/* Digits of eight calls, the first highest; @is_reverse: of the reverse complement of them. */
+static uint64_t eight_digits(const uint8_t *call, bool is_reverse)
+{
+    const uint64_t ones = 0x0101010101010101ULL;
+    uint64_t v;
+    memcpy(&v, call, sizeof v);
+    if ((__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) != is_reverse)
+        v = __builtin_bswap64(v);
+    uint64_t some = v | v >> 4; /* a call is none when no bit is set: bit 0 of each byte becomes their "or" */
+    some |= some >> 2;
+    some = (some | some >> 1) & ones;
+    uint64_t digit = (is_reverse ? ~v : v) & (some | some << 1); /* 3 - base: its bits turned */
+    digit |= (ones ^ some) << 2; /* N_DIGIT */
+    digit = (digit | digit >> 5) & 0x003f003f003f003fULL; /* bytes to pairs of digits, fours, eight */
+    digit = (digit | digit >> 10) & 0x00000fff00000fffULL;
+    return (digit | digit >> 20) & 0xffffff;
+}
+
 struct sq_barcode_key sq_barcode_key(const uint8_t *call, uint32_t n, bool is_reverse)
 {
     struct sq_barcode_key k = {{0, 0}};
     for (uint32_t w = 0, i = 0; i < n; w++) {
         uint64_t v = 0;
         uint32_t end = i + WORD_BASES < n ? i + WORD_BASES : n, from = i;
+        for (; i + 8 <= end; i += 8)
+            v = v << 24 | eight_digits(is_reverse ? call + n - 8 - i : call + i, is_reverse);
         for (; i < end; i++) {
             uint8_t c = is_reverse ? call[n - 1 - i] : call[i];
             v = v << 3 | (c ? (is_reverse ? 3U - (c & 3U) : c & 3U) : N_DIGIT);
@@ -345,12 +365,12 @@ void sq_barcodes_free(struct sq_barcodes *b)
 struct candidates {
     const struct candidate *p;
     uint32_t n;
-    struct candidate own[MAX_CANDIDATES];
 };
 
-static void candidates_of(const struct index *x, struct sq_barcode_key key, struct candidates *out)
+/* @own [MAX_CANDIDATES] is needed for an index without a table only. */
+static void candidates_of(const struct index *x, struct sq_barcode_key key, struct candidate *own, struct candidates *out)
 {
-    out->p = out->own;
+    out->p = own;
     out->n = 0;
     if (x->slot) {
         for (uint64_t at = key_hash(key) & x->mask; x->slot[at].n; at = (at + 1) & x->mask)
@@ -364,7 +384,7 @@ static void candidates_of(const struct index *x, struct sq_barcode_key key, stru
     for (uint32_t i = 0; i < x->n_barcode && out->n < MAX_CANDIDATES; i++) {
         uint32_t d = distance(key, &x->barcode[i]);
         if (d <= x->barcode[i].mismatches)
-            out->own[out->n++] = (struct candidate){i, d};
+            own[out->n++] = (struct candidate){i, d};
     }
 }
 
@@ -406,17 +426,15 @@ static int32_t row_of_pair(const struct sq_barcodes *b, uint32_t c1, uint32_t c2
     return -1;
 }
 
-struct sq_barcode_match sq_barcodes_match(const struct sq_barcodes *b, struct sq_barcode_key k1, struct sq_barcode_key k2)
+static struct sq_barcode_match match_by(const struct sq_barcodes *b, struct sq_barcode_key k1, struct sq_barcode_key k2, struct candidate *own1, struct candidate *own2)
 {
     struct sq_barcode_match m = {.row = -1, .hop = {-1, -1}};
     struct candidates c[2];
     uint32_t n_found = 0;
-    if (b->rule.is_concatenated)
-        return match_concatenated(b, k1, k2);
-    candidates_of(&b->index[0], k1, &c[0]);
+    candidates_of(&b->index[0], k1, own1, &c[0]);
     if (!c[0].n)
         return m;
-    candidates_of(&b->index[1], k2, &c[1]);
+    candidates_of(&b->index[1], k2, own2, &c[1]);
     for (uint32_t i = 0; i < c[0].n; i++)
         for (uint32_t j = 0; j < c[1].n; j++) {
             uint64_t at = pair_hash(c[0].p[i].barcode, c[1].p[j].barcode) & b->pair_mask;
@@ -434,6 +452,20 @@ struct sq_barcode_match sq_barcodes_match(const struct sq_barcodes *b, struct sq
         for (int k = 0; k < 2; k++)
             m.hop[k] = b->any_row[k][c[k].p[0].barcode];
     return m;
+}
+
+/* Room for a search is made, and wiped by a hardened build, only when it's needed. */
+static struct sq_barcode_match match_searched(const struct sq_barcodes *b, struct sq_barcode_key k1, struct sq_barcode_key k2)
+{
+    struct candidate own[2][MAX_CANDIDATES];
+    return match_by(b, k1, k2, own[0], own[1]);
+}
+
+struct sq_barcode_match sq_barcodes_match(const struct sq_barcodes *b, struct sq_barcode_key k1, struct sq_barcode_key k2)
+{
+    if (b->rule.is_concatenated)
+        return match_concatenated(b, k1, k2);
+    return b->index[0].slot && b->index[1].slot ? match_by(b, k1, k2, NULL, NULL) : match_searched(b, k1, k2);
 }
 
 bool sq_barcodes_collide(const struct sq_barcode_row *a, const struct sq_barcode_row *b, const uint32_t n_base[2], const struct sq_barcode_rule *rule,

@@ -28,13 +28,17 @@ struct demux_kind { /* of file */
     uint32_t read_no; /* as the header shows it */
 };
 
-struct demux_adapters { /* of one text of the sheet */
+struct demux_adapter {
+    uint32_t n, n_look, n_cycle;        /* n_look: bases that are looked at first */
+    uint8_t base[SQ_SHEET_MAX_ADAPTER]; /* 0..3, 4: any */
+    uint8_t *most;                      /* [n_cycle + 64] bases that may differ from place i of n_cycle on */
+};
+
+struct demux_adapters { /* of one text of the sheet, with one stringency */
     const char *text;
+    double stringency;
     uint32_t n;
-    struct {
-        uint32_t n;
-        uint8_t base[SQ_SHEET_MAX_ADAPTER]; /* 0..3, 4: any */
-    } *one;
+    struct demux_adapter *one;
 };
 
 struct demux_row { /* a sample in a lane */
@@ -192,8 +196,10 @@ void totals_done(const struct sq_demux_plan *p, struct demux_totals *t);
 
 /* ---- adapter_find.c ---- */
 
-/** Where in [n] calls an adapter begins; n: none does. @call is readable for n + 48 bytes, 0 behind n. @bits [(n + 31) / 32]. */
-uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint32_t *bits);
+/** Bases are there: what may differ in a run of @n_cycle. The caller frees a->most. */
+sq_err adapter_limits(struct demux_adapter *a, double stringency, uint32_t n_cycle) SQ_MUST_CHECK;
+/** Where in [n] calls, n_cycle at most, an adapter begins; n: none does. @call is readable for n + 31 bytes. @room [n + 64], @bits [(n + 31) / 32]. */
+uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint8_t *room, uint32_t *bits);
 
 /* ---- demux_piece.c ---- */
 

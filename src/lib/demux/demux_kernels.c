@@ -45,22 +45,24 @@ static void sum(const uint8_t *call, size_t n, struct sq_call_sums *sums)
     }
 }
 
-static void text(const uint8_t *call, size_t n, char *base, char *quality)
+static void text(const uint8_t *call, size_t n, char *base, char *quality, struct sq_call_sums *sums)
 {
+    sum(call, n, sums);
     for (size_t i = 0; i < n; i++) {
         base[i] = call[i] ? "ACGT"[call[i] & 3] : 'N';
         quality[i] = (char)(call[i] ? 33 + (call[i] >> 2) : 33 + (int)SQ_DEMUX_N_QUALITY);
     }
 }
 
-static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out)
+static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, const uint8_t *most, uint8_t *room, uint32_t *out)
 {
+    (void)room;
     memset(out, 0, (n + 31) / 32 * sizeof *out);
     for (size_t i = 0; i < n; i++) {
         unsigned n_other = 0;
-        for (size_t k = 0; k < n_adapter; k++)
+        for (size_t k = 0; k < n_adapter && i + k < n; k++)
             n_other += adapter[k] < 4 && call[i + k] && (call[i + k] & 3) != adapter[k];
-        out[i / 32] |= (uint32_t)(n_other <= most) << (i % 32);
+        out[i / 32] |= (uint32_t)(n_other <= most[i]) << (i % 32);
     }
 }
 

@@ -36,15 +36,15 @@ struct sq_demux_kernels {
     /** Adds to @sums those of [n] calls. */
     void (*sum)(const uint8_t *call, size_t n, struct sq_call_sums *sums);
 
-    /** [n] calls as letters (ACGTN) and as qualities (+33, `#` for N); exactly [n] bytes each. */
-    void (*text)(const uint8_t *call, size_t n, char *base, char *quality);
+    /** [n] calls as letters (ACGTN) and as qualities (+33, `#` for N); exactly [n] bytes each. Adds to @sums as sum() does. */
+    void (*text)(const uint8_t *call, size_t n, char *base, char *quality, struct sq_call_sums *sums);
 
     /**
      * Bit i % 32 of word i / 32 of @out: started at place i of [n], @call differs from the first @n_adapter (1..16) bases of @adapter (0..3; 4
-     * matches anything) in at most @most of them. A no-call differs from nothing. @call is readable for n + 48 bytes. @out [(n + 31) / 32],
-     * bits behind n are 0.
+     * matches anything) in at most @most[i] of them. A no-call differs from nothing, and so does what would be behind n. @call and @most are
+     * readable for n + 31 bytes. @room [n + 64]. @out [(n + 31) / 32], bits behind n are 0.
      */
-    void (*near)(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out);
+    void (*near)(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, const uint8_t *most, uint8_t *room, uint32_t *out);
 
     /** Bit i % 64 of word i / 64 of @out: letter i is the one before it; letter -1 is readable, and 63 behind n are. @out [(n + 63) / 64], bits behind n are 0. */
     void (*repeats)(const uint8_t *letter, size_t n, uint64_t *out);

@@ -81,11 +81,12 @@ static void sum(const uint8_t *call, size_t n, struct sq_call_sums *sums)
     sq_demux_kernels_scalar.sum(call + i, n - i, sums);
 }
 
-static void text(const uint8_t *call, size_t n, char *base, char *quality)
+static void text(const uint8_t *call, size_t n, char *base, char *quality, struct sq_call_sums *sums)
 {
     static const uint8_t letters[16] = "ACGTACGTACGTACG";
     const uint8x16_t table = vld1q_u8(letters);
     size_t i = 0;
+    sum(call, n / 16 * 16, sums);
     for (; i + 16 <= n; i += 16) {
         uint8_t out[2][16];
         uint8x16_t c = vld1q_u8(call + i), none = vceqzq_u8(c);
@@ -94,26 +95,28 @@ static void text(const uint8_t *call, size_t n, char *base, char *quality)
         memcpy(base + i, out[0], 16);
         memcpy(quality + i, out[1], 16);
     }
-    sq_demux_kernels_scalar.text(call + i, n - i, base + i, quality + i);
+    sq_demux_kernels_scalar.text(call + i, n - i, base + i, quality + i, sums);
 }
 
-static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out)
+/* Each call becomes one bit of four, a no-call and what is behind n all of them: it differs when it has none in common with the adapter's. */
+static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, const uint8_t *most, uint8_t *room, uint32_t *out)
 {
-    const uint8x16_t limit = vdupq_n_u8((uint8_t)(most < 100 ? most : 100));
+    static const uint8_t bit_of[16] = {1, 2, 4, 8};
+    const uint8x16_t bits = vld1q_u8(bit_of), any = vdupq_n_u8(15);
+    for (size_t i = 0; i < n; i += 16) {
+        uint8x16_t c = vld1q_u8(call + i);
+        vst1q_u8(room + i, vbslq_u8(vceqzq_u8(c), any, vqtbl1q_u8(bits, vandq_u8(c, vdupq_n_u8(3)))));
+    }
+    memset(room + n, 15, 64);
     for (size_t i = 0; i < n; i += 32) {
-        uint32_t bits = 0;
+        uint32_t word = 0;
         for (unsigned half = 0; half < 32; half += 16) {
-            uint8x16_t count = vdupq_n_u8(0); /* of those that differ: takes away all ones */
-            for (size_t k = 0; k < n_adapter; k++) {
-                if (adapter[k] > 3)
-                    continue;
-                uint8x16_t c = vld1q_u8(call + i + half + k);
-                uint8x16_t same = vorrq_u8(vceqq_u8(vandq_u8(c, vdupq_n_u8(3)), vdupq_n_u8(adapter[k])), vceqzq_u8(c));
-                count = vsubq_u8(count, vmvnq_u8(same));
-            }
-            bits |= bits_of(vcleq_u8(count, limit)) << half;
+            uint8x16_t count = vdupq_n_u8(0);
+            for (size_t k = 0; k < n_adapter; k++)
+                count = vsubq_u8(count, vceqzq_u8(vandq_u8(vld1q_u8(room + i + half + k), vdupq_n_u8((uint8_t)(adapter[k] > 3 ? 15U : 1U << adapter[k])))));
+            word |= bits_of(vcleq_u8(count, vld1q_u8(most + i + half))) << half;
         }
-        out[i / 32] = n - i < 32 ? bits & ((1U << (n - i)) - 1) : bits;
+        out[i / 32] = n - i < 32 ? word & ((1U << (n - i)) - 1) : word;
     }
 }
 

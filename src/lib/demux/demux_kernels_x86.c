@@ -21,13 +21,6 @@ AVX2 static inline void store(void *p, __m256i v)
     memcpy(p, &v, sizeof v);
 }
 
-AVX2 static inline __m128i load16(const uint8_t *p)
-{
-    __m128i v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
 AVX2 static inline void store16(uint8_t *p, __m128i v)
 {
     memcpy(p, &v, sizeof v);
@@ -57,41 +50,40 @@ AVX2 static size_t pack(const uint8_t *call, size_t n, const uint8_t quality[4],
     return i + sq_demux_kernels_scalar.pack(call + i, n - i < 32 ? n - i : 32, quality, out + i / 2); /* the tail, or up to what stopped it */
 }
 
-/* 16 rows of 16 bytes: four rounds of interleaving */
+/* One round of interleaving: four turn 16 rows of 16 bytes over, here twice at once, in the halves of each register */
+AVX2 static inline void interleave(const __m256i in[16], __m256i out[16])
+{
+    for (size_t i = 0; i < 8; i++) {
+        out[2 * i] = _mm256_unpacklo_epi8(in[i], in[i + 8]);
+        out[2 * i + 1] = _mm256_unpackhi_epi8(in[i], in[i + 8]);
+    }
+}
+
+/* 16 rows of 32 bytes */
 AVX2 static inline void transpose16(const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride)
 {
-    __m128i a[16], b[16];
+    __m256i a[16], b[16];
     for (size_t i = 0; i < 16; i++)
-        a[i] = load16(in + i * in_stride);
-    for (size_t i = 0; i < 8; i++) {
-        b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
-        b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
+        a[i] = load(in + i * in_stride);
+    interleave(a, b);
+    interleave(b, a);
+    interleave(a, b);
+    interleave(b, a);
+    for (size_t i = 0; i < 16; i++) {
+        store16(out + i * out_stride, _mm256_castsi256_si128(a[i]));
+        store16(out + (i + 16) * out_stride, _mm256_extracti128_si256(a[i], 1));
     }
-    for (size_t i = 0; i < 8; i++) {
-        a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-        a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-    }
-    for (size_t i = 0; i < 8; i++) {
-        b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
-        b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
-    }
-    for (size_t i = 0; i < 8; i++) {
-        a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-        a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-    }
-    for (size_t i = 0; i < 16; i++)
-        store16(out + i * out_stride, a[i]);
 }
 
 AVX2 static void transpose(const uint8_t *in, size_t in_stride, size_t n_row, size_t n_column, uint8_t *out, size_t out_stride)
 {
     size_t c = 0;
-    for (; c + 16 <= n_column; c += 16) {
+    for (; c + 32 <= n_column; c += 32) {
         size_t r = 0;
         for (; r + 16 <= n_row; r += 16)
             transpose16(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
         if (r < n_row)
-            sq_demux_kernels_scalar.transpose(in + r * in_stride + c, in_stride, n_row - r, 16, out + c * out_stride + r, out_stride);
+            sq_demux_kernels_scalar.transpose(in + r * in_stride + c, in_stride, n_row - r, 32, out + c * out_stride + r, out_stride);
     }
     if (c < n_column)
         sq_demux_kernels_scalar.transpose(in + c, in_stride, n_row, n_column - c, out + c * out_stride, out_stride);
@@ -127,47 +119,68 @@ AVX2 static void sum(const uint8_t *call, size_t n, struct sq_call_sums *sums)
     sums->quality += across(total);
 }
 
-AVX2 static inline void text32(__m256i c, char *base, char *quality)
+/* @skip: so many of the first ones were counted before */
+AVX2 static inline void text32(__m256i c, unsigned skip, char *base, char *quality, __m256i *total, struct sq_call_sums *sums)
 {
+    static const uint8_t from[64] = {[32] = 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
     const __m256i letters = _mm256_set1_epi32(0x54474341); /* A C G T */
     __m256i none = _mm256_cmpeq_epi8(c, _mm256_setzero_si256());
     __m256i q = _mm256_and_si256(_mm256_srli_epi16(c, 2), _mm256_set1_epi8(63));
     __m256i b = _mm256_shuffle_epi8(letters, _mm256_and_si256(c, _mm256_set1_epi8(3)));
+    unsigned n_q30 = (unsigned)_mm256_movemask_epi8(_mm256_cmpgt_epi8(q, _mm256_set1_epi8(29))), n_none = (unsigned)_mm256_movemask_epi8(none);
     store(base, _mm256_blendv_epi8(b, _mm256_set1_epi8('N'), none));
     q = _mm256_or_si256(q, _mm256_and_si256(none, _mm256_set1_epi8((char)SQ_DEMUX_N_QUALITY)));
     store(quality, _mm256_add_epi8(q, _mm256_set1_epi8(33)));
+    if (skip)
+        q = _mm256_and_si256(q, load(from + 32 - skip));
+    *total = _mm256_add_epi64(*total, _mm256_sad_epu8(q, _mm256_setzero_si256()));
+    sums->n_q30 += (uint64_t)__builtin_popcount(n_q30 >> skip);
+    sums->n_called += 32U - skip - (uint64_t)__builtin_popcount(n_none >> skip);
 }
 
-AVX2 static void text(const uint8_t *call, size_t n, char *base, char *quality)
+AVX2 static void text(const uint8_t *call, size_t n, char *base, char *quality, struct sq_call_sums *sums)
 {
+    __m256i total = _mm256_setzero_si256();
     size_t i = 0;
-    for (; i + 32 <= n; i += 32)
-        text32(load(call + i), base + i, quality + i);
-    if (i < n) {
-        uint8_t rest[32] = {0};
-        char letters[32], marks[32];
-        memcpy(rest, call + i, n - i);
-        text32(load(rest), letters, marks);
-        memcpy(base + i, letters, n - i);
-        memcpy(quality + i, marks, n - i);
+    if (n < 32) {
+        sq_demux_kernels_scalar.text(call, n, base, quality, sums);
+        return;
     }
+    for (; i + 32 <= n; i += 32)
+        text32(load(call + i), 0, base + i, quality + i, &total, sums);
+    if (i < n) /* the last 32 again: some are written twice */
+        text32(load(call + n - 32), (unsigned)(i + 32 - n), base + n - 32, quality + n - 32, &total, sums);
+    sums->quality += across(total);
 }
 
-AVX2 static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, unsigned most, uint32_t *out)
+AVX2 static inline __m256i differ(const uint8_t *bit, __m256i want)
 {
-    const __m256i three = _mm256_set1_epi8(3), zero = _mm256_setzero_si256(), limit = _mm256_set1_epi8((char)(most < 100 ? most : 100));
+    return _mm256_cmpeq_epi8(_mm256_and_si256(load(bit), want), _mm256_setzero_si256());
+}
+
+/*
+ * Each call becomes one bit of four, a no-call and what is behind n all of them: it differs when it has none in common with the adapter's.
+ */
+AVX2 static void near(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, const uint8_t *most, uint8_t *room, uint32_t *out)
+{
+    const __m256i bits = _mm256_set1_epi32(0x08040201), three = _mm256_set1_epi8(3), any = _mm256_set1_epi8(15), zero = _mm256_setzero_si256();
+    __m256i want[16];
+    for (size_t k = 0; k < (n_adapter + 3) / 4 * 4; k++)
+        want[k] = _mm256_set1_epi8((char)(k >= n_adapter || adapter[k] > 3 ? 15U : 1U << adapter[k]));
     for (size_t i = 0; i < n; i += 32) {
-        __m256i count = zero; /* minus those that are the same, plus all: those that differ */
-        for (size_t k = 0; k < n_adapter; k++) {
-            if (adapter[k] > 3)
-                continue;
-            __m256i c = load(call + i + k);
-            __m256i same = _mm256_cmpeq_epi8(_mm256_and_si256(c, three), _mm256_set1_epi8((char)adapter[k]));
-            same = _mm256_or_si256(same, _mm256_cmpeq_epi8(c, zero));
-            count = _mm256_add_epi8(count, _mm256_add_epi8(same, _mm256_set1_epi8(1)));
+        __m256i c = load(call + i), bit = _mm256_shuffle_epi8(bits, _mm256_and_si256(c, three));
+        store(room + i, _mm256_blendv_epi8(bit, any, _mm256_cmpeq_epi8(c, zero)));
+    }
+    store(room + n, any);
+    store(room + n + 32, any);
+    for (size_t i = 0; i < n; i += 32) {
+        __m256i count = zero;
+        for (size_t k = 0; k < n_adapter; k += 4) {
+            __m256i a = differ(room + i + k, want[k]), b = differ(room + i + k + 1, want[k + 1]), d = differ(room + i + k + 2, want[k + 2]), e = differ(room + i + k + 3, want[k + 3]);
+            count = _mm256_sub_epi8(count, _mm256_add_epi8(_mm256_add_epi8(a, b), _mm256_add_epi8(d, e)));
         }
-        uint32_t bits = ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(count, limit));
-        out[i / 32] = n - i < 32 ? bits & ((1U << (n - i)) - 1) : bits;
+        uint32_t word = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(count, load(most + i)), count));
+        out[i / 32] = n - i < 32 ? word & ((1U << (n - i)) - 1) : word;
     }
 }
 

@@ -16,7 +16,14 @@
 #define OWN_LEVEL 1          /* that fastq_pack takes; libdeflate has the others */
 #define BLOCK_HEAD 18U
 #define AHEAD 8U             /* reads that are fetched before their turn */
+#define COPY 32U             /* bytes at once, when a little more may be written */
 #define SLACK 128U           /* kernels write and read a little beyond */
+
+struct turn { /* a read that is written, in the order of samples */
+    uint32_t read, cluster; /* of the piece; of the tile */
+    int32_t row;            /* of the lane; -1: Undetermined */
+    bool is_exact;          /* its indexes are those of the sheet */
+};
 
 struct piece_work {
     const struct sq_demux_plan *plan;
@@ -31,14 +38,14 @@ struct piece_work {
     uint8_t *raw, *scratch; /* [SUB + SLACK] */
     uint32_t *cluster; /* [SQ_DEMUX_PIECE] number in the tile of each that is written */
     int32_t *row;      /* [SQ_DEMUX_PIECE] of the lane; -1: Undetermined */
-    uint32_t *order;   /* [SQ_DEMUX_PIECE] by sample */
+    struct turn *turn; /* [SQ_DEMUX_PIECE] by sample */
     uint32_t *start;   /* [n_number + 2] */
     uint8_t *calls;    /* [n_cycle + SLACK] of a read that has several spans */
     uint32_t *look;    /* [n_cycle / 32 + 2] */
-    uint8_t *whole;    /* [n_cycle + SLACK] a read with no-calls behind it */
-    uint8_t *exact;    /* [SQ_DEMUX_PIECE] its indexes are those of the sheet */
+    uint8_t *room;     /* [n_cycle + SLACK] for looking */
+    bool *exact;       /* [SQ_DEMUX_PIECE] its indexes are those of the sheet */
     struct tail {      /* of a header: what stands behind the read's number */
-        char text[2 * SQ_BARCODE_MAX + 16];
+        char text[2 * SQ_BARCODE_MAX + 16 + COPY];
         uint32_t n;
     } *tail;           /* [rows of the lane] for exact ones */
     const struct demux_lane *tail_of;
@@ -58,7 +65,7 @@ static size_t most_line(const struct sq_demux_plan *p)
 
 uint64_t piece_work_bytes(const struct sq_demux_plan *p)
 {
-    return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 16) + (uint64_t)p->n_cycle * SUB_STRIDE + SQ_FASTQ_BLOCK + (3U << 20);
+    return (uint64_t)SQ_DEMUX_PIECE * (p->n_cycle + 32 + 32) + (uint64_t)p->n_cycle * SUB_STRIDE + SQ_FASTQ_BLOCK + (3U << 20);
 }
 
 #define LARGE_PAGE ((size_t)2 << 20)
@@ -117,14 +124,14 @@ sq_err piece_work_new(const struct sq_demux_plan *p, uint32_t pass, struct piece
     w->scratch = malloc(SUB + SLACK);
     w->cluster = malloc(SQ_DEMUX_PIECE * sizeof *w->cluster);
     w->row = malloc(SQ_DEMUX_PIECE * sizeof *w->row);
-    w->order = malloc(SQ_DEMUX_PIECE * sizeof *w->order);
+    w->turn = malloc(SQ_DEMUX_PIECE * sizeof *w->turn);
     w->start = malloc(((size_t)p->sheet->n_number + 2) * sizeof *w->start);
     w->calls = calloc(1, (size_t)p->n_cycle + SLACK);
     w->look = calloc(p->n_cycle / 32 + 2, sizeof *w->look);
-    w->whole = calloc(1, (size_t)p->n_cycle + SLACK);
-    w->exact = calloc(1, SQ_DEMUX_PIECE);
+    w->room = malloc((size_t)p->n_cycle + SLACK);
+    w->exact = calloc(SQ_DEMUX_PIECE, sizeof *w->exact);
     w->text = malloc(w->cap_text);
-    if (e || !(w->own || w->packer) || !w->record || !w->is_needed || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->order || !w->start || !w->calls || !w->look || !w->whole || !w->exact || !w->text) {
+    if (e || !(w->own || w->packer) || !w->record || !w->is_needed || !w->column || !w->read || !w->raw || !w->scratch || !w->cluster || !w->row || !w->turn || !w->start || !w->calls || !w->look || !w->room || !w->exact || !w->text) {
         piece_work_free(w);
         return sq_fail(SQ_ENOMEM);
     }
@@ -147,11 +154,11 @@ void piece_work_free(struct piece_work *w)
     free(w->scratch);
     free(w->cluster);
     free(w->row);
-    free(w->order);
+    free(w->turn);
     free(w->start);
     free(w->calls);
     free(w->look);
-    free(w->whole);
+    free(w->room);
     free(w->exact);
     free(w->tail);
     free(w->text);
@@ -301,7 +308,7 @@ static void order_by_sample(struct piece_work *w, const struct demux_lane *lane,
     for (uint32_t k = 1; k <= n_number + 1; k++)
         w->start[k] += w->start[k - 1];
     for (uint32_t i = 0; i < n; i++)
-        w->order[w->start[w->row[i] < 0 ? 0 : lane->row[w->row[i]].number]++] = i;
+        w->turn[w->start[w->row[i] < 0 ? 0 : lane->row[w->row[i]].number]++] = (struct turn){i, w->cluster[i], w->row[i], w->exact[i]};
     for (uint32_t k = n_number + 1; k > 0; k--) /* each start has moved to the next one */
         w->start[k] = w->start[k - 1];
     w->start[0] = 0;
@@ -339,6 +346,14 @@ static sq_err block_pack(struct piece_work *w, size_t n, struct piece_out *to)
 }
 
 /* ---- lines ---- */
+
+/* @n bytes, and up to COPY - 1 more: @from and @to have room for them. */
+static char *put_text(char *to, const char *from, size_t n)
+{
+    for (size_t i = 0; i < n; i += COPY)
+        memcpy(to + i, from + i, COPY);
+    return to + n;
+}
 
 static char *put_number(char *to, uint32_t v)
 {
@@ -382,7 +397,7 @@ struct line_kind { /* what the lines of one file have in common */
     const struct demux_lane *lane;
     uint32_t kind, number;
     const struct counts_shape *shape;
-    char prefix[320];
+    char prefix[320 + COPY];
     size_t n_prefix;
 };
 
@@ -398,18 +413,18 @@ static sq_err tails_make(struct piece_work *w, const struct demux_lane *lane)
         return sq_fail(SQ_ENOMEM);
     for (uint32_t i = 0; i < lane->n_row; i++) {
         const struct sq_sheet_sample *m = lane->row[i].sample;
-        w->tail[i].n = (uint32_t)snprintf(w->tail[i].text, sizeof w->tail[i].text, ":N:0:%s%s%s\n", m->index[0], *m->index[0] && *m->index[1] ? "+" : "", m->index[1]);
+        w->tail[i].n = (uint32_t)snprintf(w->tail[i].text, sizeof w->tail[i].text - COPY, ":N:0:%s%s%s\n", m->index[0], *m->index[0] && *m->index[1] ? "+" : "", m->index[1]);
     }
     w->tail_of = lane;
     return SQ_OK;
 }
 
-static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, uint32_t i, const uint8_t *read, char *to, char **out_blank)
+static char *put_header(struct piece_work *w, const struct line_kind *l, const struct demux_group *g, const struct turn *t, const uint8_t *read, char *to, char **out_blank)
 {
-    uint32_t cluster = w->cluster[i];
+    uint32_t cluster = t->cluster;
     const struct sq_positions *xy = l->tile->positions;
-    memcpy(to, l->prefix, l->n_prefix);
-    to = put_signed(to + l->n_prefix, xy ? xy->x[cluster] : (int64_t)cluster + 1); /* without positions: numbers that occur once */
+    to = put_text(to, l->prefix, l->n_prefix);
+    to = put_signed(to, xy ? xy->x[cluster] : (int64_t)cluster + 1); /* without positions: numbers that occur once */
     *to++ = ':';
     to = put_signed(to, xy ? xy->y[cluster] : 1);
     for (uint32_t u = 0; u < g->n_umi; u++) {
@@ -420,10 +435,8 @@ static char *put_header(struct piece_work *w, const struct line_kind *l, const s
     *to++ = ' ';
     to = put_number(to, w->plan->kind[l->kind].read_no);
     const struct sq_filter *f = &l->tile->passed;
-    if (w->exact[i] && !f->pass) {
-        memcpy(to, w->tail[w->row[i]].text, w->tail[w->row[i]].n);
-        return to + w->tail[w->row[i]].n;
-    }
+    if (t->is_exact && !f->pass)
+        return put_text(to, w->tail[t->row].text, w->tail[t->row].n);
     *to++ = ':';
     *to++ = f->pass && !(f->pass[cluster / 64] >> (cluster % 64) & 1) ? 'Y' : 'N';
     *to++ = ':';
@@ -449,9 +462,7 @@ static void cut_adapter(struct piece_work *w, const struct demux_row *row, uint3
     if (!a)
         return;
     const struct sq_sheet_settings *set = &row->sample->settings;
-    memcpy(w->whole, call, n);
-    memset(w->whole + n, 0, 48);
-    uint32_t at = adapter_find(a, set, w->whole, n, w->look), least = set->min_trimmed < n ? set->min_trimmed : n;
+    uint32_t at = adapter_find(a, set, call, n, w->room, w->look), least = set->min_trimmed < n ? set->min_trimmed : n;
     if (at == n)
         return;
     *masked = at < set->mask_short ? 0 : at;
@@ -462,18 +473,18 @@ static void cut_adapter(struct piece_work *w, const struct demux_row *row, uint3
 }
 
 /* One record behind the text, which has room for it. A block is packed when this one is too many for it. */
-static sq_err put_line(struct piece_work *w, const struct line_kind *l, uint32_t i, struct piece_out *o)
+static sq_err put_line(struct piece_work *w, const struct line_kind *l, const struct turn *t, struct piece_out *o)
 {
-    const uint8_t *read = w->read + i * w->stride;
-    const struct demux_row *row = w->row[i] < 0 ? NULL : &l->lane->row[w->row[i]];
+    const uint8_t *read = w->read + t->read * w->stride;
+    const struct demux_row *row = t->row < 0 ? NULL : &l->lane->row[t->row];
     const struct demux_group *g = &l->lane->group[row ? row->group : 0];
     const struct demux_spans *s = &g->out[l->kind];
-    uint64_t *v = count_kind(l->shape, o->counts, row ? (uint32_t)w->row[i] : l->lane->n_row, l->kind);
+    uint64_t *v = count_kind(l->shape, o->counts, row ? (uint32_t)t->row : l->lane->n_row, l->kind);
     uint32_t len, masked;
     if (!s->n)
         return SQ_OK;
     struct sq_fastq_record r = {.head = (uint32_t)w->n_text};
-    char *blank, *to = put_header(w, l, g, i, read, (char *)w->text + w->n_text, &blank);
+    char *blank, *to = put_header(w, l, g, t, read, (char *)w->text + w->n_text, &blank);
     r.blank = (uint32_t)(blank - (char *)w->text);
     r.base = (uint32_t)(to - (char *)w->text);
     const uint8_t *call = calls_of(s, read, w->calls);
@@ -482,10 +493,11 @@ static sq_err put_line(struct piece_work *w, const struct line_kind *l, uint32_t
         masked = len;
     struct sq_call_sums sums = {0};
     char *quality = to + len + 3;
-    w->kernel->sum(call, masked, &sums);
-    w->kernel->text(call, masked, to, quality);
-    memset(to + masked, 'N', len - masked);
-    memset(quality + masked, 33 + (int)SQ_DEMUX_N_QUALITY, len - masked);
+    w->kernel->text(call, masked, to, quality, &sums);
+    if (masked < len) {
+        memset(to + masked, 'N', len - masked);
+        memset(quality + masked, 33 + (int)SQ_DEMUX_N_QUALITY, len - masked);
+    }
     memcpy(to + len, "\n+\n", 3);
     quality[len] = '\n';
     r.n_base = len;
@@ -510,11 +522,16 @@ static sq_err put_file(struct piece_work *w, struct line_kind *l, uint32_t from,
     sq_err e = SQ_OK;
     w->n_text = w->n_record = 0;
     uint32_t cycle = l->lane->group[0].out[l->kind].span[0].from, n_cycle = l->lane->group[0].out[l->kind].n;
+    const struct sq_positions *xy = l->tile->positions;
     for (uint32_t i = from; i < to && !e; i++) {
-        const uint8_t *soon = w->read + w->order[i + AHEAD < to ? i + AHEAD : i] * w->stride + cycle; /* reads of a sample lie far apart */
+        const struct turn *soon = &w->turn[i + AHEAD < to ? i + AHEAD : i]; /* reads of a sample lie far apart, and so do their places */
         for (uint32_t k = 0; k < n_cycle; k += 64)
-            __builtin_prefetch(soon + k);
-        e = put_line(w, l, w->order[i], o);
+            __builtin_prefetch(w->read + soon->read * w->stride + cycle + k);
+        if (xy) {
+            __builtin_prefetch(&xy->x[soon->cluster]);
+            __builtin_prefetch(&xy->y[soon->cluster]);
+        }
+        e = put_line(w, l, &w->turn[i], o);
     }
     if (!e && w->n_text)
         e = block_pack(w, w->n_text, o);
@@ -537,7 +554,7 @@ static sq_err put_lines(struct piece_work *w, const struct demux_tile *t, const 
     const struct sq_run_info *info = w->plan->info;
     struct line_kind l = {.tile = t, .lane = &w->plan->lane[t->lane], .shape = shape};
     sq_err e = SQ_OK;
-    l.n_prefix = (size_t)snprintf(l.prefix, sizeof l.prefix, "@%s:%llu:%s:%u:%u:", info->instrument, (unsigned long long)info->number, info->flowcell, t->tile->lane, t->tile->tile);
+    l.n_prefix = (size_t)snprintf(l.prefix, sizeof l.prefix - COPY, "@%s:%llu:%s:%u:%u:", info->instrument, (unsigned long long)info->number, info->flowcell, t->tile->lane, t->tile->tile);
     for (l.number = 0; l.number <= w->plan->sheet->n_number && !e; l.number++)
         for (l.kind = 0; l.kind < w->plan->n_kind && !e && w->start[l.number] < w->start[l.number + 1]; l.kind++)
             if (w->pass.kinds >> l.kind & 1)

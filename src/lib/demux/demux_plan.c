@@ -69,13 +69,13 @@ static sq_err lane_tiles(struct sq_demux_plan *p, struct demux_lane *lane)
 
 /* ---- adapters ---- */
 
-static sq_err adapters_of(struct sq_demux_plan *p, const char *text, const struct demux_adapters **out)
+static sq_err adapters_of(struct sq_demux_plan *p, const char *text, double stringency, const struct demux_adapters **out)
 {
     *out = NULL;
     if (!text || p->options.is_adapter_left)
         return SQ_OK;
     for (uint32_t i = 0; i < p->n_adapters; i++)
-        if (p->adapters[i].text == text || !strcmp(p->adapters[i].text, text)) {
+        if (p->adapters[i].stringency == stringency && (p->adapters[i].text == text || !strcmp(p->adapters[i].text, text))) {
             *out = &p->adapters[i];
             return SQ_OK;
         }
@@ -83,7 +83,7 @@ static sq_err adapters_of(struct sq_demux_plan *p, const char *text, const struc
     uint32_t n = 1;
     for (const char *s = text; *s; s++)
         n += *s == '+';
-    *a = (struct demux_adapters){.text = text, .n = n, .one = calloc(n, sizeof *a->one)};
+    *a = (struct demux_adapters){.text = text, .stringency = stringency, .n = n, .one = calloc(n, sizeof *a->one)};
     if (!a->one)
         return sq_fail(SQ_ENOMEM);
     p->n_adapters++;
@@ -93,6 +93,11 @@ static sq_err adapters_of(struct sq_demux_plan *p, const char *text, const struc
             i++;
         else if (a->one[i].n < SQ_SHEET_MAX_ADAPTER)
             a->one[i].base[a->one[i].n++] = base ? (uint8_t)(base - "ACGT") : 4;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        sq_err e = adapter_limits(&a->one[i], stringency, p->n_cycle);
+        if (e)
+            return e;
     }
     *out = a;
     return SQ_OK;
@@ -206,7 +211,7 @@ static sq_err row_add(struct sq_demux_plan *p, struct demux_lane *lane, const st
     *row = (struct demux_row){.sample = m, .number = m->number};
     sq_err e = row_group(lane, p, &c, &row->group);
     for (int k = 0; k < 2 && !e; k++)
-        e = adapters_of(p, m->settings.adapter[k], &row->adapter[k]);
+        e = adapters_of(p, m->settings.adapter[k], m->settings.adapter_stringency, &row->adapter[k]);
     lane->n_row += !e;
     return e;
 }
@@ -548,8 +553,11 @@ void sq_demux_plan_free(struct sq_demux_plan *p)
         free(lane->row);
         free(lane->tile);
     }
-    for (uint32_t i = 0; i < p->n_adapters; i++)
+    for (uint32_t i = 0; i < p->n_adapters; i++) {
+        for (uint32_t k = 0; k < p->adapters[i].n; k++)
+            free(p->adapters[i].one[k].most);
         free(p->adapters[i].one);
+    }
     free(p->adapters);
     free(p->lane);
     free(p->lanes);

@@ -85,9 +85,9 @@ static void lines(const struct sq_demux_kernels *k)
     const struct sq_demux_kernels *plain = sq_demux_kernels_named("scalar");
     static const uint8_t quality[4] = {0, 12, 24, 40}, binned[3] = {12, 24, 40};
     for (size_t n = 0; n <= LONGEST; n++) {
-        uint8_t call[LONGEST + ROOM] = {0}, letter[LONGEST + ROOM], adapter[16], out[2][LONGEST + ROOM];
+        uint8_t call[LONGEST + ROOM] = {0}, letter[LONGEST + ROOM], adapter[16], most[LONGEST + ROOM], room[LONGEST + ROOM], out[2][LONGEST + ROOM];
         char text[2][2][LONGEST + ROOM];
-        uint32_t near[2][LONGEST / 32 + 1] = {{0}}, count[2][4] = {{0}}, n_adapter = 1 + draw(16), most = draw(18);
+        uint32_t near[2][LONGEST / 32 + 1] = {{0}}, count[2][4] = {{0}}, n_adapter = 1 + draw(16);
         uint64_t bits[2][LONGEST / 64 + 1] = {{0}};
         struct sq_call_sums sums[2] = {{1, 2, 3}, {1, 2, 3}};
         size_t at = 1 + draw(17), got[2];
@@ -101,6 +101,8 @@ static void lines(const struct sq_demux_kernels *k)
             letter[at + draw((uint32_t)n + 1)] = 'N';
         for (size_t i = 0; i < 16; i++)
             adapter[i] = (uint8_t)draw(5);
+        for (size_t i = 0; i < sizeof most; i++)
+            most[i] = (uint8_t)draw(18);
         memset(out, 0xee, sizeof out);
         memset(text, 0xee, sizeof text);
         bool is_fine[2];
@@ -108,8 +110,8 @@ static void lines(const struct sq_demux_kernels *k)
             const struct sq_demux_kernels *by = v ? k : plain;
             got[v] = by->pack(call + at, n, quality, out[v]);
             by->sum(call + at, n, &sums[v]);
-            by->text(call + at, n, text[v][0], text[v][1]);
-            by->near(call + at, n, adapter, n_adapter, most, near[v]);
+            by->text(call + at, n, text[v][0], text[v][1], &sums[v]);
+            by->near(call + at, n, adapter, n_adapter, most, room, near[v]);
             by->repeats(letter + at, n, bits[v]);
         }
         same("pack", (got[0] + 1) / 2, out[0], out[1], false);
