@@ -14,6 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import e2e_register  # noqa: E402
 import hub  # noqa: E402
 
 NGINX, NFT = "/usr/sbin/nginx", "/usr/sbin/nft"
@@ -110,6 +111,44 @@ def test_the_main_job_through_nginx():
         hub.wait_for("the link's number in the log", lambda: "/share/" + link["id"] in front.text(), 30)
         said = front.text()
         for secret in (ada.password, password, ada.token, link["path"][-32:], link["path"][-32:-1], "through a proxy", "HG0", "NA1"):
+            assert secret not in said, secret
+        assert not front.left()
+
+
+def test_an_account_through_nginx():
+    """Registration by mail, a forgotten password, a second factor: with passwords as people choose them, of which nginx writes nothing down."""
+    w = e2e_register.World()
+    rules = os.path.join(w.h.dir, "networks")
+    with open(rules, "w") as f:
+        f.write("proxy 127.0.0.1 x-forwarded-for\n")
+    with open(w.h.ini, "a") as f:
+        f.write("networks = %s\n" % rules)
+    first, second = "Otters; drop 7 stones <gently> & 'quietly'", "50% of geese=goats? (yes/no) -- \\o/ #9"
+    with w, Front(w.h) as front:
+        assert w.post("register", {"mail": "ada@uni.example"}).status == 202
+        code = w.mail(1, "Confirm your mail address")
+        a = w.post("register/confirm", {"code": code, "password": first})
+        assert a.status == 200, a
+        assert w.post("register/confirm", {"code": code, "password": first}).status == 410
+        ada = e2e_register.user(w, "ada@uni.example", first)
+        ada.login()
+        codes = ada.enrol()
+        assert w.post("password/forgot", {"mail": "ada@uni.example"}).status == 202
+        reset = hub.wait_for("the mail with the code", lambda: next((m for m in w.sink.mails if m.subject == "Choose a password"), None), 30)
+        reset = re.search(r"code +([0-9a-f]{64})", reset.text).group(1)
+        assert w.post("password/reset", {"code": reset, "password": second}).status == 200
+        assert ada.call("GET", "/api/v1/me").status == 401  # its sessions ended
+        ada.password = second
+        a = w.post("login", {"name": "ada@uni.example", "password": second})
+        assert a.status == 200 and "token" not in a.json, a
+        a = w.post("login/factor", {"ticket": a.json["pending"], "code": codes[0]})
+        assert a.status == 200 and a.json["factor"] is True, a
+        ticket = w.post("login", {"name": "ada@uni.example", "password": second, "cookie": True}).json["pending"]
+        a = w.h.request("POST", "/api/v1/login/factor", {"ticket": ticket, "code": codes[1], "cookie": True}, headers={"Origin": "https://localhost"})
+        assert a.status == 200 and a.headers["Set-Cookie"].startswith("__Host-sequester=") and "token" not in a.json, a
+        said = front.text()
+        assert "/api/v1/register/confirm" in said and "/api/v1/login" in said, said[-2000:]
+        for secret in (first, second, first[:12], second[:12], code, reset, ticket, codes[0], codes[0][:9], "ada@", ada.secret):
             assert secret not in said, secret
         assert not front.left()
 
@@ -261,5 +300,5 @@ def needs_nginx(test):
 
 
 if __name__ == "__main__":
-    hub.main([needs_nginx(t) for t in (test_the_main_job_through_nginx, test_uploads_are_handed_on_as_they_come, test_the_address_is_the_clients, test_attacks_end_at_nginx)] +
+    hub.main([needs_nginx(t) for t in (test_the_main_job_through_nginx, test_an_account_through_nginx, test_uploads_are_handed_on_as_they_come, test_the_address_is_the_clients, test_attacks_end_at_nginx)] +
              [test_the_firewall_makes_sense])
