@@ -7,6 +7,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import e2e_register  # noqa: E402
 import hub  # noqa: E402
 import totp  # noqa: E402
 
@@ -121,6 +122,37 @@ def codes_are_not_guessed_between_passwords():
     assert stranger(h, "POST", "/api/v1/login", {"name": "cora", "password": ada.password, "code": ada.code()}, "127.0.0.78").status == 200
 
 
+def a_stolen_session_guesses_no_password():
+    h = site()
+    ada = h.user("fran")
+    owner, thief = ada.token, ada.login()
+
+    def confirm(token, password):
+        return h.request("PUT", "/api/v1/me/password", {"old": password, "password": NEXT}, token=token)
+    for k in range(5):
+        assert confirm(thief, "Wrong-password-%d" % k).status == 401
+    assert confirm(thief, ada.password).status == 401  # it isn't looked at
+    assert confirm(owner, ada.password).status == 200  # not so in the owner's own session
+    ada.password = NEXT
+    token = ada.login()
+    for k in range(5):
+        assert confirm(token, "Wrong-password-%d" % k).status == 401
+    h.move_clock(61)
+    assert confirm(token, ada.password).status == 200
+
+
+def a_code_in_the_old_mailbox_is_void():
+    """Who changes his address because somebody reads the old one: the code that was mailed there before sets no password."""
+    with e2e_register.World() as w:
+        w.h.admin_ok("user-add", {"name": "gina", "role": "user", "password": hub.PASSWORD % "gina", "mail": "gina@example.org"})
+        gina = hub.User(w.h, "gina")
+        assert w.post("password/forgot", {"mail": "gina@example.org"}).status == 202
+        code = w.mail(1, "Choose a password")
+        gina.call("PUT", "/api/v1/me/mail", {"mail": "gina@uni.example", "password": gina.password}, status=200)
+        assert w.post("password/reset", {"code": code, "password": NEXT}).status == 410
+        gina.login()
+
+
 def a_new_password_ends_what_waits():
     h = site()
     ada = h.user("dora")
@@ -191,7 +223,7 @@ def nothing_comes_after_its_end():
 
 if __name__ == "__main__":
     try:
-        hub.main([required_is_required, a_code_is_good_for_its_own_30_seconds, codes_are_not_guessed_between_passwords, a_new_password_ends_what_waits, nothing_comes_after_its_end])
+        hub.main([required_is_required, a_code_is_good_for_its_own_30_seconds, codes_are_not_guessed_between_passwords, a_stolen_session_guesses_no_password, a_code_in_the_old_mailbox_is_void, a_new_password_ends_what_waits, nothing_comes_after_its_end])
     finally:
         if hasattr(site, "it"):
             site.it.__exit__(None)

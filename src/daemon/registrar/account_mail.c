@@ -97,6 +97,8 @@ static sq_err tx_change(struct tx *tx, void *ctx)
         x->now.is_notified = is_notified;
     if (!e)
         e = sq_db_user_set_mail(tx->db, x->by->user, &x->now.mail_sealed, x->now.has_mail_hmac ? x->now.mail_hmac : NULL, x->now.is_notified);
+    if (!e && is_other) /* a code that lies in the old mailbox sets no password any more */
+        e = sq_db_link_delete_of(tx->db, x->by->user);
     if (!e && is_other) /* where codes for a new password went until now, and where they go from now on */
         e = tx_account_notice_to(tx, SQ_DB_notice_kind_mail_changed, x->by->user, &before);
     if (!e && is_other)

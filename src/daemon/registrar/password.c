@@ -8,6 +8,7 @@
 #include "lib/core/networks.h"
 #include "lib/identity/identity.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 sq_err user_load(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out)
@@ -110,6 +111,54 @@ static sq_err look_back(struct registrar *r, const struct sq_db_user *user, cons
     return SQ_OK;
 }
 
+/* ---- tries of who is signed in, by his session or token: the account's waits, which strangers can cause, don't hold him up; his own do ---- */
+
+struct own_tries {
+    uint8_t jti[ID];
+    uint32_t n;
+    int64_t last_s;
+};
+static struct {
+    pthread_mutex_t lock;
+    struct own_tries at[512];
+} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* locked; NULL: none failed */
+static struct own_tries *own_find(const uint8_t jti[ID])
+{
+    for (size_t i = 0; i < sizeof own.at / sizeof own.at[0]; i++)
+        if (own.at[i].n && !memcmp(own.at[i].jti, jti, ID))
+            return &own.at[i];
+    return NULL;
+}
+
+static bool own_must_wait(const uint8_t jti[ID])
+{
+    pthread_mutex_lock(&own.lock);
+    const struct own_tries *t = own_find(jti);
+    bool must_wait = t && sq_clock_now_s() < t->last_s + sq_account_wait_s(t->n);
+    pthread_mutex_unlock(&own.lock);
+    return must_wait;
+}
+
+static void own_tried(const uint8_t jti[ID], bool is_right)
+{
+    pthread_mutex_lock(&own.lock);
+    struct own_tries *t = own_find(jti), now = {.n = is_right ? 0 : 1, .last_s = is_right ? 0 : sq_clock_now_s()};
+    memcpy(now.jti, jti, ID);
+    if (t)
+        now.n = is_right ? 0 : t->n + 1;
+    if (!t && !is_right) { /* in the place of the one that is longest ago */
+        t = &own.at[0];
+        for (size_t i = 1; i < sizeof own.at / sizeof own.at[0]; i++)
+            if (own.at[i].last_s < t->last_s)
+                t = &own.at[i];
+    }
+    if (t)
+        *t = now;
+    pthread_mutex_unlock(&own.lock);
+}
+
 static sq_err check(struct registrar *r, const struct sq_db_user *user, bool is_known, struct sq_span password, uint8_t out_proof[ID])
 {
     struct sq_packet *pkt = sq_packet_new();
@@ -134,15 +183,17 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
     sq_err e = look_back(r, user, c->address, &t, &must_wait);
     if (e)
         return e;
-    /* a waiting account answers as an unknown one, and both cost the same one hash; who is signed in already is held back by the
-     * rate of the route alone, when the account is his own */
+    /* a waiting account answers as an unknown one, and both cost the same one hash; who is signed in already is held back by his own
+     * failures alone, when the account is his own */
     bool is_own = c->role && user && !memcmp(c->user, user->id, ID);
-    bool is_asked = user && (is_own || !must_wait);
+    bool is_asked = user && (is_own ? !own_must_wait(c->jti) : !must_wait);
     e = check(r, is_asked ? user : NULL, c->role || t.is_seen, password, out_proof);
     if (e && e != SQ_EPASSWORD)
         return e;
     if (!is_asked)
         e = sq_fail(SQ_EPASSWORD);
+    if (is_own && is_asked)
+        own_tried(c->jti, e == SQ_OK);
     t.is_unasked = !is_asked;
     t.is_right = e == SQ_OK;
     /* Of an account with a second factor, failures are forgotten when that was right too: else whoever has the password guesses four codes,
