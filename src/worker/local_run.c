@@ -238,7 +238,7 @@ static void print_finding(const struct sq_run_finding *f)
 static void print_check(const struct work *w, const struct sq_run_check *c, const struct sq_sheet *sheet, bool is_whole)
 {
     print_run(w->run);
-    printf("folder     %u lanes, %u tiles; calls: %s, positions: %s\n", c->n_lane, c->n_tile, calls_name(w->run), positions_name(w->run));
+    printf("folder     %u lane%s, %u tile%s; calls: %s, positions: %s\n", c->n_lane, c->n_lane == 1 ? "" : "s", c->n_tile, c->n_tile == 1 ? "" : "s", calls_name(w->run), positions_name(w->run));
     printf("state      %s; %u of %u cycles are there\n", state_name(c->state), c->n_cycle_there, c->n_cycle);
     if (c->n_cluster)
         printf("clusters   %llu, of which %llu passed the filter (%.2f %%)\n", (unsigned long long)c->n_cluster, (unsigned long long)c->n_pf,

@@ -125,19 +125,44 @@ static int by_count(const void *a, const void *b)
     return 0;
 }
 
+/* Into @top, a heap of @n at most @most with the rarest in front, if it is more frequent than that. Returns how many there are now. */
+static uint32_t heap_add(struct tally_entry *top, uint32_t n, uint32_t most, const struct tally_entry *one)
+{
+    uint32_t at = n;
+    if (n < most) {
+        for (; at && by_count(&top[(at - 1) / 2], one) < 0; at = (at - 1) / 2)
+            top[at] = top[(at - 1) / 2];
+        top[at] = *one;
+        return n + 1;
+    }
+    if (!most || by_count(one, &top[0]) >= 0)
+        return n;
+    for (at = 0; 2 * at + 1 < n;) {
+        uint32_t down = 2 * at + 1;
+        down += down + 1 < n && by_count(&top[down + 1], &top[down]) > 0;
+        if (by_count(&top[down], one) <= 0)
+            break;
+        top[at] = top[down];
+        at = down;
+    }
+    top[at] = *one;
+    return n;
+}
+
 sq_err tally_top(const struct tally *t, uint32_t lane, uint32_t what, uint32_t most, struct tally_entry **out, uint32_t *out_n)
 {
-    uint64_t n = 0, k = 0;
-    for (uint64_t i = 0; t->slot && i <= t->mask; i++)
+    uint64_t n = 0;
+    for (uint64_t i = 0; t->slot && i <= t->mask && n < most; i++)
         n += t->slot[i].n && t->slot[i].key.lane == lane && t->slot[i].key.what == what;
-    struct tally_entry *all = calloc(n + 1, sizeof *all);
-    if (!all)
+    struct tally_entry *top = calloc(n + 1, sizeof *top);
+    if (!top)
         return sq_fail(SQ_ENOMEM);
+    uint32_t k = 0;
     for (uint64_t i = 0; t->slot && i <= t->mask; i++)
         if (t->slot[i].n && t->slot[i].key.lane == lane && t->slot[i].key.what == what)
-            all[k++] = t->slot[i];
-    qsort(all, n, sizeof *all, by_count);
-    *out = all;
-    *out_n = n < most ? (uint32_t)n : most;
+            k = heap_add(top, k, (uint32_t)n, &t->slot[i]);
+    qsort(top, k, sizeof *top, by_count);
+    *out = top;
+    *out_n = k;
     return SQ_OK;
 }

@@ -114,13 +114,18 @@ enum row_kind { ROW_NONE,   /* not here */
                 ROW_BYTES,
                 ROW_NIBBLES };
 
+struct tile_room {
+    uint8_t *p; /* NULL: none */
+    size_t cap;
+};
+
 struct tile_row {
     uint8_t kind;
     bool is_all;        /* of all clusters; else of those that passed the filter */
     uint8_t quality[4]; /* of nibbles */
     uint32_t n_call;
-    uint8_t *p;      /* in memory; or NULL */
-    uint64_t offset; /* in the file */
+    struct tile_room room; /* calls in memory; or kept for later ones */
+    uint64_t offset;       /* in the file */
 };
 
 struct tile_store {
@@ -135,8 +140,13 @@ sq_err tile_store_new(uint32_t n_cycle, struct tile_store **out) SQ_MUST_CHECK;
 /** Rows in file @name of directory @dir_fd: those that are there and whole are found again. */
 sq_err tile_store_open(int dir_fd, const char *name, bool may_create, uint32_t n_cycle, struct tile_store **out) SQ_MUST_CHECK;
 void tile_store_free(struct tile_store *t);
-/** Keep a row, packed when it has at most three qualities. @scratch [(n + 1) / 2]. Threads may put different cycles at once. */
-sq_err tile_store_put(struct tile_store *t, uint32_t cycle0, enum row_kind kind, bool is_all, const uint8_t *call, uint32_t n, uint8_t *scratch) SQ_MUST_CHECK;
+/** No rows, but their room: for another tile. In memory only. */
+void tile_store_empty(struct tile_store *t);
+/**
+ * Keep a row, packed when it has at most three qualities. @call [n], NULL for a masked one; @scratch [(n + 1) / 2]. In memory a row takes over
+ * the room of one of the two and leaves there what it had (or none): nothing is copied. Threads may put different cycles at once.
+ */
+sq_err tile_store_put(struct tile_store *t, uint32_t cycle0, enum row_kind kind, bool is_all, struct tile_room *call, uint32_t n, struct tile_room *scratch) SQ_MUST_CHECK;
 /** Calls @from .. @from + @n of a row into @out; those of a masked row are 0. @scratch [n / 2 + 2]. */
 sq_err tile_store_get(const struct tile_store *t, uint32_t cycle0, uint32_t from, uint32_t n, uint8_t *scratch, uint8_t *out) SQ_MUST_CHECK;
 

@@ -186,7 +186,7 @@ static bool sample_cycles(const struct sq_demux_plan *p, const struct sq_sheet_s
             if (!p->read[i].is_index || k > 1)
                 continue;
             uint32_t n = (uint32_t)strlen(m->index[k]);
-            if (n != out->read[i].n_index) {
+            if (n != out->read[i].n_index && !m->is_index_bad) {
                 sq_sheet_problem_add(p->sheet, true, m->line, "Give as many I cycles as the index has bases; N leaves the others out.",
                                      "Index %u has %u bases, OverrideCycles has %u index cycles for it.", k + 1, n, out->read[i].n_index);
                 return false;

@@ -259,6 +259,21 @@ static sq_err hint_of_lane(const struct demux_out *o, uint32_t l, struct sq_demu
     return SQ_OK;
 }
 
+/* When hardly anything was found and no lane has a better reason. */
+static void hint_of_all(const struct demux_out *o, struct sq_demux_result *result)
+{
+    bool has_barcodes = false;
+    for (uint32_t l = 0; l < o->plan->n_lane; l++)
+        for (uint32_t i = 0; i < o->plan->lane[l].n_group; i++)
+            has_barcodes = has_barcodes || (o->plan->lane[l].group[i].barcodes && o->plan->lane[l].group[i].index[0].n);
+    if (*result->hint)
+        return;
+    if (result->n_cluster && !result->n_read)
+        snprintf(result->hint, sizeof result->hint, "no cluster passed the filter, so nothing was written: are the filter files those of this run? --keep-failed writes all clusters");
+    else if (has_barcodes && result->n_read >= 100 && share_of(result->n_identified, result->n_read) < 0.1)
+        snprintf(result->hint, sizeof result->hint, "hardly any read found its sample: is this the sheet of this run? Reports/Top_Unknown_Barcodes.csv has what was read");
+}
+
 /* ---- all ---- */
 
 static void sums(const struct demux_out *o, struct sq_demux_result *result)
@@ -300,6 +315,8 @@ sq_err demux_reports(struct demux_out *o, struct sq_demux_result *result)
     sq_err e = sq_dir_open(o->dir, "Reports", 0777, &dir);
     for (uint32_t l = 0; l < o->plan->n_lane && !e; l++)
         e = hint_of_lane(o, l, result);
+    if (!e)
+        hint_of_all(o, result);
     for (size_t i = 0; i < sizeof table / sizeof table[0] && !e; i++) {
         table[i].write(o, &r);
         e = write_report(dir, table[i].name, &r);

@@ -5,6 +5,8 @@
 
 #define WIDTH 860
 #define HEIGHT 200
+#define NAME_LINES 3 /* beneath a picture by cycle, for the names of the reads */
+#define NAME_WIDTH 50
 #define LEFT 46
 #define MOST_BARS 400U
 #define MOST_NAMES 60U /* below the bars */
@@ -34,12 +36,17 @@ static double frame(struct report *r, double most, const char *unit, int below)
 static void cycle_picture(const struct demux_out *o, struct report *r, int what)
 {
     const struct sq_demux_plan *p = o->plan;
-    double most = frame(r, what ? 100 : 40, what ? " %" : "", 24), step = (double)(WIDTH - LEFT) / (p->n_cycle ? p->n_cycle : 1);
+    double most = frame(r, what ? 100 : 40, what ? " %" : "", 12 + 12 * NAME_LINES), step = (double)(WIDTH - LEFT) / (p->n_cycle ? p->n_cycle : 1);
     unsigned n_of[2] = {0};
+    double end[NAME_LINES] = {0};
     for (uint32_t i = 0, at = 0; i < p->n_read; at += p->read[i++].n_cycle) {
         double x = LEFT + at * step;
+        int line = 0; /* the first that is free: index reads are narrow */
+        while (line + 1 < NAME_LINES && end[line] > x)
+            line++;
+        end[line] = x + NAME_WIDTH;
         report_add(r, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"8\" y2=\"%d\" stroke=\"#888\" stroke-dasharray=\"3 3\"/><text x=\"%.1f\" y=\"%d\" font-size=\"11\" fill=\"#444\">%s %u</text>", x, x, HEIGHT,
-                   x + 2, HEIGHT + 14, p->read[i].is_index ? "index" : "read", ++n_of[p->read[i].is_index]);
+                   x + 2, HEIGHT + 14 + 12 * line, p->read[i].is_index ? "index" : "read", ++n_of[p->read[i].is_index]);
     }
     for (uint32_t l = 0; l < p->n_lane; l++) {
         struct counts_shape s = counts_shape_of(p, l);

@@ -65,6 +65,8 @@ struct sq_demux {
     struct done_piece *done;    /* [n_window + n_thread] */
     uint32_t n_spare;
     struct piece_out **spare;   /* [n_window + n_thread + 1] written ones, for later pieces: their room needn't be made anew */
+    struct tile_store *spare_rows; /* of a tile that is done: the next one takes their room */
+    uint64_t spare_bytes;
     uint64_t n_cluster_known;
     uint32_t n_tile_known;
     int64_t checkpoint_ms;
@@ -138,10 +140,15 @@ static void tile_done(struct sq_demux *d, struct active *a)
 {
     if (!a)
         return;
-    if (a->t.store && a->t.store == d->fed[a->seq])
+    if (a->t.store && a->t.store == d->fed[a->seq]) {
         sq_close(&a->t.store->fd);
-    else
+    } else if (a->t.store && a->t.store->fd < 0 && !d->spare_rows && d->next_tile < d->plan->n_tile) {
+        d->spare_rows = a->t.store;
+        d->spare_bytes = a->bytes;
+        tile_store_empty(d->spare_rows);
+    } else {
         tile_store_free(a->t.store);
+    }
     sq_filter_done(&a->t.filter);
     sq_filter_done(&a->t.passed);
     sq_positions_done(&a->t.own);
@@ -210,30 +217,34 @@ struct worker {
     struct sq_demux *d;
     struct sq_calls *reader;
     struct piece_work *work; /* made with the first piece */
-    uint8_t *calls, *scratch;
-    size_t cap;
+    struct tile_room calls, scratch;
     sq_err start; /* what making it gave */
     pthread_t thread;
 };
 
+static sq_err room_for(struct tile_room *r, size_t n)
+{
+    if (r->cap >= n)
+        return SQ_OK;
+    free(r->p);
+    r->p = malloc(n);
+    r->cap = r->p ? n : 0;
+    return r->p ? SQ_OK : sq_fail(SQ_ENOMEM);
+}
+
+/* For @n calls */
 static sq_err worker_room(struct worker *w, size_t n)
 {
-    if (n <= w->cap)
-        return SQ_OK;
-    free(w->calls);
-    free(w->scratch);
-    w->calls = malloc(n + 64);
-    w->scratch = malloc(n / 2 + 64);
-    w->cap = w->calls && w->scratch ? n : 0;
-    return w->cap ? SQ_OK : sq_fail(SQ_ENOMEM);
+    sq_err e = room_for(&w->calls, n + 64);
+    return e ? e : room_for(&w->scratch, n / 2 + 64);
 }
 
 static void worker_done(struct worker *w)
 {
     sq_calls_free(w->reader);
     piece_work_free(w->work);
-    free(w->calls);
-    free(w->scratch);
+    free(w->calls.p);
+    free(w->scratch.p);
 }
 
 /* ---- beginning a tile ---- */
@@ -331,6 +342,13 @@ static sq_err tile_rows(struct sq_demux *d, struct active *a, bool is_large)
         a->t.store->fd = openat(d->calls_dir, name, O_RDWR | O_CLOEXEC);
         return a->t.store->fd < 0 ? sq_fail(sq_err_errno()) : SQ_OK;
     }
+    if (!is_large && d->spare_rows && d->spare_bytes / 4 * 3 <= a->bytes) {
+        a->t.store = d->spare_rows;
+        d->spare_rows = NULL;
+        return SQ_OK;
+    }
+    tile_store_free(d->spare_rows); /* of a much larger tile, or no room for it */
+    d->spare_rows = NULL;
     if (!is_large)
         return tile_store_new(d->plan->n_cycle, &a->t.store);
     unlinkat(d->out->state_dir, "rows", 0);
@@ -413,9 +431,9 @@ static sq_err unpack_one(struct worker *w, struct active *a, uint32_t c, struct 
         e = sq_fail(SQ_EFIELD);
     }
     if (!e)
-        e = sq_calls_read(w->reader, a->t.tile, c + 1, f, w->calls, f->n_pf, why, &n);
+        e = sq_calls_read(w->reader, a->t.tile, c + 1, f, w->calls.p, f->n_pf, why, &n);
     if (!e)
-        return tile_store_put(a->t.store, c, ROW_BYTES, false, w->calls, n, w->scratch);
+        return tile_store_put(a->t.store, c, ROW_BYTES, false, &w->calls, n, &w->scratch);
     if (!may_be_masked(d, e))
         return e;
     remark(d, why);
@@ -637,6 +655,8 @@ static sq_err run_threads(struct sq_demux *d)
         piece_out_free(d->spare[i]);
     for (uint32_t i = 0; i < d->n_active; i++)
         tile_done(d, d->active[i]);
+    tile_store_free(d->spare_rows);
+    d->spare_rows = NULL;
     d->n_done = d->n_active = d->n_spare = 0;
     return d->error;
 }
@@ -739,7 +759,7 @@ static sq_err feed_tile(struct worker *w, uint32_t seq, uint32_t cycle, struct s
     if (!e)
         e = worker_room(w, (size_t)look.n_cluster + 1);
     if (!e)
-        e = sq_calls_read(w->reader, tile, cycle, NULL, w->calls, look.n_cluster, why, &n);
+        e = sq_calls_read(w->reader, tile, cycle, NULL, w->calls.p, look.n_cluster, why, &n);
     if (!e && !t)
         e = tile_store_open(d->calls_dir, name, true, d->plan->n_cycle, &t);
     else if (!e && (t->fd = openat(d->calls_dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
@@ -747,7 +767,7 @@ static sq_err feed_tile(struct worker *w, uint32_t seq, uint32_t cycle, struct s
     if (e)
         return e;
     d->fed[seq] = t;
-    e = tile_store_put(t, cycle - 1, ROW_BYTES, !look.is_pf_only, w->calls, n, w->scratch);
+    e = tile_store_put(t, cycle - 1, ROW_BYTES, !look.is_pf_only, &w->calls, n, &w->scratch);
     sq_close(&t->fd); /* there may be thousands */
     return e;
 }

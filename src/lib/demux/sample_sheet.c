@@ -217,14 +217,16 @@ static void sample_line(struct reader *r, const struct sheet_row *row)
         if (!sheet_bases(index, "")) {
             sq_sheet_problem_add(s, true, row->line, "Use A, C, G, T and N only.", "Index %d holds something else than bases.", k + 1);
             *index = 0;
+            m->is_index_bad = true;
         }
         if (strlen(index) > SQ_SHEET_MAX_INDEX) {
             sq_sheet_problem_add(s, true, row->line, "Give the bases of the index alone.", "Index %d is longer than %u bases.", k + 1, SQ_SHEET_MAX_INDEX);
             *index = 0;
+            m->is_index_bad = true;
         }
         m->index[k] = index;
     }
-    if (*m->index[1] && !*m->index[0])
+    if (*m->index[1] && !*m->index[0] && !m->is_index_bad)
         sq_sheet_problem_add(s, true, row->line, "Fill both columns, or index alone.", "There is an index2 without an index.");
     s->n_sample++;
     sheet_settings_defaults(&m->settings); /* those of the run come first, once all are read */

@@ -37,6 +37,7 @@ struct sq_sheet_sample {
     uint32_t lane;   /* 0: all lanes */
     const char *id, *name, *project; /* "" where there is none; never NULL */
     const char *index[2];            /* upper case ACGTN; "" when there is none */
+    bool is_index_bad;               /* what stood there was no index: that is a problem of the sheet already */
     struct sq_sheet_settings settings;
 };
 

@@ -35,7 +35,7 @@ void tile_store_free(struct tile_store *t)
     if (!t)
         return;
     for (uint32_t i = 0; i < t->n_cycle; i++)
-        free(t->row[i].p);
+        free(t->row[i].room.p);
     free(t->row);
     sq_close(&t->fd);
     pthread_mutex_destroy(&t->lock);
@@ -135,39 +135,42 @@ static bool pack(const uint8_t *call, uint32_t n, uint8_t quality[4], uint8_t *o
     return true;
 }
 
-sq_err tile_store_put(struct tile_store *t, uint32_t cycle0, enum row_kind kind, bool is_all, const uint8_t *call, uint32_t n, uint8_t *scratch)
+void tile_store_empty(struct tile_store *t)
 {
-    struct tile_row r = {.kind = (uint8_t)kind, .is_all = is_all, .n_call = n};
-    const uint8_t *from = call;
+    sq_assert(t->fd < 0);
+    for (uint32_t i = 0; i < t->n_cycle; i++)
+        t->row[i] = (struct tile_row){.room = t->row[i].room};
+}
+
+sq_err tile_store_put(struct tile_store *t, uint32_t cycle0, enum row_kind kind, bool is_all, struct tile_room *call, uint32_t n, struct tile_room *scratch)
+{
     sq_assert(cycle0 < t->n_cycle);
-    if (kind == ROW_BYTES && pack(call, n, r.quality, scratch)) {
+    struct tile_row r = {.kind = (uint8_t)kind, .is_all = is_all, .n_call = n, .room = t->row[cycle0].room};
+    struct tile_room *from = call;
+    if (kind == ROW_BYTES && pack(call->p, n, r.quality, scratch->p)) {
         r.kind = ROW_NIBBLES;
         from = scratch;
     }
     size_t bytes = row_bytes(r.kind, n);
     sq_err e = SQ_OK;
-    if (t->fd < 0) {
-        r.p = malloc(bytes + 1);
-        if (!r.p)
-            return sq_fail(SQ_ENOMEM);
-        if (bytes)
-            memcpy(r.p, from, bytes);
-    } else {
+    if (t->fd < 0 && bytes) {
+        struct tile_room mine = r.room;
+        r.room = *from;
+        *from = mine;
+    } else if (t->fd >= 0) {
         uint8_t head[RECORD_HEAD];
-        head_put(&r, cycle0, bytes ? libdeflate_crc32(0, from, bytes) : 0, head);
+        head_put(&r, cycle0, bytes ? libdeflate_crc32(0, from->p, bytes) : 0, head);
         pthread_mutex_lock(&t->lock);
         r.offset = t->end + RECORD_HEAD;
         e = sq_pwrite_all(t->fd, head, sizeof head, (off_t)t->end);
         if (!e && bytes)
-            e = sq_pwrite_all(t->fd, from, bytes, (off_t)r.offset);
+            e = sq_pwrite_all(t->fd, from->p, bytes, (off_t)r.offset);
         if (!e)
             t->end = r.offset + bytes;
         pthread_mutex_unlock(&t->lock);
     }
-    if (!e) {
-        free(t->row[cycle0].p);
+    if (!e)
         t->row[cycle0] = r;
-    }
     return e;
 }
 
@@ -180,8 +183,8 @@ sq_err tile_store_get(const struct tile_store *t, uint32_t cycle0, uint32_t from
     }
     sq_assert((uint64_t)from + n <= r->n_call);
     size_t first = r->kind == ROW_BYTES ? from : from / 2, bytes = r->kind == ROW_BYTES ? n : (size_t)(from % 2 + n + 1) / 2, got = bytes;
-    const uint8_t *p = r->p ? r->p + first : scratch;
-    if (!r->p) {
+    const uint8_t *p = t->fd < 0 ? r->room.p + first : scratch;
+    if (t->fd >= 0) {
         sq_err e = sq_pread_full(t->fd, r->kind == ROW_BYTES ? out : scratch, bytes, (off_t)(r->offset + first), &got);
         if (e)
             return e;

@@ -295,6 +295,43 @@ with tap.case("a wrong i5 is recognized and named") as bad:
     if "--i5 reverse-complement" not in p.stderr:
         bad.append(p.stderr)
 
+with tap.case("a sheet of another run is remarked on") as bad:
+    sheet = os.path.join(TEMP.name, "other.csv")
+    text = open(os.path.join(RUN, "SampleSheet.csv")).read()
+    for old, new in zip(("CTTGTC", "TCCAAG", "AGACAA", "ATCGTT"), ("GGGGGG", "CCCCCC", "GCGCGC", "CGCGCG")):
+        text = text.replace(old, new)
+    with open(sheet, "w") as f:
+        f.write(text)
+    out, p = demux(RUN, "--sample-sheet", sheet)
+    if "is this the sheet of this run" not in p.stderr or "is this the sheet of this run" not in json.load(open(os.path.join(out, "Reports/demux.json")))["hint"]:
+        bad.append(p.stderr)
+    out, p = demux(RUN)
+    if "note:" in p.stderr:
+        bad.append("a good run: " + p.stderr)
+
+if not os.path.isdir(os.path.join(SIMULATED, "bcl")):
+    tap.skip("a run without a cluster that passed is remarked on", "shared/data/runs isn't here")
+else:
+    with tap.case("a run without a cluster that passed is remarked on") as bad:
+        run = tempfile.mkdtemp(dir=TEMP.name)
+        shutil.copytree(os.path.join(SIMULATED, "bcl"), run, dirs_exist_ok=True)
+        for path in glob.glob(os.path.join(run, "Data/Intensities/BaseCalls/L*/*.filter")):
+            os.chmod(path, 0o644)
+            head = open(path, "rb").read()[:12]
+            with open(path, "wb") as f:
+                f.write(head + b"\0" * struct.unpack("<I", head[8:])[0])
+        out, p = demux(run)
+        if "no cluster passed the filter" not in p.stderr or "--keep-failed" not in p.stderr:
+            bad.append(p.stderr)
+
+with tap.case("one wrong index is one problem") as bad:
+    sheet = os.path.join(TEMP.name, "wrong.csv")
+    with open(sheet, "w") as f:
+        f.write(open(os.path.join(RUN, "SampleSheet.csv")).read().replace("CTTGTC", "CTXGTC"))
+    out, p = demux(RUN, "--sample-sheet", sheet, ok=False)
+    if p.returncode != 1 or "line 24: Index 1 holds something else than bases" not in p.stderr or "1 problem\n" not in p.stderr:
+        bad.append("exit %d: %s" % (p.returncode, p.stderr))
+
 with tap.case("sheets that can't be are refused with line and remedy, and nothing is written") as bad:
     sheet = os.path.join(TEMP.name, "wrong.csv")
     text = open(os.path.join(RUN, "SampleSheet.csv")).read()

@@ -468,6 +468,34 @@ static void transposing_is_exact(void **state)
     }
 }
 
+/* ---- counts ---- */
+
+static void the_most_frequent_come_first(void **state)
+{
+    for (int round = 0; round < 60; round++) {
+        struct tally t = {0};
+        struct tally_entry *all, *top;
+        uint32_t n_all, n_top, n_key = 1 + draw(400), most = draw(60);
+        for (uint32_t i = 0; i < 600; i++) {
+            struct tally_key key = {.w = {draw(n_key), draw(2), 7, draw(2)}, .lane = draw(2), .what = draw(2)};
+            assert_int_equal(tally_add(&t, &key, 1 + draw(3)), SQ_OK);
+        }
+        assert_int_equal(tally_top(&t, 1, 0, UINT32_MAX, &all, &n_all), SQ_OK);
+        assert_int_equal(tally_top(&t, 1, 0, most, &top, &n_top), SQ_OK);
+        assert_int_equal(n_top, n_all < most ? n_all : most);
+        assert_memory_equal(all, top, n_top * sizeof *top);
+        uint64_t n_here = 0;
+        for (uint64_t i = 0; i <= t.mask; i++)
+            n_here += t.slot[i].n && t.slot[i].key.lane == 1 && !t.slot[i].key.what;
+        assert_int_equal(n_all, n_here);
+        for (uint32_t i = 0; i + 1 < n_all; i++)
+            assert_true(all[i].n > all[i + 1].n || (all[i].n == all[i + 1].n && all[i].key.w[0] <= all[i + 1].key.w[0]));
+        free(all);
+        free(top);
+        tally_done(&t);
+    }
+}
+
 /* ---- pieces ---- */
 
 static void pieces_cover_a_tile_once(void **state)
@@ -510,6 +538,7 @@ int main(void)
         cmocka_unit_test(kernels_equal_the_plain_ones),
         cmocka_unit_test(letters_are_squeezed_and_repeats_found),
         cmocka_unit_test(transposing_is_exact),
+        cmocka_unit_test(the_most_frequent_come_first),
         cmocka_unit_test(pieces_cover_a_tile_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
