@@ -375,7 +375,7 @@ def floods_of_connections():
             for i in range(10):
                 t0 = time.monotonic()
                 is_ours(ask(h, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "127.0.3.%d" % (i + 1)), 200)
-                assert time.monotonic() - t0 < 10
+                assert time.monotonic() - t0 < hub.crowded(10)
             fds = len(os.listdir("/proc/%d/fd" % h.pids("gateway")[-1]))
             assert fds < 60 + 16 + 64 + 60, fds
         finally:

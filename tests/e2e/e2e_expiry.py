@@ -243,7 +243,7 @@ def test_delete_and_cancel_while_running():
             begun = time.monotonic()
             ada.call(verb, "/api/v1/jobs/%s%s" % (job, path), status=202)
             assert disk.slots(h) == panel  # the keys are gone before the answer
-            hub.wait_for("the sandbox to end", lambda: not (sandbox & disk.workers(h)), 5)
+            hub.within("the sandbox to end", lambda: not (sandbox & disk.workers(h)), 5)
             sys.stderr.write("# %s: sandbox gone after %.2f s\n" % (state, time.monotonic() - begun))
             ada.wait_job(job, (state,), 30)
             assert len(receipts(ada, "/api/v1/jobs/" + job)) >= 3

@@ -27,7 +27,7 @@ EIO = 2  # err.def
 
 def patiently(what, call, good, seconds=AGAIN_S):
     """Repeats call() until its answer has a status of `good`; a connection that broke counts as a 503."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + hub.PATIENCE * seconds
     last = None
     while True:
         try:

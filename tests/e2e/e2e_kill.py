@@ -25,7 +25,7 @@ N_KEPT = 1  # the panel
 
 
 def patient(call, good, seconds=40):
-    until = time.monotonic() + seconds
+    until = time.monotonic() + hub.PATIENCE * seconds
     while True:
         try:
             a = call()
@@ -193,8 +193,8 @@ def test_parent_dies():
         begun = time.monotonic()
         h.parent.kill()
         h.parent.wait(10)
-        hub.wait_for("all processes to end", lambda: not any(h.pids(r) for r in hub.ROLES), 5)
-        hub.wait_for("the sandbox to end", lambda: not (workers & disk.workers(h)), 5 - (time.monotonic() - begun) + 1)
+        hub.within("all processes to end", lambda: not any(h.pids(r) for r in hub.ROLES), 5)
+        hub.within("the sandbox to end", lambda: not (workers & disk.workers(h)), max(1, 6 - (time.monotonic() - begun)))
         h.start()
         assert wait_end(ada, job)["state"] == "done"  # it goes on by itself
         assert records(ada, job)

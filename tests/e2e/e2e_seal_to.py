@@ -208,12 +208,10 @@ def test_cannot_be_packed():
     with hub.Hub() as h, tempfile.TemporaryDirectory() as d:
         h.panel()
         ada = h.user("ada")
-        job = ada.submit(ada.upload()["id"], seal_to=Age(d).public)
-        # an error that keeps coming: each try meets it at another step
-        for n in range(2):
-            h.arm("seal_to.1", code=EIO)
-            hits = h.fault_hits()
-            hub.wait_for("try %d" % n, lambda: h.fault_hits() > hits, 120)
+        up = ada.upload()["id"]
+        h.arm("seal_to.1", code=EIO, times=2)  # an error that comes again
+        job = ada.submit(up, seal_to=Age(d).public)
+        hub.wait_for("two tries", lambda: not h.is_armed(), 120)
         j = ada.wait_job(job)
         assert j["state"] == "failed" and j["error"]["code"] == "EIO" and j["error"]["field"] == "seal_to", j
         hub.wait_for("all to go", lambda: len(h.objects()) == 2, 60)  # panel, report

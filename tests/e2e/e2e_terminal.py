@@ -36,7 +36,7 @@ class Terminal:
         return self
 
     def wait_for(self, text, seconds=60):
-        until = time.monotonic() + seconds
+        until = time.monotonic() + seconds * hub.PATIENCE
         while text.encode() not in self.seen:
             assert time.monotonic() < until and self.more(), "no %r in %r" % (text, self.seen)
         return self
@@ -61,7 +61,7 @@ class Terminal:
         return self
 
     def end(self, code=0):
-        until = time.monotonic() + 60
+        until = time.monotonic() + 60 * hub.PATIENCE
         while self.more():
             assert time.monotonic() < until, self.seen
         _, status = os.waitpid(self.pid, 0)

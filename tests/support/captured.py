@@ -26,7 +26,7 @@ class Taken:
 
     def __init__(self, role, sock):
         self.role, self.taken, self.settings, self.links = role, {}, {}, {}
-        sock.settimeout(20)
+        sock.settimeout(20 * hub.PATIENCE)
         self.parent = wire.Link(hub.WIRE, sock, role, "parent")
         self.parent.hello()
         while True:
@@ -65,7 +65,7 @@ class Taken:
 
     def is_over(self, seconds=10):
         """True once parent has ended this life: its end of the socket is closed."""
-        self.reader.join(seconds)
+        self.reader.join(seconds * hub.PATIENCE)
         return not self.reader.is_alive()
 
     def close(self):
