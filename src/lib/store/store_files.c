@@ -54,6 +54,7 @@ sq_err sq_store_open(int dir_fd, struct sq_store **out)
         return sq_fail(SQ_ENOMEM);
     s->objects_fd = s->proc_fd = -1;
     pthread_rwlock_init(&s->owners, NULL);
+    pthread_mutex_init(&s->known_lock, NULL);
     sq_err e = sq_dir_open(dir_fd, "objects", 0700, &s->objects_fd);
     if (e)
         goto out;
@@ -86,6 +87,7 @@ void sq_store_close(struct sq_store *s)
     sq_close(&s->objects_fd);
     sq_close(&s->proc_fd);
     pthread_rwlock_destroy(&s->owners);
+    pthread_mutex_destroy(&s->known_lock);
     free(s);
 }
 
@@ -122,11 +124,51 @@ sq_err sq_store_reopen(const struct sq_store *s, int fd, int flags, int *out_fd)
     return SQ_OK;
 }
 
-static sq_err owner_dir(const struct sq_store *s, const uint8_t *owner, bool may_make, int *out_fd)
+/* ---- owners whose directory is durable: most objects come to one that is there already, and a sync takes milliseconds ---- */
+
+static unsigned known_at(const struct sq_store *s, const uint8_t *owner)
+{
+    unsigned i = 0;
+    while (i < SQ_STORE_KNOWN && (!s->known[i].is_used || memcmp(s->known[i].owner, owner, SQ_STORE_ID_BYTES) != 0))
+        i++;
+    return i;
+}
+
+bool sq_store_is_known(struct sq_store *s, const uint8_t owner[SQ_STORE_ID_BYTES])
+{
+    pthread_mutex_lock(&s->known_lock);
+    bool is_known = known_at(s, owner) < SQ_STORE_KNOWN;
+    pthread_mutex_unlock(&s->known_lock);
+    return is_known;
+}
+
+static void remember(struct sq_store *s, const uint8_t *owner)
+{
+    pthread_mutex_lock(&s->known_lock);
+    if (known_at(s, owner) == SQ_STORE_KNOWN) {
+        s->known[s->next_known].is_used = true;
+        memcpy(s->known[s->next_known].owner, owner, SQ_STORE_ID_BYTES);
+        s->next_known = (s->next_known + 1) % SQ_STORE_KNOWN;
+    }
+    pthread_mutex_unlock(&s->known_lock);
+}
+
+static void forget(struct sq_store *s, const uint8_t *owner)
+{
+    pthread_mutex_lock(&s->known_lock);
+    unsigned i = known_at(s, owner);
+    if (i < SQ_STORE_KNOWN)
+        s->known[i].is_used = false;
+    pthread_mutex_unlock(&s->known_lock);
+}
+
+static sq_err owner_dir(struct sq_store *s, const uint8_t *owner, bool may_make, int *out_fd)
 {
     char name[SQ_STORE_HEX_BYTES];
     sq_hex(owner, SQ_STORE_ID_BYTES, name);
-    if (may_make && mkdirat(s->objects_fd, name, 0700) < 0 && errno != EEXIST)
+    if (may_make && mkdirat(s->objects_fd, name, 0700) == 0)
+        forget(s, owner); /* whatever was there before */
+    else if (may_make && errno != EEXIST)
         return sq_fail(sq_err_errno());
     return sq_open_beneath(s->objects_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, out_fd);
 }
@@ -185,20 +227,24 @@ static sq_err check_length(int fd, uint64_t n_bytes)
     return sq_fail((uint64_t)st.st_size < n_bytes ? SQ_ETRUNCATED : SQ_ECONFLICT);
 }
 
-/* Both directories: the owner's may have been made by this object, and a crash may have come before its own fsync. */
-static sq_err sync_dirs(const struct sq_store *s, int dir)
+/* Both directories, unless the owner's is durable: it may have been made by this object, and a crash may have come before its own fsync. It isn't
+ * removed meanwhile, for the object is in it. */
+static sq_err sync_dirs(struct sq_store *s, const uint8_t *owner, int dir)
 {
     sq_err e = sq_fault("store.sync");
     if (!e)
         e = sq_fsync(dir);
+    if (e || sq_store_is_known(s, owner))
+        return e;
+    e = sq_fsync(s->objects_fd);
     if (!e)
-        e = sq_fsync(s->objects_fd);
+        remember(s, owner);
     return e;
 }
 
 /* Is the file that has this name already the one that @fd is (a commit that failed after its linkat), or, with no fd,
  * one of the right length? */
-static sq_err commit_again(const struct sq_store *s, const uint8_t *owner, const uint8_t *object, int fd,
+static sq_err commit_again(struct sq_store *s, const uint8_t *owner, const uint8_t *object, int fd,
                            uint64_t n_bytes)
 {
     int there = -1, dir = -1;
@@ -216,7 +262,7 @@ static sq_err commit_again(const struct sq_store *s, const uint8_t *owner, const
     if (!e)
         e = owner_dir(s, owner, false, &dir);
     if (!e)
-        e = sync_dirs(s, dir);
+        e = sync_dirs(s, owner, dir);
     sq_close(&dir);
     sq_close(&there);
     return e;
@@ -249,7 +295,7 @@ sq_err sq_store_commit(struct sq_store *s, const uint8_t owner[SQ_STORE_ID_BYTES
     if (!e)
         e = sq_fault("create.3b");
     if (!e)
-        e = sync_dirs(s, dir);
+        e = sync_dirs(s, owner, dir);
     sq_close(&dir);
     return e;
 }
@@ -268,6 +314,7 @@ static void remove_empty_owner(struct sq_store *s, const uint8_t *owner)
     char name[SQ_STORE_HEX_BYTES];
     sq_hex(owner, SQ_STORE_ID_BYTES, name);
     pthread_rwlock_wrlock(&s->owners);
+    forget(s, owner);
     bool is_removed = unlinkat(s->objects_fd, name, AT_REMOVEDIR) == 0;
     pthread_rwlock_unlock(&s->owners);
     if (is_removed && sq_fsync(s->objects_fd) != SQ_OK)

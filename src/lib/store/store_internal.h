@@ -14,12 +14,23 @@ struct sq_store_mount {
     const char *why_not;
 };
 
+#define SQ_STORE_KNOWN 64
+
 struct sq_store {
     int objects_fd;
     int proc_fd;               /* O_PATH of /proc/self/fd */
     pthread_rwlock_t owners;   /* held for writing while an empty owner directory is removed */
     struct sq_store_mount mount;
+    pthread_mutex_t known_lock;
+    struct {
+        bool is_used;
+        uint8_t owner[SQ_STORE_ID_BYTES];
+    } known[SQ_STORE_KNOWN]; /* owners whose directory is on the disk for sure */
+    unsigned next_known;
 };
+
+/** Is this owner's directory known to be durable? */
+bool sq_store_is_known(struct sq_store *store, const uint8_t owner[SQ_STORE_ID_BYTES]);
 
 /** What mountinfo says about the file system of @dir_fd. Never fails: what isn't known isn't promised. */
 void sq_store_mount_find(int dir_fd, struct sq_store_mount *out);

@@ -296,6 +296,47 @@ static void test_commit_makes_directory_again(void **state)
     sq_close(&fd);
 }
 
+/* An owner's directory is synced with its first object, and never again until it goes, whoever took it away. */
+static void test_directories_that_are_durable(void **state)
+{
+    (void)state;
+    uint8_t owner[16], other[16] = {0}, a[16], b[16];
+    id_of(owner, 1, 0xa0);
+    id_of(a, 1, 0);
+    id_of(b, 2, 0);
+    int fd = -1;
+    struct sq_erased how;
+    assert_false(sq_store_is_known(store, owner) || sq_store_is_known(store, other));
+    OK(sq_store_create(store, owner, a, &fd));
+    assert_false(sq_store_is_known(store, owner)); /* made, and not yet durable */
+    OK(sq_store_commit(store, owner, a, fd, 0));
+    sq_close(&fd);
+    assert_true(sq_store_is_known(store, owner) && !sq_store_is_known(store, other));
+    put(owner, b, 10, 1);
+    OK(sq_store_erase(store, owner, a, &how));
+    OK(sq_store_erase(store, owner, b, &how));
+    assert_false(sq_store_is_known(store, owner)); /* it has gone with its last file */
+    put(owner, a, 10, 1);
+    assert_true(sq_store_is_known(store, owner));
+    OK(sq_store_create(store, owner, b, &fd)); /* the operator moved it away */
+    char from[64] = "objects/", to[80];
+    sq_hex(owner, 16, from + 8);
+    snprintf(to, sizeof to, "%s.away", from);
+    assert_int_equal(renameat(dir_fd, from, dir_fd, to), 0);
+    sq_close(&fd);
+    OK(sq_store_create(store, owner, b, &fd));
+    assert_false(sq_store_is_known(store, owner));
+    OK(sq_store_commit(store, owner, b, fd, 0));
+    assert_true(sq_store_is_known(store, owner));
+    sq_close(&fd);
+    for (unsigned i = 0; i < SQ_STORE_KNOWN; i++) { /* many others: the oldest is forgotten, which costs a sync and nothing else */
+        id_of(other, i + 2, 0xa0);
+        put(other, a, 1, 1);
+        assert_true(sq_store_is_known(store, other));
+    }
+    assert_false(sq_store_is_known(store, owner));
+}
+
 /* Every step fails once: an error comes back, nothing acknowledged is lost, and asking again finishes the work. */
 static void test_each_step_fails_once(void **state)
 {
@@ -492,6 +533,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(test_appears_whole), T(test_writer_only_appends), T(test_names_are_taken_once), T(test_owners_stay_apart),
         T(test_links_are_not_followed), T(test_erase), T(test_erase_nameless), T(test_commit_makes_directory_again),
+        T(test_directories_that_are_durable),
         T(test_each_step_fails_once), T(test_dies_at_each_step), T(test_list), T(test_many_threads), T(test_mountinfo),
 #undef T
     };
