@@ -208,7 +208,7 @@ void totals_done(const struct sq_demux_plan *p, struct demux_totals *t);
 
 /** Bases are there: what may differ in a run of @n_cycle. The caller frees a->most. */
 sq_err adapter_limits(struct demux_adapter *a, double stringency, uint32_t n_cycle) SQ_MUST_CHECK;
-/** Where in [n] calls, n_cycle at most, an adapter begins; n: none does. @call is readable for n + 31 bytes. @room [n + 64], @bits [(n + 31) / 32]. */
+/** Where in [n] calls, n_cycle at most, an adapter begins; n: none does. @call is readable for n + 31 bytes. @room [n + 128], @bits [(n + 31) / 32]. */
 uint32_t adapter_find(const struct demux_adapters *a, const struct sq_sheet_settings *set, const uint8_t *call, uint32_t n, uint8_t *room, uint32_t *bits);
 
 /* ---- demux_piece.c ---- */

@@ -100,8 +100,8 @@ static void choose(void)
         return;
     }
 #endif
-    static const char *const fast[] = {"avx2", "neon"};
-    for (size_t i = 0; i < sizeof fast / sizeof fast[0]; i++)
+    static const char *const fast[] = {"avx512", "avx2", "neon"};
+    for (size_t i = sizeof fast / sizeof fast[0]; i-- > 0;) /* best first */
         if (sq_demux_kernels_named(fast[i]))
             chosen = sq_demux_kernels_named(fast[i]);
 }
@@ -118,6 +118,8 @@ const struct sq_demux_kernels *sq_demux_kernels_named(const char *name)
     if (!strcmp(name, "scalar"))
         return &sq_demux_kernels_scalar;
 #ifdef __x86_64__
+    if (!strcmp(name, "avx512") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
+        return &sq_demux_kernels_avx512;
     if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"))
         return &sq_demux_kernels_avx2;
 #elif defined(__aarch64__)

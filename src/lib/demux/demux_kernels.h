@@ -1,7 +1,7 @@
 /**
  * demux/demux_kernels - from calls by cycle to lines of FASTQ: memory in, memory out.
  *
- * demux_kernels.c defines the meaning in plain C; demux_kernels_x86.c has the same for AVX2, demux_kernels_neon.c for 64-bit ARM, chosen once by what the processor has
+ * demux_kernels.c defines the meaning in plain C; demux_kernels_x86.c has the same for AVX2 and AVX-512, demux_kernels_neon.c for 64-bit ARM, chosen once by what the processor has
  * (SQ_KERNEL=scalar in the environment of a test build forces plain C). Tested against each other on every length and offset.
  * A call is a byte of lib/runs/runs.h: quality * 4 + base, 0 for a no-call.
  */
@@ -42,7 +42,7 @@ struct sq_demux_kernels {
     /**
      * Bit i % 32 of word i / 32 of @out: started at place i of [n], @call differs from the first @n_adapter (1..16) bases of @adapter (0..3; 4
      * matches anything) in at most @most[i] of them. A no-call differs from nothing, and so does what would be behind n. @call and @most are
-     * readable for n + 31 bytes. @room [n + 64]. @out [(n + 31) / 32], bits behind n are 0.
+     * readable for n + 31 bytes. @room [n + 128]. @out [(n + 31) / 32], bits behind n are 0.
      */
     void (*near)(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, const uint8_t *most, uint8_t *room, uint32_t *out);
 
@@ -58,7 +58,7 @@ struct sq_demux_kernels {
 
 /** The fastest that this processor has. Static. */
 const struct sq_demux_kernels *sq_demux_kernels(void);
-/** By name ("scalar", "avx2", "neon"), or NULL: this processor can't. For tests. */
+/** By name ("scalar", "avx2", "avx512", "neon"), or NULL: this processor can't. For tests. */
 const struct sq_demux_kernels *sq_demux_kernels_named(const char *name);
 
 #endif

@@ -6,7 +6,7 @@
 
 extern const struct sq_demux_kernels sq_demux_kernels_scalar;
 #ifdef __x86_64__
-extern const struct sq_demux_kernels sq_demux_kernels_avx2;
+extern const struct sq_demux_kernels sq_demux_kernels_avx2, sq_demux_kernels_avx512;
 #elif defined(__aarch64__)
 extern const struct sq_demux_kernels sq_demux_kernels_neon;
 #endif

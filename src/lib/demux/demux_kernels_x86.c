@@ -225,6 +225,33 @@ AVX2 static bool squeeze(const uint8_t *letter, size_t n, uint8_t *out, uint32_t
     return true;
 }
 
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx2,popcnt")))
+
+AVX512 static void near_512(const uint8_t *call, size_t n, const uint8_t *adapter, size_t n_adapter, const uint8_t *most, uint8_t *room, uint32_t *out)
+{
+    const __m512i bits = _mm512_set1_epi32(0x08040201), any = _mm512_set1_epi8(15), one = _mm512_set1_epi8(1);
+    size_t end = 0;
+    for (; end < n; end += 64) { /* behind n are no-calls */
+        __m512i c = _mm512_maskz_loadu_epi8(n - end < 64 ? (1ULL << (n - end)) - 1 : UINT64_MAX, call + end);
+        __m512i bit = _mm512_shuffle_epi8(bits, _mm512_and_si512(c, _mm512_set1_epi8(3)));
+        _mm512_storeu_si512(room + end, _mm512_mask_mov_epi8(bit, _mm512_testn_epi8_mask(c, c), any));
+    }
+    _mm512_storeu_si512(room + end, any);
+    for (size_t i = 0; i < n; i += 64) {
+        uint64_t mask = n - i < 64 ? (1ULL << (n - i)) - 1 : UINT64_MAX;
+        __m512i count = _mm512_setzero_si512();
+        for (size_t k = 0; k < n_adapter; k++) {
+            const unsigned want = adapter[k] > 3 ? 15U : 1U << adapter[k];
+            count = _mm512_mask_add_epi8(count, _mm512_testn_epi8_mask(_mm512_loadu_si512(room + i + k), _mm512_set1_epi8((char)want)), count, one);
+        }
+        uint64_t word = _mm512_mask_cmple_epu8_mask(mask, count, _mm512_maskz_loadu_epi8(mask, most + i));
+        out[i / 32] = (uint32_t)word;
+        if (n - i > 32)
+            out[i / 32 + 1] = (uint32_t)(word >> 32);
+    }
+}
+
+const struct sq_demux_kernels sq_demux_kernels_avx512 = {"avx512", pack, transpose, sum, text, near_512, repeats, squeeze}; /* the others gain nothing */
 const struct sq_demux_kernels sq_demux_kernels_avx2 = {"avx2", pack, transpose, sum, text, near, repeats, squeeze};
 
 #else

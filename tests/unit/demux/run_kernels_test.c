@@ -187,7 +187,7 @@ int main(void)
     for (size_t v = 0; v < sizeof names / sizeof names[0]; v++) {
         if (!sq_call_kernels_named(names[v]))
             continue;
-        const struct sq_demux_kernels *k = sq_demux_kernels_named(names[v]); /* avx512: those of avx2 are used */
+        const struct sq_demux_kernels *k = sq_demux_kernels_named(names[v]);
         seed = 1;
         digest = 0xcbf29ce484222325;
         n_bad = 0;

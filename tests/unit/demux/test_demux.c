@@ -399,12 +399,19 @@ static void kernels_equal_the_plain_ones(void **state)
             for (size_t i = 0; i < 16; i++)
                 adapter[i] = (uint8_t)draw(5);
             uint32_t bits[2][MOST / 32 + 1];
-            uint8_t most[MOST + 64], room[MOST + 64];
+            uint8_t most[MOST + 64], room[MOST + 128];
             for (size_t i = 0; i < sizeof most; i++)
                 most[i] = (uint8_t)draw(round & 1 ? 18 : 3);
             plain->near(call + off, n, adapter, k, most, room, bits[0]);
             fast->near(call + off, n, adapter, k, most, room, bits[1]);
             assert_memory_equal(bits[0], bits[1], (n + 31) / 32 * sizeof **bits);
+            if (sq_demux_kernels_named("avx512")) {
+                memset(bits[1], 0xee, sizeof bits[1]);
+                sq_demux_kernels_named("avx512")->near(call + off, n, adapter, k, most, room, bits[1]);
+                assert_memory_equal(bits[0], bits[1], (n + 31) / 32 * sizeof **bits);
+                for (size_t i = (n + 31) / 32; i < sizeof bits[1] / sizeof **bits; i++)
+                    assert_int_equal(bits[1][i], 0xeeeeeeee);
+            }
         }
 }
 
