@@ -134,7 +134,7 @@ static sq_err take_means(void *ctx, unsigned thread)
     sq_err e = mean_init(&m, &r->y);
     for (uint32_t i; !e && (i = atomic_fetch_add(&r->next, 1)) < r->n_batch;) {
         uint32_t t = r->first_target + i;
-        if (!r->drawn[i].start || first_of_pair(r, t) != t)
+        if (first_of_pair(r, t) != t || !r->drawn[i].start) /* a second one belongs to whoever has the first */
             continue;
         e = mean_take(&m, &r->y, r->w, r->phasing, r->sample_of[t], t, &r->target[t], &r->drawn[i]);
         posterior_free(&r->drawn[i]);
