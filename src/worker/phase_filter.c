@@ -371,7 +371,7 @@ static sq_err window_phase(struct phase_filter *f, int64_t k)
         e = sq_phase(&window, &params, &report);
     if (e)
         return e;
-    f->counts.cpu_s += report.cpu_typed + report.cpu_start + report.cpu_sweep + report.cpu_rows + report.cpu_pairs;
+    f->counts.cpu_s += report.cpu_typed + report.cpu_start + report.cpu_sweep + report.cpu_rows + report.cpu_pairs + report.cpu_lines;
     sq_assert(!f->n_shared || agrees(f)); /* nothing of the stretch around the line was dropped */
     f->is_turned = false;
     e = hold_sets(f);

@@ -126,21 +126,22 @@ struct sq_kernels {
     /** Divides by the largest where that is less than 1. */
     void (*pair_even)(float *e, size_t pad);
     /**
-     * One step of the diploid model over pairs of rows, with E: @e, s: @stay, l = 1 - s, c: @sum, C: what c adds up to, f(i,j): @same where bits i and j of
-     * @alt are the same, else 1:
-     *   out(i,j) = E(i) E(j) f(i,j) [ s(i) s(j) in(i,j) / C + s(i) l(j) c(i) / (n C) + l(i) s(j) c(j) / (n C) + l(i) l(j) / n^2 ]
-     * @in, @out  [n][pad]; @in may be NULL, as if it were 0, and then @sum is 0 too.
-     * @work      [3][pad] scratch.
-     * @sum       [pad] in: sums of in's columns; out: of out's.
+     * One step of the diploid model over pairs of rows, with s: @stay, l = 1 - s, c: @sum, C: what c adds up to:
+     *   out(i,j) = H(i,j) [ s(i) s(j) S(i,j) in(i,j) / C + s(i) l(j) c(i) / (n C) + l(i) s(j) c(j) / (n C) + l(i) l(j) / n^2 ]
+     * where S(i,j) = s0(i) s1(j) + s1(i) s0(j) of the two vectors @seen, or 1 where it's NULL, and H the same of @here. Not both are given.
+     * @in, @out       [n][pad].
+     * @seen, @here    [2][pad] how well a row goes with either haplotype of a step; NULL or both.
+     * @work           [3][pad] scratch.
+     * @sum, @out_sum  [pad] sums of the columns of in times S; those of out, where @here is given, else NULL.
      */
-    void (*pair_back)(const float *in, float *out, uint32_t n, size_t pad, const float *e, const float *stay, const uint64_t *alt, float same,
-                      float *const work[3], float *sum);
-    /** out[w][a][b]: sum of matrix(i,j) x[w][1](i) x[w][0](j) over the i with allele b and the j with allele a. */
-    void (*pair_weigh)(const float *matrix, uint32_t n, size_t pad, const uint64_t *alt, float *(*x)[2], unsigned n_walk, double (*out)[2][2]);
+    void (*pair_back)(const float *in, const float *const seen[2], float *out, const float *const here[2], uint32_t n, size_t pad, const float *stay,
+                      float *const work[3], const float *sum, float *out_sum);
+    /** out[w][a][b]: sum of matrix(i,j) x[w][1][b](i) x[w][0][a](j). */
+    void (*pair_weigh)(const float *matrix, uint32_t n, size_t pad, float *(*x)[2][2], unsigned n_walk, double (*out)[2][2]);
     /** x(i) = x(i) stay(i) + what doesn't stay, in equal parts; so that they add up to 1. */
     void (*pair_move)(float *x, uint32_t n, size_t pad, const float *stay);
-    /** x(i) *= e(i) times @with or @without, as bit i of @alt says. */
-    void (*pair_emit)(float *x, size_t pad, const float *e, const uint64_t *alt, float with, float without);
+    /** out(i) = x(i) e(i); @out may be @x. */
+    void (*pair_emit)(const float *x, size_t pad, const float *e, float *out);
     /**
      * Of both haplotypes' left sides @x and the right sides @saved, and of each allele: sum[2 * left + right][allele] of x[left](i) saved[right](i), and of[right][allele] of
      * saved[right](i), over the states whose bit in @alt is the allele. Each operation rounded by itself.

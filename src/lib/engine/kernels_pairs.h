@@ -33,11 +33,6 @@ static pair_bits lanes_with(const uint64_t *bits, size_t at)
     return (pair_bits)(((none + (uint32_t)(bits[at / 64] >> (at % 64))) & bit) != none);
 }
 
-static pair_lanes lanes_where(pair_lanes v, pair_bits mask)
-{
-    return (pair_lanes)((pair_bits)v & mask);
-}
-
 static pair_lanes lanes_choose(pair_bits mask, float with, float without)
 {
     const pair_lanes none = {0};
@@ -68,75 +63,89 @@ static void pair_even(float *e, size_t pad)
             *lanes_at(e, at) /= most;
 }
 
-static void pair_back(const float *in, float *out, uint32_t n, size_t pad, const float *e, const float *stay, const uint64_t *alt, float same,
-                      float *const work[3], float *sum)
+static inline void back_some(const float *in, const float *const seen[2], float *out, const float *const here[2], uint32_t n, size_t pad, const float *stay,
+                             float *const work[3], const float *sum, float *out_sum)
 {
     pair_lanes all = {0};
     for (size_t at = 0; at < pad; at += 16)
-        all += *lanes_at(sum, at);
-    float g = in ? 1 / lanes_total(all) : 1, share = g / (float)n, each = 1 / ((float)n * (float)n);
+        all += *const_lanes_at(sum, at);
+    float g = 1 / lanes_total(all), share = g / (float)n, each = 1 / ((float)n * (float)n);
     for (size_t at = 0; at < pad; at += 16) {
-        pair_lanes own = *const_lanes_at(e, at), s = own * *const_lanes_at(stay, at), leave = own - s, back = s * (*lanes_at(sum, at) * share);
-        *lanes_at(work[0], at) = s;
+        pair_lanes s = *const_lanes_at(stay, at), leave = 1 - s, back = s * (*const_lanes_at(sum, at) * share);
+        *lanes_at(work[0], at) = s * g;
         *lanes_at(work[1], at) = back + leave * each;
         *lanes_at(work[2], at) = leave;
     }
     const float *p = work[0], *q = work[1], *r = work[2];
     for (size_t at = 0; at < pad; at += 16) {
-        pair_bits with = lanes_with(alt, at);
-        pair_lanes s = *lanes_at(work[0], at), leave = *lanes_at(work[2], at), back = s * (*lanes_at(sum, at) * share), total = {0};
-        pair_lanes of[2] = {lanes_choose(with, 1, same), lanes_choose(with, same, 1)}, c[2][3]; /* by the row's allele */
-        for (unsigned i = 0; i < 2; i++) {
-            c[i][0] = s * g * of[i];
-            c[i][1] = leave * of[i];
-            c[i][2] = back * of[i];
+        pair_lanes s = *const_lanes_at(stay, at), leave = *lanes_at(work[2], at), back = s * (*const_lanes_at(sum, at) * share), total = {0};
+        pair_lanes seen0 = {0}, seen1 = {0}, here0 = {0}, here1 = {0};
+        if (seen) {
+            seen0 = *const_lanes_at(seen[0], at) * s;
+            seen1 = *const_lanes_at(seen[1], at) * s;
+        }
+        if (here) {
+            here0 = *const_lanes_at(here[0], at);
+            here1 = *const_lanes_at(here[1], at);
         }
         for (uint32_t i = 0; i < n; i++) {
-            const pair_lanes *k = c[alt[i / 64] >> (i % 64) & 1];
-            pair_lanes x = k[1] * q[i] + k[2] * r[i];
-            if (in)
-                x += *const_lanes_at(in + i * pad, at) * p[i] * k[0];
+            pair_lanes x = *const_lanes_at(in + i * pad, at) * p[i];
+            if (seen)
+                x *= seen1 * seen[0][i] + seen0 * seen[1][i];
+            else
+                x *= s;
+            x += leave * q[i] + back * r[i];
+            if (here) {
+                x *= here1 * here[0][i] + here0 * here[1][i];
+                total += x;
+            }
             *lanes_at(out + i * pad, at) = x;
-            total += x;
         }
-        *lanes_at(sum, at) = total;
+        if (here)
+            *lanes_at(out_sum, at) = total;
     }
 }
 
+static void pair_back(const float *in, const float *const seen[2], float *out, const float *const here[2], uint32_t n, size_t pad, const float *stay,
+                      float *const work[3], const float *sum, float *out_sum)
+{
+    if (seen && !here)
+        back_some(in, seen, out, NULL, n, pad, stay, work, sum, NULL);
+    else if (!seen && here)
+        back_some(in, NULL, out, here, n, pad, stay, work, sum, out_sum);
+    else
+        back_some(in, NULL, out, NULL, n, pad, stay, work, sum, NULL);
+}
+
 /* Of @n_walk walks at once, which is 1 or 4 where it is called. */
-static inline void weigh_some(const float *matrix, uint32_t n, size_t pad, const uint64_t *alt, float *(*x)[2], unsigned n_walk, double (*out)[2][2])
+static inline void weigh_some(const float *matrix, uint32_t n, size_t pad, float *(*x)[2][2], unsigned n_walk, double (*out)[2][2])
 {
     pair_lanes sum[4][2][2] = {{{{0}}}};
     for (size_t at = 0; at < pad; at += 16) {
-        pair_bits with = lanes_with(alt, at);
-        for (unsigned b = 0; b < 2; b++) {
-            pair_lanes column[4] = {{0}};
-            for (uint32_t from = 0; from < n; from += 64)
-                for (uint64_t z = (b ? alt[from / 64] : ~alt[from / 64]) & kernel_valid(n, from); z; z &= z - 1) {
-                    uint32_t i = from + (uint32_t)__builtin_ctzll(z);
-                    pair_lanes row = *const_lanes_at(matrix + i * pad, at);
-                    for (unsigned w = 0; w < n_walk; w++)
-                        column[w] += row * x[w][1][i];
-                }
-            for (unsigned w = 0; w < n_walk; w++) {
-                pair_lanes left = *lanes_at(x[w][0], at);
-                sum[w][0][b] += lanes_where(left, ~with) * column[w];
-                sum[w][1][b] += lanes_where(left, with) * column[w];
-            }
+        pair_lanes column[4][2] = {{{0}}};
+        for (uint32_t i = 0; i < n; i++) {
+            pair_lanes row = *const_lanes_at(matrix + i * pad, at);
+            for (unsigned w = 0; w < n_walk; w++)
+                for (unsigned b = 0; b < 2; b++)
+                    column[w][b] += row * x[w][1][b][i];
         }
+        for (unsigned w = 0; w < n_walk; w++)
+            for (unsigned a = 0; a < 2; a++)
+                for (unsigned b = 0; b < 2; b++)
+                    sum[w][a][b] += *const_lanes_at(x[w][0][a], at) * column[w][b];
     }
     for (unsigned w = 0; w < n_walk; w++)
         for (unsigned i = 0; i < 4; i++)
             out[w][i / 2][i % 2] = (double)lanes_total(sum[w][i / 2][i % 2]);
 }
 
-static void pair_weigh(const float *matrix, uint32_t n, size_t pad, const uint64_t *alt, float *(*x)[2], unsigned n_walk, double (*out)[2][2])
+static void pair_weigh(const float *matrix, uint32_t n, size_t pad, float *(*x)[2][2], unsigned n_walk, double (*out)[2][2])
 {
     unsigned w = 0;
     for (; w + 4 <= n_walk; w += 4)
-        weigh_some(matrix, n, pad, alt, x + w, 4, out + w);
+        weigh_some(matrix, n, pad, x + w, 4, out + w);
     for (; w < n_walk; w++)
-        weigh_some(matrix, n, pad, alt, x + w, 1, out + w);
+        weigh_some(matrix, n, pad, x + w, 1, out + w);
 }
 
 static void pair_move(float *x, uint32_t n, size_t pad, const float *stay)
@@ -151,10 +160,10 @@ static void pair_move(float *x, uint32_t n, size_t pad, const float *stay)
         *lanes_at(x, at) = *lanes_at(x, at) * *const_lanes_at(stay, at) * g + each;
 }
 
-static void pair_emit(float *x, size_t pad, const float *e, const uint64_t *alt, float with, float without)
+static void pair_emit(const float *x, size_t pad, const float *e, float *out)
 {
     for (size_t at = 0; at < pad; at += 16)
-        *lanes_at(x, at) *= *const_lanes_at(e, at) * lanes_choose(lanes_with(alt, at), with, without);
+        *lanes_at(out, at) = *const_lanes_at(x, at) * *const_lanes_at(e, at);
 }
 
 static void line_sums(float *const x[2], const uint16_t *const saved[2], uint32_t n, const uint64_t *alt, float sum[4][2], float of[2][2])

@@ -5,8 +5,9 @@
 #include <string.h>
 
 #define DEFAULT_STATES 96U
-#define DEFAULT_ROUNDS 4U    /* of pairs */
-#define LINES 512U
+#define FIRST_STATES 48U     /* in the first round, whose guesses are poor anyway */
+#define DEFAULT_ROUNDS 3U    /* of pairs */
+#define LINES 768U
 #define LINE_ROUNDS 2U
 #define SCALE_ROOT 3500.0    /* default scale: so many times the root of the number of haplotypes: right within a third from 800 to 50,000 */
 #define DEFAULT_MISMATCH 5e-3
@@ -112,7 +113,9 @@ static sq_err run_round(struct run *r, unsigned round)
     uint32_t n_sample = r->w->n_sample, n_batch = n_sample < BATCH_SAMPLES ? n_sample : BATCH_SAMPLES;
     r->rates.key = phase_mix(r->w->key + round);
     r->rates.is_last = round + 1 == r->n_round;
+    r->rates.is_first = !round;
     r->is_pairs = round < r->n_pair_round;
+    r->max_row = r->p.n_state ? r->p.n_state : round ? DEFAULT_STATES : FIRST_STATES;
     r->pool.n_guess = r->is_pairs ? N_GUESS : 1;
     if (r->is_pairs)
         atomic_store(&r->n_row, 0);
@@ -148,8 +151,8 @@ static void fill_report(struct run *r)
     struct sq_phase_report *o = r->report;
     size_t n = (size_t)r->pool.n_sample * r->y.marker_words;
     for (size_t i = 0; i < n; i++) {
-        o->n_het += (unsigned)__builtin_popcountll(r->pool.het[i]);
-        o->n_missing += (unsigned)__builtin_popcountll(r->pool.missing[i]);
+        o->n_het += phase_count(r->pool.het[i]);
+        o->n_missing += phase_count(r->pool.missing[i]);
     }
     o->mean_rows = (double)atomic_load(&r->n_row) / r->w->n_sample;
     for (unsigned i = 0; i < SQ_ENGINE_MAX_THREADS; i++)
@@ -205,7 +208,6 @@ sq_err sq_phase(const struct sq_phase_window *window, const struct sq_phase_para
     r->report = report ? report : &mine;
     r->n_pair_round = params->n_round ? params->n_round : DEFAULT_ROUNDS;
     r->n_round = r->n_pair_round + LINE_ROUNDS;
-    r->max_row = params->n_state ? params->n_state : DEFAULT_STATES;
     r->rates = (struct phase_rates){.scale = params->scale > 0 ? params->scale : SCALE_ROOT * sqrt((double)window->panel->n_hap + window->n_hap),
                                     .mismatch = params->mismatch > 0 ? params->mismatch : DEFAULT_MISMATCH,
                                     .n_sampled = params->n_sampled};

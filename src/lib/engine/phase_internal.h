@@ -15,6 +15,14 @@ static inline void phase_set(uint64_t *bits, size_t i, bool value)
     bits[i / 64] = (bits[i / 64] & ~(UINT64_C(1) << (i % 64))) | (uint64_t)value << (i % 64);
 }
 
+/* Bits set. The instruction isn't there in every processor that we are built for, and a call for each word would take longer. */
+static inline uint32_t phase_count(uint64_t x)
+{
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    return (uint32_t)(((x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f)) * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /* Random numbers by counting (SplitMix64: Steele, Lea & Flood, OOPSLA 2014): the n-th of a key is the same whoever asks, and when. */
 static inline uint64_t phase_mix(uint64_t x)
 {
@@ -44,6 +52,7 @@ struct pool {
     uint32_t *sample_of;     /* [n_target] */
     uint64_t *target, *next; /* [N_GUESS][n_target][marker_words] nothing missing; guess 0 is the best. next: of the present round */
     uint64_t *alt, *het, *missing; /* [n_sample][marker_words] genotypes; alt: homozygous */
+    uint64_t *sure;          /* [n_sample][marker_words] heterozygotes whose order to the one before the pairs are sure of */
     size_t target_words;
     uint64_t *by_marker;     /* [n_marker][target_words] of all guesses */
 };
@@ -107,6 +116,12 @@ uint8_t walk_order(struct walk *w, double n[2][2], double doubt, uint8_t set, ui
 /** walk_fill - the likeliest pair of alleles of a missing call: bit 0 the first haplotype's, bit 1 the second's. */
 uint8_t walk_fill(double n[2][2]);
 
+/* 1 or 2: the haplotype that had the ALT as the heterozygote was read. @first: the sample's first target. */
+static inline uint8_t order_as_read(const struct sq_phase_site *site, uint32_t first)
+{
+    return site->allele[first] == 1 ? 1 : 2;
+}
+
 struct answer {
     uint8_t *order;  /* [n_marker][MAX_WALK] bit 0: the first haplotype has the ALT, bit 1: the second */
     uint8_t *chance; /* [n_marker] how sure the best walk's order is, as in phase.h */
@@ -124,7 +139,7 @@ struct phase_rates {
     double scale, mismatch;
     uint64_t key; /* of the window and the round */
     unsigned n_sampled;
-    bool is_last; /* round */
+    bool is_first, is_last; /* round */
 };
 struct pairs;
 sq_err pairs_new(const struct pool *p, uint32_t max_row, struct pairs **out) SQ_MUST_CHECK;

@@ -14,27 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPAN_CM 10.0
+#define SPAN_CM 5.0
 #define FLANK_CM 1.5
 #define MIN_JUMP 1e-8
-#define DOUBT 0.45 /* the guess is the pairs' choice, which speaks for it besides: on data whose truth is known so much less was wrong than these numbers say */
-#define DEPTH 4U /* so many neighbours on each side, and more where lines are few */
+#define DOUBT 0.45 /* the guess is the pairs' choice, which speaks for it besides: where the truth is known about as many were wrong as it says then */
+#define STRIDE 4U /* places between two that are asked one after the other */
 
 /* Markers [first, end) of the model, of which those of [core, core_end) are decided. */
 struct span {
     uint32_t first, core, core_end, end;
 };
 
-struct candidate {
-    uint32_t hap, length;
-};
-
 struct lines {
-    uint32_t max_line, n_line, n_span, n_candidate;
+    uint32_t max_line, n_line, n_span;
     size_t words, pad;
     struct span *span;
-    uint32_t *length;             /* [pool's numbers] of its longest match, in markers; 0: no candidate */
-    struct candidate *candidate;  /* [n_max] */
+    uint32_t *line;               /* [max_line] the pool's numbers */
+    uint64_t *is_taken;           /* [words of the pool's numbers] */
     uint64_t *alt;                /* [n_marker][words] of the span: the line carries ALT */
     uint64_t *match;              /* [words] */
     double *jump;                 /* [n_marker] P(a haplotype moves on) between the marker before and this one */
@@ -72,7 +68,7 @@ static size_t find_spans(struct lines *m, const struct typed *y)
 sq_err lines_new(const struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t max_line, struct lines **out)
 {
     const struct typed *y = p->y;
-    size_t n_hap = (size_t)p->base + p->n_target, n_most = (size_t)8 * near->n_place * near->n_each + 1, pad = sq_kernel_pad(max_line);
+    size_t n_hap = (size_t)p->base + p->n_target, pad = sq_kernel_pad(max_line);
     struct lines *m = calloc(1, sizeof *m);
     *out = m;
     if (!m)
@@ -80,15 +76,15 @@ sq_err lines_new(const struct pool *p, const struct neighbours *near, const stru
     m->max_line = max_line;
     m->span = malloc(((size_t)((y->cm[y->n_marker - 1] - y->cm[0]) / SPAN_CM) + 2) * sizeof *m->span);
     size_t n_saved = m->span ? find_spans(m, y) : 0;
-    m->length = calloc(n_hap, sizeof *m->length);
-    m->candidate = malloc((n_most < n_hap ? n_most : n_hap) * sizeof *m->candidate);
+    m->line = malloc(max_line * sizeof *m->line);
+    m->is_taken = calloc(n_hap / 64 + 1, sizeof *m->is_taken);
     m->alt = malloc(y->marker_words * 64 * sq_kernel_words(max_line) * sizeof *m->alt);
     m->match = malloc(sq_kernel_words(max_line) * sizeof *m->match);
     m->jump = malloc((size_t)y->n_marker * sizeof *m->jump);
     m->b = aligned_alloc(64, pad * sizeof *m->b);
     m->saved[0] = aligned_alloc(64, n_saved * pad * sizeof *m->saved[0]);
     m->saved[1] = aligned_alloc(64, n_saved * pad * sizeof *m->saved[0]);
-    bool is_whole = m->span && m->length && m->candidate && m->alt && m->match && m->jump && m->b && m->saved[0] && m->saved[1];
+    bool is_whole = m->span && m->line && m->is_taken && m->alt && m->match && m->jump && m->b && m->saved[0] && m->saved[1];
     for (unsigned i = 0; i < 2 * MAX_WALK; i++) {
         m->x[i / 2][i % 2] = aligned_alloc(64, pad * sizeof *m->b);
         is_whole = is_whole && m->x[i / 2][i % 2];
@@ -107,8 +103,8 @@ void lines_free(struct lines *m)
     if (!m)
         return;
     free(m->span);
-    free(m->length);
-    free(m->candidate);
+    free(m->line);
+    free(m->is_taken);
     free(m->alt);
     free(m->match);
     free(m->jump);
@@ -123,65 +119,13 @@ void lines_free(struct lines *m)
 
 /* ---- lines ---------------------------------------------------------------------------------------------------------- */
 
-/* Markers at and before @m, or at and behind it, within the span, at which both are the same. */
-static uint32_t match_length(const uint64_t *a, const uint64_t *b, const struct span *s, uint32_t m, unsigned way)
-{
-    uint32_t n = 0, most = way ? s->end - m : m + 1 - s->first;
-    for (int64_t w = m / 64; n < most; w += way ? 1 : -1) {
-        uint64_t d = a[w] ^ b[w];
-        uint32_t from = n ? 0 : way ? m % 64 : 63 - m % 64; /* bits of the word that don't count */
-        d = way ? d >> from : d << from;
-        if (d)
-            return n + (uint32_t)(way ? __builtin_ctzll(d) : __builtin_clzll(d)) < most ? n + (uint32_t)(way ? __builtin_ctzll(d) : __builtin_clzll(d)) : most;
-        n += 64 - from;
-    }
-    return most;
-}
-
-static int by_length(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-    if (x->length != y->length)
-        return x->length > y->length ? -1 : 1;
-    return x->hap < y->hap ? -1 : x->hap > y->hap;
-}
-
-/* The neighbours of either haplotype at place @q, each way, on both sides, the @depth-th. */
-static void take_place(struct lines *m, const struct pool *p, const struct neighbours *near, const struct span *s, uint32_t first, uint32_t q, uint32_t depth)
-{
-    for (unsigned j = 0; j < 8; j++) {
-        unsigned way = j & 1, h = j >> 1 & 1;
-        uint32_t hap = neighbours_at(near, way, q, first - near->first_target + h, j >> 2)[depth];
-        uint32_t length = hap == NOBODY ? 0 : match_length(pool_hap(p, hap), pool_guess(p, p->target, 0, first + h), s, near->place[q], way);
-        if (length && !m->length[hap])
-            m->candidate[m->n_candidate++].hap = hap;
-        if (length && length > m->length[hap])
-            m->length[hap] = length;
-    }
-}
-
-static void find_candidates(struct lines *m, const struct pool *p, const struct neighbours *near, const struct span *s, uint32_t sample)
-{
-    uint32_t first = p->first_target[sample];
-    m->n_candidate = 0;
-    for (uint32_t depth = 0; depth < near->n_each && (depth < DEPTH || m->n_candidate < m->max_line); depth++)
-        for (uint32_t q = 0; q < near->n_place; q++)
-            if (near->place[q] >= s->first && near->place[q] < s->end)
-                take_place(m, p, near, s, first, q, depth);
-    for (uint32_t i = 0; i < m->n_candidate; i++) {
-        struct candidate *c = &m->candidate[i];
-        c->length = m->length[c->hap];
-        m->length[c->hap] = 0;
-    }
-}
-
 static void set_lines(struct lines *m, const struct pool *p, const struct span *s)
 {
     size_t from = s->first / 64, to = (s->end + 63) / 64;
     for (size_t g = 0; g < m->words; g++) {
         const uint64_t *hap[64];
         for (size_t i = 0; i < 64; i++)
-            hap[i] = g * 64 + i < m->n_line ? pool_hap(p, m->candidate[g * 64 + i].hap) : NULL;
+            hap[i] = g * 64 + i < m->n_line ? pool_hap(p, m->line[g * 64 + i]) : NULL;
         for (size_t w = from; w < to; w++) {
             uint64_t tile[64];
             for (size_t i = 0; i < 64; i++)
@@ -193,13 +137,35 @@ static void set_lines(struct lines *m, const struct pool *p, const struct span *
     }
 }
 
+/* The neighbours of either haplotype at a place, both ways and on both sides, the @depth-th. */
+static void take_place(struct lines *m, const struct neighbours *near, uint32_t first, uint32_t q, uint32_t depth)
+{
+    for (unsigned j = 0; j < 8 && m->n_line < m->max_line; j++) {
+        uint32_t hap = neighbours_at(near, j & 1, q, first - near->first_target + (j >> 1 & 1), j >> 2)[depth];
+        if (hap == NOBODY || phase_bit(m->is_taken, hap))
+            continue;
+        phase_set(m->is_taken, hap, true);
+        m->line[m->n_line++] = hap;
+    }
+}
+
+/* Nearest first, the span's places in an order that leaves none out where the last of them find no room. */
 static void choose_lines(struct lines *m, const struct pool *p, const struct neighbours *near, const struct span *s, uint32_t sample)
 {
-    find_candidates(m, p, near, s, sample);
-    if (!m->n_candidate) /* nobody could be it anywhere: any haplotype is as good as another */
-        m->candidate[m->n_candidate++].hap = 0;
-    qsort(m->candidate, m->n_candidate, sizeof *m->candidate, by_length);
-    m->n_line = m->n_candidate < m->max_line ? m->n_candidate : m->max_line;
+    uint32_t first = p->first_target[sample], from = 0, to;
+    while (from < near->n_place && near->place[from] < s->first)
+        from++;
+    for (to = from; to < near->n_place && near->place[to] < s->end;)
+        to++;
+    m->n_line = 0;
+    for (uint32_t depth = 0; depth < near->n_each; depth++)
+        for (uint32_t start = 0; start < STRIDE; start++)
+            for (uint32_t q = from + start; q < to; q += STRIDE)
+                take_place(m, near, first, q, depth);
+    if (!m->n_line) /* nobody could be it anywhere: any haplotype is as good as another */
+        m->line[m->n_line++] = 0;
+    for (uint32_t i = 0; i < m->n_line; i++)
+        phase_set(m->is_taken, m->line[i], false);
     m->words = sq_kernel_words(m->n_line);
     m->pad = sq_kernel_pad(m->n_line);
     set_lines(m, p, s);
@@ -270,7 +236,7 @@ static void walk_marker(struct lines *m, const struct pool *p, const struct span
         double n[2][2];
         if (is_missing || walk_asks(&m->walk[w], set))
             weigh(m, w, a, s, jump, guess, !is_missing, miss, n);
-        *order = is_missing ? walk_fill(n) : walk_order(&m->walk[w], n, DOUBT, set, site->allele[first] == 1 ? 1 : 2, &chance);
+        *order = is_missing ? walk_fill(n) : walk_order(&m->walk[w], n, DOUBT, set, set ? order_as_read(site, first) : 0, &chance);
         if (!w)
             m->answer.chance[a] = chance;
     }

@@ -1,10 +1,11 @@
 /*
  * The diploid model over pairs of rows: a sample copies row i on one haplotype and row j on the other. Steps are heterozygotes and
- * missing calls, each with the homozygotes before it.
+ * missing calls, each with the homozygotes before it. In the first round each heterozygote is a step; later those are one whose order to each other
+ * is settled, as long as they are near. What a sample may have in a step is then two haplotypes, either of them on either side.
  *
- * Given the order of all heterozygotes to the left, the two haplotypes are independent, and what is known from the left is two haploid
+ * Given the order of all steps to the left, the two haplotypes are independent, and what is known from the left is two haploid
  * forward vectors. What is known from the right, whose order is open, is the diploid backward matrix, exact. So the order of one
- * heterozygote after the other is decided, or drawn, by its probability given those decided before it and all genotypes. A walk is one such
+ * step after the other is decided, or drawn, by its probability given those decided before it and all genotypes. A walk is one such
  * way from the left to the right.
  *
  * Neither haplotype is the first, so the matrix is symmetric: sums over columns are sums over rows. It is kept at every BLOCK-th step, and
@@ -18,15 +19,17 @@
 #include <string.h>
 
 #define BLOCK 12U
-#define STEP_MAX_CM 0.05 /* homozygotes farther from the next heterozygote are a step of their own */
+#define STEP_MAX_CM 0.05  /* homozygotes farther from the next heterozygote are a step of their own */
+#define JOIN_MAX_JUMP 0.02 /* heterozygotes are one step as long as a haplotype moves on between them with less than this */
 #define MIN_JUMP 1e-8
+#define EVEN_EACH 8U /* markers; so many mismatches of all rows are still a number */
 
 enum step_kind { STEP_HOM, STEP_HET, STEP_MISSING };
 struct step {
-    uint32_t first, end; /* markers; the last one is the heterozygote or missing */
+    uint32_t first, end; /* markers; a missing one is the last */
+    uint32_t het;        /* the first heterozygote */
     enum step_kind kind;
     float jump;          /* P(a haplotype moves on) between the step before and this one */
-    double cm;
 };
 
 struct pairs {
@@ -34,16 +37,20 @@ struct pairs {
     struct step *step;
     uint32_t *step_of;               /* [n_marker] */
     uint32_t *change_first, *change; /* rows that change at a step */
-    float *emission;                 /* [n_step][pad] of the homozygotes */
+    float *emission;                 /* [n_step][2][pad] of the haplotypes that the best guess has in the step */
+    float *split[2];                 /* [pad] of a missing call */
     float *work[3], *stay;           /* [pad] */
-    uint64_t *none;                  /* [words of rows] 0 */
-    float *matrix;                   /* [BLOCK][max_row][pad] */
-    float *mark, *mark_sum;          /* [n_mark][max_row][pad], [n_mark][pad] */
-    float *sum;                      /* [pad] column sums of the newest matrix */
-    struct walk walk[MAX_WALK];
-    float *x[MAX_WALK][2];           /* [pad] rows of either haplotype of a walk, by what is known up to the step */
+    float *matrix;                   /* [BLOCK][max_row][pad] what follows a step, moved on to it, without its emissions */
+    float *newest[2];                /* [max_row][pad] with emissions */
+    float *mark;                     /* [n_mark][max_row][pad] the same at each BLOCK-th step */
+    float *sum;                      /* [n_step][pad] column sums of the matrix with emissions */
+    struct walk walk[N_GUESS];
+    float *x[N_GUESS][2];           /* [pad] rows of either haplotype of a walk, by what is known up to the step */
+    float *with[N_GUESS][2][2];     /* [pad] with either emission of the step */
     struct answer answer;
     const uint64_t *het, *missing, *alt; /* of the sample */
+    const uint64_t *guess;               /* [2] its haplotypes at present */
+    uint64_t *sure;                      /* of the sample, as in the pool */
 };
 
 static float *floats(size_t n)
@@ -68,18 +75,26 @@ sq_err pairs_new(const struct pool *p, uint32_t max_row, struct pairs **out)
     m->step = malloc(n * sizeof *m->step);
     m->step_of = malloc(n * sizeof *m->step_of);
     m->change_first = malloc(n * sizeof *m->change_first);
-    m->emission = floats(n * pad);
+    m->emission = floats(n * 2 * pad);
+    m->sum = floats(n * pad);
     m->matrix = floats(BLOCK * max_row * pad);
-    m->none = calloc(sq_kernel_words(max_row), sizeof *m->none);
-    float **each[] = {&m->work[0], &m->work[1], &m->work[2], &m->stay, &m->sum};
-    bool is_whole = m->step && m->step_of && m->change_first && m->emission && m->matrix && m->none;
+    float **each[] = {&m->work[0], &m->work[1], &m->work[2], &m->stay, &m->split[0], &m->split[1]};
+    bool is_whole = m->step && m->step_of && m->change_first && m->emission && m->matrix && m->sum;
     for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
         *each[i] = floats(pad);
         is_whole = is_whole && *each[i];
     }
-    for (unsigned i = 0; i < 2 * MAX_WALK; i++) {
+    for (unsigned i = 0; i < 2; i++) {
+        m->newest[i] = floats(max_row * pad);
+        is_whole = is_whole && m->newest[i];
+    }
+    for (unsigned i = 0; i < 2 * N_GUESS; i++) {
         m->x[i / 2][i % 2] = floats(pad);
         is_whole = is_whole && m->x[i / 2][i % 2];
+        for (unsigned e = 0; e < 2; e++) {
+            m->with[i / 2][i % 2][e] = floats(pad);
+            is_whole = is_whole && m->with[i / 2][i % 2][e];
+        }
     }
     if (!is_whole || answer_init(&m->answer, p->y->n_marker))
         return one_free(m);
@@ -93,18 +108,23 @@ void pairs_free(struct pairs *m)
         return;
     for (unsigned i = 0; i < 3; i++)
         free(m->work[i]);
-    for (unsigned i = 0; i < 2 * MAX_WALK; i++)
+    for (unsigned i = 0; i < 2 * N_GUESS; i++) {
         free(m->x[i / 2][i % 2]);
+        free(m->with[i / 2][i % 2][0]);
+        free(m->with[i / 2][i % 2][1]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        free(m->split[i]);
+        free(m->newest[i]);
+    }
     free(m->step);
     free(m->step_of);
     free(m->change_first);
     free(m->change);
     free(m->emission);
     free(m->stay);
-    free(m->none);
     free(m->matrix);
     free(m->mark);
-    free(m->mark_sum);
     free(m->sum);
     answer_free(&m->answer);
     free(m);
@@ -112,19 +132,48 @@ void pairs_free(struct pairs *m)
 
 /* ---- steps ----------------------------------------------------------------------------------------------------------- */
 
-static void find_steps(struct pairs *m, const struct typed *y, double per_cm)
+/* Whether all guesses have heterozygotes @a and @b in the same order to each other. */
+static bool is_agreed(const struct pool *p, uint32_t first_target, uint32_t a, uint32_t b)
 {
-    uint32_t first = 0;
+    unsigned n_other = 0;
+    for (uint32_t g = 0; g < p->n_guess; g++) {
+        const uint64_t *h = pool_guess(p, p->target, g, first_target);
+        n_other += phase_bit(h, a) != phase_bit(h, b);
+    }
+    return !n_other || n_other == p->n_guess;
+}
+
+/* Whether heterozygote @a goes to step @s, whose last one is @last_het. */
+static bool joins(const struct pairs *m, const struct pool *p, const struct step *s, uint32_t last_het, uint32_t a, uint32_t sample, double per_cm)
+{
+    const uint8_t *set = p->w->typed[a].set, *last_set = p->w->typed[last_het].set;
+    return s->kind == STEP_HET && phase_bit(m->sure, a) && !(set && set[sample]) && !(last_set && last_set[sample]) &&
+           per_cm * (p->y->cm[a] - p->y->cm[s->het]) <= JOIN_MAX_JUMP && is_agreed(p, p->first_target[sample], last_het, a);
+}
+
+static void find_steps(struct pairs *m, const struct pool *p, bool may_join, double per_cm, uint32_t sample)
+{
+    const struct typed *y = p->y;
+    uint32_t first = 0, last_het = 0;
     m->n_step = 0;
     for (uint32_t a = 0; a < y->n_marker; a++) {
         enum step_kind kind = phase_bit(m->het, a) ? STEP_HET : phase_bit(m->missing, a) ? STEP_MISSING : STEP_HOM;
-        m->step_of[a] = m->n_step;
         if (kind == STEP_HOM && a + 1 < y->n_marker && y->cm[a + 1] - y->cm[first] <= STEP_MAX_CM)
             continue;
-        struct step *s = &m->step[m->n_step++];
-        double jump = m->n_step > 1 ? -expm1(-per_cm * (y->cm[a] - s[-1].cm)) : 0;
-        *s = (struct step){first, a + 1, kind, (float)(jump < MIN_JUMP ? MIN_JUMP : jump), y->cm[a]};
+        struct step *s = &m->step[m->n_step];
+        if (may_join && kind == STEP_HET && m->n_step && joins(m, p, s - 1, last_het, a, sample, per_cm))
+            (--s)->end = a + 1;
+        else
+            m->step[m->n_step++] = (struct step){.first = first, .end = a + 1, .het = a, .kind = kind};
+        for (uint32_t i = first; i <= a; i++)
+            m->step_of[i] = m->n_step - 1;
         first = a + 1;
+        last_het = kind == STEP_HET ? a : last_het;
+    }
+    for (uint32_t t = 0; t < m->n_step; t++) {
+        struct step *s = &m->step[t];
+        double jump = t ? -expm1(-per_cm * (y->cm[s->end - 1] - y->cm[s[-1].end - 1])) : 0;
+        s->jump = (float)(jump < MIN_JUMP ? MIN_JUMP : jump);
     }
 }
 
@@ -151,18 +200,24 @@ static sq_err find_changes(struct pairs *m, const struct rows *r)
     return SQ_OK;
 }
 
-/* How well each row goes with the homozygotes of each step, the best with 1. */
-static void find_emissions(struct pairs *m, const struct rows *r, double mismatch)
+/* How well each row goes with either haplotype of the best guess in each step, the best row with 1. */
+static void find_emissions(struct pairs *m, const struct rows *r, size_t marker_words, double mismatch)
 {
     float miss = (float)(mismatch / (1 - mismatch));
     for (uint32_t t = 0; t < m->n_step; t++) {
         const struct step *s = &m->step[t];
-        float *e = m->emission + (size_t)t * m->pad;
-        for (uint32_t i = 0; i < m->pad; i++)
-            e[i] = i < m->n_row ? 1.0F : 0.0F;
-        for (uint32_t a = s->first; a < s->end - (s->kind != STEP_HOM); a++)
-            sq_kernels()->pair_match(e, m->pad, r->alt + a * r->row_words, phase_bit(m->alt, a) ? ~UINT64_C(0) : 0, miss);
-        sq_kernels()->pair_even(e, m->pad);
+        for (unsigned h = 0; h < 2; h++) {
+            float *e = m->emission + ((size_t)t * 2 + h) * m->pad;
+            for (uint32_t i = 0; i < m->pad; i++)
+                e[i] = i < m->n_row ? 1.0F : 0.0F;
+            for (uint32_t a = s->first; a < s->end - (s->kind == STEP_MISSING); a++) {
+                bool has_alt = phase_bit(m->het, a) ? phase_bit(m->guess + h * marker_words, a) : phase_bit(m->alt, a);
+                sq_kernels()->pair_match(e, m->pad, r->alt + a * r->row_words, has_alt ? ~UINT64_C(0) : 0, miss);
+                if ((a - s->first) % EVEN_EACH == EVEN_EACH - 1)
+                    sq_kernels()->pair_even(e, m->pad);
+            }
+            sq_kernels()->pair_even(e, m->pad);
+        }
     }
 }
 
@@ -175,33 +230,12 @@ static void set_stay(struct pairs *m, uint32_t t)
         m->stay[m->change[c]] = 0;
 }
 
-/* Rows with the ALT at the open marker of step @t. */
-static const uint64_t *alt_at(const struct pairs *m, const struct rows *r, uint32_t t)
-{
-    return m->step[t].kind == STEP_HOM ? m->none : r->alt + (m->step[t].end - 1) * r->row_words;
-}
-
-/* ---- backward ----------------------------------------------------------------------------------------------------------- */
-
-/* The matrix of step @t, its emissions included, from that of step t+1, @in, whose column sums are in m->sum; @in NULL: t is the last. */
-static void backward_step(struct pairs *m, const struct rows *rows, float mismatch, uint32_t t, const float *in, float *out)
-{
-    if (in)
-        set_stay(m, t + 1);
-    else {
-        memset(m->stay, 0, m->pad * sizeof *m->stay);
-        memset(m->sum, 0, m->pad * sizeof *m->sum);
-    }
-    sq_kernels()->pair_back(in, out, m->n_row, m->pad, m->emission + (size_t)t * m->pad, m->stay, alt_at(m, rows, t),
-                            m->step[t].kind == STEP_HET ? 2 * mismatch : 1, m->work, m->sum);
-}
-
 /* ---- walks ---------------------------------------------------------------------------------------------------------------- */
 
 /* What is known from the left, moved on to step @t but without it. m->stay is that of the step. */
-static void move_on(struct pairs *m, uint32_t t, unsigned n_walk)
+static void move_on(struct pairs *m, uint32_t t)
 {
-    for (unsigned i = 0; i < 2 * n_walk; i++) {
+    for (unsigned i = 0; i < 2 * N_GUESS; i++) {
         float *x = m->x[i / 2][i % 2];
         for (uint32_t j = 0; !t && j < m->pad; j++)
             x[j] = j < m->n_row ? 1 / (float)m->n_row : 0;
@@ -210,33 +244,67 @@ static void move_on(struct pairs *m, uint32_t t, unsigned n_walk)
     }
 }
 
-static void walks_step(struct pairs *m, const uint64_t *alt, float mismatch, uint32_t t, const float *matrix, unsigned n_walk, uint8_t set, uint8_t as_read)
+/* Both emissions that a haplotype may have in step @t: of the guess's haplotypes, or of a missing call's alleles. */
+static void find_both(struct pairs *m, const struct rows *r, uint32_t t)
 {
-    const float *e = m->emission + (size_t)t * m->pad;
+    const float *e[2] = {m->emission + (size_t)t * 2 * m->pad, m->emission + ((size_t)t * 2 + 1) * m->pad};
+    if (m->step[t].kind == STEP_MISSING)
+        for (unsigned allele = 0; allele < 2; allele++) {
+            memcpy(m->split[allele], e[0], m->pad * sizeof(float));
+            sq_kernels()->pair_match(m->split[allele], m->pad, r->alt + (m->step[t].end - 1) * r->row_words, allele ? ~UINT64_C(0) : 0, 0);
+            e[allele] = m->split[allele];
+        }
+    for (unsigned i = 0; i < 4 * N_GUESS; i++)
+        sq_kernels()->pair_emit(m->x[i / 4][i / 2 % 2], m->pad, e[i % 2], m->with[i / 4][i / 2 % 2][i % 2]);
+}
+
+static void take(struct pairs *m, unsigned w, unsigned h, unsigned which)
+{
+    float *x = m->x[w][h];
+    m->x[w][h] = m->with[w][h][which];
+    m->with[w][h][which] = x;
+}
+
+/* The order of each heterozygote of step @t: that of the guess, or the other way round. */
+static void keep_order(struct pairs *m, uint32_t t, unsigned w, bool is_turned, uint8_t chance)
+{
+    for (uint32_t a = m->step[t].het; a < m->step[t].end; a++)
+        if (phase_bit(m->het, a)) {
+            m->answer.order[(size_t)a * MAX_WALK + w] = phase_bit(m->guess, a) != is_turned ? 1 : 2;
+            if (!w && a == m->step[t].het)
+                phase_set(m->sure, a, chance == UINT8_MAX);
+        }
+}
+
+static void walks_step(struct pairs *m, const struct rows *r, uint32_t t, const float *matrix, uint8_t set, uint8_t as_read)
+{
     enum step_kind kind = m->step[t].kind;
-    uint32_t marker = m->step[t].end - 1;
-    double n[MAX_WALK][2][2];
+    double n[N_GUESS][2][2] = {{{0}}};
     bool asks = kind == STEP_MISSING;
-    move_on(m, t, n_walk);
-    for (unsigned w = 0; w < n_walk && kind == STEP_HET; w++)
+    move_on(m, t);
+    if (kind == STEP_HOM) {
+        for (unsigned i = 0; i < 2 * N_GUESS; i++)
+            sq_kernels()->pair_emit(m->x[i / 2][i % 2], m->pad, m->emission + (size_t)t * 2 * m->pad, m->x[i / 2][i % 2]);
+        return;
+    }
+    find_both(m, r, t);
+    for (unsigned w = 0; w < N_GUESS && kind == STEP_HET; w++)
         asks = asks || walk_asks(&m->walk[w], set);
     if (asks)
-        sq_kernels()->pair_weigh(matrix, m->n_row, m->pad, alt, m->x, n_walk, n);
-    for (unsigned w = 0; w < n_walk; w++) {
-        uint8_t *order = m->answer.order + (size_t)marker * MAX_WALK + w, chance = UINT8_MAX;
-        float of[2] = {1, 1}; /* a haplotype with the ALT of a row with it; and of one without it */
-        if (kind == STEP_MISSING)
-            *order = walk_fill(n[w]);
-        if (kind == STEP_HET) {
-            *order = walk_order(&m->walk[w], n[w], 1, set, as_read, &chance);
-            of[0] = 1 - mismatch;
-            of[1] = mismatch;
+        sq_kernels()->pair_weigh(matrix, m->n_row, m->pad, m->with, N_GUESS, n);
+    for (unsigned w = 0; w < N_GUESS; w++) {
+        if (kind == STEP_MISSING) {
+            m->answer.order[(size_t)(m->step[t].end - 1) * MAX_WALK + w] = walk_fill(n[w]);
+            for (unsigned h = 0; h < 2; h++)
+                sq_kernels()->pair_emit(m->x[w][h], m->pad, m->emission + (size_t)t * 2 * m->pad, m->x[w][h]);
+            continue;
         }
-        if (!w)
-            m->answer.chance[marker] = chance;
-        bool is_first = kind == STEP_HET && *order == 1;
-        sq_kernels()->pair_emit(m->x[w][0], m->pad, e, alt, of[!is_first], of[is_first]);
-        sq_kernels()->pair_emit(m->x[w][1], m->pad, e, alt, of[is_first], of[!is_first]);
+        uint8_t chance, guessed = phase_bit(m->guess, m->step[t].het) ? 1 : 2;
+        double of[2][2] = {{0, n[w][guessed == 1][guessed != 1]}, {n[w][guessed != 1][guessed == 1], 0}};
+        bool is_turned = walk_order(&m->walk[w], of, 1, set, as_read, &chance) != guessed;
+        keep_order(m, t, w, is_turned, chance);
+        take(m, w, 0, is_turned);
+        take(m, w, 1, !is_turned);
     }
 }
 
@@ -246,59 +314,94 @@ static sq_err need_marks(struct pairs *m)
     if (n <= m->n_mark)
         return SQ_OK;
     free(m->mark);
-    free(m->mark_sum);
     size_t pad = (m->max_row + 15) / 16 * 16;
     m->n_mark = n + n / 4;
     m->mark = floats(m->n_mark * m->max_row * pad);
-    m->mark_sum = floats(m->n_mark * pad);
-    if (m->mark && m->mark_sum)
+    if (m->mark)
         return SQ_OK;
     m->n_mark = 0;
     return sq_fail(SQ_ENOMEM);
 }
 
-static void all_backward(struct pairs *m, const struct rows *r, float mismatch)
+/* ---- backward ----------------------------------------------------------------------------------------------------------- */
+
+/* What follows step @t, from what step t + 1 has, whose emissions @in holds unless they are given as @seen. With those of step t where they are asked for as @here. */
+static void backward_step(struct pairs *m, uint32_t t, const float *in, const float *const seen[2], float *out, const float *const here[2])
+{
+    set_stay(m, t + 1);
+    sq_kernels()->pair_back(in, seen, out, here, m->n_row, m->pad, m->stay, m->work, m->sum + (t + 1) * (size_t)m->pad, here ? m->sum + t * (size_t)m->pad : NULL);
+}
+
+/* Behind the last step nothing is known: with emissions @here. */
+static void backward_begin(struct pairs *m, float *out, const float *const here[2])
+{
+    uint32_t t = m->n_step - 1;
+    float *sum = m->sum + t * (size_t)m->pad;
+    if (here)
+        memset(sum, 0, m->pad * sizeof *sum);
+    for (uint32_t i = 0; i < m->n_row; i++)
+        for (uint32_t j = 0; j < m->pad; j++) {
+            float x = j < m->n_row ? 1.0F : 0.0F;
+            if (here)
+                x *= here[1][j] * here[0][i] + here[0][j] * here[1][i];
+            out[i * (size_t)m->pad + j] = x;
+            if (here)
+                sum[j] += x;
+        }
+}
+
+static const float *const *emissions_at(const struct pairs *m, uint32_t t, const float *e[2])
+{
+    e[0] = m->emission + (size_t)t * 2 * m->pad;
+    e[1] = e[0] + m->pad;
+    return e;
+}
+
+static void all_backward(struct pairs *m)
 {
     size_t size = (size_t)m->n_row * m->pad;
+    const float *in = NULL, *e[2];
     for (uint32_t t = m->n_step; t-- > 0;) {
-        backward_step(m, r, mismatch, t, t + 1 < m->n_step ? m->matrix + (t + 1) % BLOCK * size : NULL, m->matrix + t % BLOCK * size);
-        if (t % BLOCK == 0) {
-            memcpy(m->mark + t / BLOCK * size, m->matrix, size * sizeof(float));
-            memcpy(m->mark_sum + t / BLOCK * m->pad, m->sum, m->pad * sizeof(float));
-        }
+        float *out = t % BLOCK == 0 ? m->mark + t / BLOCK * size : m->newest[t % 2];
+        if (in)
+            backward_step(m, t, in, NULL, out, emissions_at(m, t, e));
+        else
+            backward_begin(m, out, emissions_at(m, t, e));
+        in = out;
     }
 }
 
-/* Matrices of steps @from .. again. */
-static void block_backward(struct pairs *m, const struct rows *r, float mismatch, uint32_t from)
+/* What follows steps @from .. */
+static void block_backward(struct pairs *m, uint32_t from)
 {
     size_t size = (size_t)m->n_row * m->pad;
     uint32_t end = m->n_step - from > BLOCK ? from + BLOCK : m->n_step;
-    const float *in = NULL;
-    if (end < m->n_step) {
-        in = m->mark + end / BLOCK * size;
-        memcpy(m->sum, m->mark_sum + end / BLOCK * m->pad, m->pad * sizeof(float));
+    const float *in = end < m->n_step ? m->mark + end / BLOCK * size : NULL, *e[2];
+    for (uint32_t t = end; t-- > from;) {
+        float *out = m->matrix + t % BLOCK * size;
+        if (in)
+            backward_step(m, t, in, t + 1 < end ? emissions_at(m, t + 1, e) : NULL, out, NULL);
+        else
+            backward_begin(m, out, NULL);
+        in = out;
     }
-    for (uint32_t t = end; t-- > from; in = m->matrix + t % BLOCK * size)
-        backward_step(m, r, mismatch, t, in, m->matrix + t % BLOCK * size);
 }
 
-static sq_err run_model(struct pairs *m, const struct pool *p, const struct rows *r, const struct phase_rates *k, uint32_t sample, unsigned n_walk)
+static sq_err run_model(struct pairs *m, const struct pool *p, const struct rows *r, uint32_t sample)
 {
     size_t size = (size_t)m->n_row * m->pad;
-    float mismatch = (float)k->mismatch;
     sq_err e = need_marks(m);
     if (e)
         return e;
-    all_backward(m, r, mismatch);
+    all_backward(m);
     for (uint32_t t = 0; t < m->n_step; t++) {
-        if (t && t % BLOCK == 0) /* the first block is still there */
-            block_backward(m, r, mismatch, t);
-        const struct sq_phase_site *site = &p->w->typed[m->step[t].end - 1];
+        if (t % BLOCK == 0)
+            block_backward(m, t);
+        const struct sq_phase_site *site = &p->w->typed[m->step[t].het];
+        uint8_t set = site->set ? site->set[sample] : 0;
         if (t)
             set_stay(m, t);
-        walks_step(m, alt_at(m, r, t), mismatch, t, m->matrix + t % BLOCK * size, n_walk, site->set ? site->set[sample] : 0,
-                   site->allele[p->first_target[sample]] == 1 ? 1 : 2);
+        walks_step(m, r, t, m->matrix + t % BLOCK * size, set, set ? order_as_read(site, p->first_target[sample]) : 0);
     }
     return SQ_OK;
 }
@@ -317,16 +420,15 @@ sq_err pairs_run(struct pairs *m, struct pool *p, const struct rows *r, const st
     m->alt = p->alt + sample * y->marker_words;
     m->n_row = r->n_row;
     m->pad = (r->n_row + 15) / 16 * 16;
-    unsigned n_walk = k->is_last && 1 + k->n_sampled > N_GUESS ? 1 + k->n_sampled : N_GUESS;
-    walks_begin(m->walk, n_walk, WALK_DRAWS, phase_mix(k->key + sample));
-    find_steps(m, y, 0.04 * k->scale / (double)(y->n_hap + p->n_target));
-    find_emissions(m, r, k->mismatch);
+    walks_begin(m->walk, N_GUESS, WALK_DRAWS, phase_mix(k->key + sample));
+    m->guess = pool_guess(p, p->target, 0, first);
+    m->sure = p->sure + sample * y->marker_words;
+    find_steps(m, p, !k->is_first, 0.04 * k->scale / (double)(y->n_hap + p->n_target), sample);
+    find_emissions(m, r, y->marker_words, k->mismatch);
     sq_err e = find_changes(m, r);
     if (!e)
-        e = run_model(m, p, r, k, sample, n_walk);
+        e = run_model(m, p, r, sample);
     if (!e)
         answer_keep(&m->answer, p, sample);
-    if (!e && k->is_last)
-        answer_tell(&m->answer, p, k->n_sampled, sample);
     return e;
 }

@@ -18,6 +18,7 @@ void phase_pool_free(struct pool *p)
     free(p->alt);
     free(p->het);
     free(p->missing);
+    free(p->sure);
     free(p->by_marker);
     *p = (struct pool){0};
 }
@@ -50,8 +51,9 @@ sq_err pool_build(struct pool *p, const struct typed *y, const struct sq_phase_w
     p->alt = calloc(p->n_sample * words + 1, sizeof *p->alt);
     p->het = calloc(p->n_sample * words + 1, sizeof *p->het);
     p->missing = calloc(p->n_sample * words + 1, sizeof *p->missing);
+    p->sure = calloc(p->n_sample * words + 1, sizeof *p->sure);
     p->by_marker = malloc((y->n_marker * p->target_words + 1) * sizeof *p->by_marker);
-    if (!p->first_target || !p->sample_of || !p->target || !p->next || !p->alt || !p->het || !p->missing || !p->by_marker)
+    if (!p->first_target || !p->sample_of || !p->target || !p->next || !p->alt || !p->het || !p->missing || !p->sure || !p->by_marker)
         return sq_fail(SQ_ENOMEM);
     uint32_t t = 0;
     for (uint32_t s = 0; s < p->n_sample; s++) {
@@ -156,13 +158,13 @@ static void order_step(struct order *o, const struct pool *p, uint32_t m)
     uint32_t sum = 0;
     for (size_t w = 0; w < o->words; w++) {
         o->ones_before[w] = sum;
-        sum += (uint32_t)__builtin_popcountll(o->in_order[w]);
+        sum += phase_count(o->in_order[w]);
     }
     o->ones_before[o->words] = sum;
     for (uint32_t t = 0; t < p->n_target * p->n_guess; t++) {
         uint32_t r = o->rank[t];
         uint64_t below = r % 64 ? o->in_order[r / 64] << (64 - r % 64) : 0;
-        uint32_t ones = o->ones_before[r / 64] + (uint32_t)__builtin_popcountll(below);
+        uint32_t ones = o->ones_before[r / 64] + phase_count(below);
         o->rank[t] = phase_bit(p->by_marker + m * p->target_words, t) ? n_zero + ones : r - ones;
     }
 }

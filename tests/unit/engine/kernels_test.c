@@ -500,9 +500,9 @@ static void try_row_kernels(const struct sq_kernels *k, uint32_t n, size_t pad, 
         is_good = is_good && near((double)x[i], (double)was[i] * (double)stay[i] / all + (1 - kept / all) / n);
     check(is_good, "pair_move");
     memcpy(was, x, pad * 4);
-    k->pair_emit(x, pad, e, alt, 0.75F, 0.125F);
+    k->pair_emit(x, pad, e, x);
     for (uint32_t i = 0; i < pad; i++)
-        is_good = is_good && near((double)x[i], i < n ? (double)was[i] * (double)e[i] * (bit(alt, i) ? 0.75 : 0.125) : 0);
+        is_good = is_good && x[i] == was[i] * e[i];
     check(is_good, "pair_emit");
     digest_add(e, pad * 4);
     digest_add(x, pad * 4);
@@ -512,56 +512,82 @@ static void try_row_kernels(const struct sq_kernels *k, uint32_t n, size_t pad, 
     free(was);
 }
 
-static void try_matrix(const struct sq_kernels *k, uint32_t n, size_t pad, const uint64_t *alt, bool is_last)
+/* Two vectors of how well rows go with either haplotype, and what they give a pair of rows. */
+static double of_pair(float *const e[2], uint32_t i, uint32_t j)
 {
-    float *in = floats_new(0, n * pad), *out = floats_new(0, n * pad), *sum = floats_new(0, pad), *e = floats_new(n, pad), *stay = floats_new(n, pad);
-    float *work[3] = {floats_new(0, pad), floats_new(0, pad), floats_new(0, pad)}, *x[5][2], same_of = 0.01F;
-    double total = 0, weight[5][2][2];
+    return (double)e[0][i] * (double)e[1][j] + (double)e[1][i] * (double)e[0][j];
+}
+
+enum pair_kind { PAIR_HERE, PAIR_SEEN, PAIR_PLAIN };
+
+static void try_back(const struct sq_kernels *k, uint32_t n, size_t pad, const float *in, float *out, enum pair_kind kind)
+{
+    float *sum = floats_new(0, pad), *out_sum = floats_new(0, pad), *stay = floats_new(n, pad), *e[2] = {floats_new(n, pad), floats_new(n, pad)};
+    float *work[3] = {floats_new(0, pad), floats_new(0, pad), floats_new(0, pad)};
+    double total = 0;
     bool is_good = true;
     for (uint32_t i = 0; i < n; i++) {
-        stay[i] = is_last ? 0 : stay[i] / 1.01F;
-        for (uint32_t j = 0; j <= i && !is_last; j++)
-            in[i * pad + j] = in[j * pad + i] = unit();
+        stay[i] /= 1.01F;
+        for (uint32_t j = 0; j < n; j++)
+            sum[j] += in[i * pad + j] * (kind == PAIR_SEEN ? (float)of_pair(e, i, j) : 1);
     }
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t j = 0; j < n; j++) {
-            sum[j] += in[i * pad + j];
-            total += (double)in[i * pad + j];
-        }
-    float *column = floats_new(0, pad);
-    memcpy(column, sum, pad * 4);
-    k->pair_back(is_last ? NULL : in, out, n, pad, e, stay, alt, same_of, work, sum);
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t j = 0; j < n; j++) {
-            double s = (double)stay[i], z = (double)stay[j], each = 1.0 / n, inside = (1 - s) * (1 - z) * each * each;
-            if (!is_last)
-                inside += (s * z * (double)in[i * pad + j] + s * (1 - z) * (double)column[i] * each + (1 - s) * z * (double)column[j] * each) / total;
-            double want = (double)e[i] * (double)e[j] * (bit(alt, i) == bit(alt, j) ? (double)same_of : 1) * inside;
+    for (uint32_t j = 0; j < n; j++)
+        total += (double)sum[j];
+    const float *const given[2] = {e[0], e[1]};
+    k->pair_back(in, kind == PAIR_SEEN ? given : NULL, out, kind == PAIR_HERE ? given : NULL, n, pad, stay, work, sum, kind == PAIR_HERE ? out_sum : NULL);
+    for (uint32_t j = 0; j < n; j++) {
+        double column = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            double s = (double)stay[i], z = (double)stay[j], each = 1.0 / n, x = (double)in[i * pad + j] * (kind == PAIR_SEEN ? of_pair(e, i, j) : 1);
+            double want = (s * z * x + s * (1 - z) * (double)sum[i] * each + (1 - s) * z * (double)sum[j] * each) / total + (1 - s) * (1 - z) * each * each;
+            want *= kind == PAIR_HERE ? of_pair(e, i, j) : 1;
             is_good = is_good && fabs((double)out[i * pad + j] - want) <= 1e-4 * want;
+            column += (double)out[i * pad + j];
         }
-    check(is_good, "pair_back");
-    unsigned n_walk = 1 + n % 5;
-    for (unsigned w = 0; w < n_walk; w++)
-        for (unsigned h = 0; h < 2; h++)
-            x[w][h] = floats_new(n, pad);
-    k->pair_weigh(out, n, pad, alt, x, n_walk, weight);
-    for (unsigned w = 0; w < n_walk; w++) {
-        double want[2][2] = {{0}};
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t j = 0; j < n; j++)
-                want[bit(alt, j)][bit(alt, i)] += (double)x[w][1][i] * (double)x[w][0][j] * (double)out[i * pad + j];
-        for (unsigned i = 0; i < 4; i++)
-            is_good = is_good && fabs(weight[w][i / 2][i % 2] - want[i / 2][i % 2]) <= 1e-4 * want[i / 2][i % 2];
-        free(x[w][0]);
-        free(x[w][1]);
+        is_good = is_good && (kind != PAIR_HERE || fabs((double)out_sum[j] - column) <= 1e-4 * column);
     }
-    check(is_good, "pair_weigh");
+    check(is_good, kind == PAIR_HERE ? "pair_back" : kind == PAIR_SEEN ? "pair_back seen" : "pair_back plain");
     digest_add(out, n * pad * 4);
-    digest_add(sum, pad * 4);
-    digest_add(weight, n_walk * sizeof weight[0]);
-    float *const each[] = {in, out, sum, e, stay, work[0], work[1], work[2], column};
+    digest_add(out_sum, pad * 4);
+    float *const each[] = {sum, out_sum, stay, e[0], e[1], work[0], work[1], work[2]};
     for (size_t i = 0; i < sizeof each / sizeof *each; i++)
         free(each[i]);
+}
+
+static void try_weigh(const struct sq_kernels *k, uint32_t n, size_t pad, const float *matrix)
+{
+    float *x[5][2][2];
+    double weight[5][2][2];
+    bool is_good = true;
+    unsigned n_walk = 1 + n % 5;
+    for (unsigned i = 0; i < 4 * n_walk; i++)
+        x[i / 4][i / 2 % 2][i % 2] = floats_new(n, pad);
+    k->pair_weigh(matrix, n, pad, x, n_walk, weight);
+    for (unsigned i = 0; i < 4 * n_walk; i++) {
+        unsigned w = i / 4, a = i / 2 % 2, b = i % 2;
+        double want = 0;
+        for (uint32_t r = 0; r < n; r++)
+            for (uint32_t c = 0; c < n; c++)
+                want += (double)x[w][1][b][r] * (double)x[w][0][a][c] * (double)matrix[r * pad + c];
+        is_good = is_good && fabs(weight[w][a][b] - want) <= 1e-4 * want;
+    }
+    check(is_good, "pair_weigh");
+    digest_add(weight, n_walk * sizeof weight[0]);
+    for (unsigned i = 0; i < 4 * n_walk; i++)
+        free(x[i / 4][i / 2 % 2][i % 2]);
+}
+
+static void try_matrix(const struct sq_kernels *k, uint32_t n, size_t pad)
+{
+    float *in = floats_new(0, n * pad), *out = floats_new(0, n * pad);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j <= i; j++)
+            in[i * pad + j] = in[j * pad + i] = unit();
+    for (enum pair_kind kind = PAIR_HERE; kind <= PAIR_PLAIN; kind++)
+        try_back(k, n, pad, in, out, kind);
+    try_weigh(k, n, pad, out);
+    free(in);
+    free(out);
 }
 
 static void try_line_sums(const struct sq_kernels *k, uint32_t n, const uint64_t *alt)
@@ -603,7 +629,7 @@ static void try_phasing(const struct sq_kernels *k, uint32_t n)
     snprintf(what, sizeof what, "%s, phasing, n %" PRIu32, k->name, n);
     try_row_kernels(k, n, pad, alt);
     if (n <= 200)
-        try_matrix(k, n, pad, alt, n % 7 == 0);
+        try_matrix(k, n, pad);
     try_line_sums(k, n, alt);
     free(alt);
 }
