@@ -210,9 +210,10 @@ static sq_err go_to_chunk(struct impute *m)
     const struct worker *w = m->w;
     const struct sq_panel_info *info = sq_panel_info(m->panel.panel);
     m->first_no = w->from_bp ? no_at(m, w->from_bp) : INT64_MIN;
-    m->end_no = w->to_bp ? no_at(m, w->to_bp) : INT64_MAX;
+    uint64_t to_bp = w->to_bp ? w->to_bp : w->choice.region_to_bp ? (uint64_t)w->choice.region_to_bp + 1 : 0; /* what lies behind a region says nothing of it */
+    m->end_no = to_bp ? no_at(m, to_bp) : INT64_MAX;
     m->from_cm = w->from_bp && line_of(m, m->first_no) > info->first_cm ? line_of(m, m->first_no) : info->first_cm;
-    m->to_cm = w->to_bp && line_of(m, m->end_no) < info->last_cm ? line_of(m, m->end_no) : info->last_cm;
+    m->to_cm = to_bp && line_of(m, m->end_no) < info->last_cm ? line_of(m, m->end_no) : info->last_cm;
     return queue_start(&m->queue, w->from_bp ? line_of(m, m->first_no) - FLANK_CM : -INFINITY);
 }
 

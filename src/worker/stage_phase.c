@@ -156,18 +156,19 @@ static sq_err close_output(struct phase *p)
 
 /* ---- the stage -------------------------------------------------------------------------------------------------------- */
 
-/* Windows that have a record, in order. */
+/* Windows that have a record, in order. What lies before a region decides which of a sample's haplotypes is the first, what lies behind decides nothing. */
 static sq_err all_windows(struct phase *p)
 {
     struct typed_queue *q = &p->queue;
     double origin_cm = sq_panel_info(q->panel)->origin_cm;
+    int64_t region_to_bp = p->w->choice.region_to_bp, last = region_to_bp ? grid_no(origin_cm, sq_gmap_cm(q->map, region_to_bp)) : INT64_MAX;
     for (int64_t k = INT64_MIN;;) {
         double line = k == INT64_MIN ? -INFINITY : grid_line(origin_cm, k), cm = INFINITY;
         for (uint32_t i = 0; i < q->n && isinf(cm); i++)
             cm = q->entry[i].cm >= line ? q->entry[i].cm : cm;
         if (isinf(cm) && q->has_next)
             cm = sq_gmap_cm(q->map, q->next.pos_bp);
-        if (isinf(cm))
+        if (isinf(cm) || grid_no(origin_cm, cm) > last)
             return SQ_OK;
         k = grid_no(origin_cm, cm);
         sq_err e = phase_filter_to(&p->filter, k);
