@@ -20,7 +20,7 @@ bool panel_unpack(const struct sq_panel *p, struct ZSTD_DCtx_s *z, const struct 
 {
     const uint8_t *from = p->bytes + f->at;
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION /* content as it is: noise would end at the checksum */
-    if (f->n_packed == f->n) {
+    if (f->n_packed == f->n && (f->n < 4 || sq_get_le32(from) != ZSTD_MAGICNUMBER)) {
         memcpy(out, from, f->n);
         return true;
     }
