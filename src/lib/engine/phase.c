@@ -14,7 +14,8 @@
 #define STEP_CM 0.1
 #define ROUND_SHIFT 0.37     /* of STEP_CM: places are others in each round */
 #define N_EACH 1U            /* neighbours on each side, of each guess, at each place */
-#define N_EACH_LINES 8U
+#define N_EACH_LINES 8U      /* the same for lines, where there are PLACES_ENOUGH; where there are fewer, up to four times as many */
+#define PLACES_ENOUGH 36U
 #define BATCH_SAMPLES 1024U  /* neighbours are found for so many at once */
 
 struct run {
@@ -91,13 +92,20 @@ static sq_err phase_samples(void *ctx, unsigned thread)
     return e;
 }
 
+/* Neighbours on a side of a place, so that there are lines enough in a short window too. */
+static uint32_t n_each(const struct run *r)
+{
+    uint32_t n_place = (uint32_t)((r->y.cm[r->y.n_marker - 1] - r->y.cm[0]) / STEP_CM) + 1, times = PLACES_ENOUGH / n_place;
+    return r->is_pairs ? N_EACH : N_EACH_LINES * (times < 1 ? 1 : times > 4 ? 4 : times);
+}
+
 /* Places about STEP_CM apart, others than in the round before. */
 static sq_err find_places(struct run *r, unsigned round, uint32_t n_sample)
 {
     const struct typed *y = &r->y;
     double shift = round * ROUND_SHIFT, next = y->cm[0] + (shift - (double)(unsigned)shift) * STEP_CM;
     neighbours_free(&r->near);
-    sq_err e = neighbours_init(&r->near, y, STEP_CM, r->is_pairs ? N_EACH : N_EACH_LINES, 2 * n_sample * r->pool.n_guess);
+    sq_err e = neighbours_init(&r->near, y, STEP_CM, n_each(r), 2 * n_sample * r->pool.n_guess);
     uint32_t n = 0;
     for (uint32_t m = 0; !e && m < y->n_marker && n < r->near.n_place; m++)
         if (y->cm[m] >= next || m + 1 == y->n_marker) {
