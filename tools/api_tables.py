@@ -131,7 +131,7 @@ class Tables:
     def derived_codes(self, r):
         """Errors that follow from a route's row: {code: None}, in the order of err.def."""
         codes = {c for c, row in self.errors.items() if 0 < row[0] < MACHINERY and row[1] >= 500 and c not in ("EFULL", "ECONFIG")}
-        codes |= {"EREQUEST", "EMISDIRECTED", "EBUSY", "ETARGET", "EHEADLARGE", "EVERSION", "EEXPECT", "ECROWDED"} | set(r.codes)
+        codes |= {"EREQUEST", "EMISDIRECTED", "ECROSSSITE", "EBUSY", "ETARGET", "EHEADLARGE", "EVERSION", "EEXPECT", "ECROWDED"} | set(r.codes)
         if r.event != "-":
             codes.add("EFULL")  # nothing is acknowledged without its entry in the log
         if r.who != "ANYONE":
