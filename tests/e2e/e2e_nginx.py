@@ -144,7 +144,7 @@ def test_an_account_through_nginx():
         a = w.post("login/factor", {"ticket": a.json["pending"], "code": codes[0]})
         assert a.status == 200 and a.json["factor"] is True, a
         ticket = w.post("login", {"name": "ada@uni.example", "password": second, "cookie": True}).json["pending"]
-        a = w.h.request("POST", "/api/v1/login/factor", {"ticket": ticket, "code": codes[1], "cookie": True}, headers={"Origin": "https://localhost"})
+        a = w.h.request("POST", "/api/v1/login/factor", {"ticket": ticket, "code": codes[1], "cookie": True}, headers={"Origin": "https://localhost:%d" % w.h.port})
         assert a.status == 200 and a.headers["Set-Cookie"].startswith("__Host-sequester=") and "token" not in a.json, a
         said = front.text()
         assert "/api/v1/register/confirm" in said and "/api/v1/login" in said, said[-2000:]
