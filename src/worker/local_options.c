@@ -72,7 +72,7 @@ bool local_number(const struct local *l, enum local_opt opt, uint64_t least, uin
     unsigned long long n = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || errno || n < least || n > most) {
         word_of(opt, word);
-        local_misused(l, "%s wants a whole number from %llu to %llu", word, (unsigned long long)least, (unsigned long long)most);
+        local_misused(l, "%s wants a whole number%s from %llu to %llu", word, opt == LOCAL_memory ? " of MB" : "", (unsigned long long)least, (unsigned long long)most);
         return false;
     }
     *out = n;
