@@ -210,24 +210,13 @@ static sq_err tx_unlink(struct tx *tx, void *ctx)
 sq_err api_link_revoke(struct api *a)
 {
     struct unlinking x = {.by = &a->caller};
-    uint8_t id[ID];
-    if (strlen(a->param) != 2 * ID || sq_hex_decode(a->param, 2 * ID, id, ID))
-        return sq_fail(SQ_ENOTFOUND);
-    struct sq_db *db = db_lock(a->r);
-    sq_err e = sq_db_token_get(db, id, &x.row);
-    db_unlock(a->r);
-    if (!e && memcmp(x.row.user_id, a->caller.user, ID)) {
-        e = record(a->r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENOTFOUND, .by = &a->caller, .subject = x.row.user_id, .object = id, .a = a->route->route});
-        return e ? e : sq_fail(SQ_ENOTFOUND);
-    }
-    if (!e && (x.row.kind != SQ_DB_token_kind_download || x.row.revoked_s))
-        e = sq_fail(SQ_ENOTFOUND);
+    sq_err e = token_by_param(a, SQ_DB_token_kind_download, &x.row);
     if (!e)
         e = commit(a->r, tx_unlink, &x);
     if (e)
         return e;
     a->is_audited = true;
-    streams_stop_by(a->r, id);
+    streams_stop_by(a->r, x.row.jti);
     return SQ_OK;
 }
 

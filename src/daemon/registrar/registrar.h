@@ -294,6 +294,8 @@ sq_err revoke_everybody(struct registrar *r, const struct caller *by, int64_t *o
 json_t *account_json(struct registrar *r, const struct sq_db_user *u);
 
 /* ---- sessions.c ---- */
+/* The caller's own token of this kind that the parameter names, not revoked; SQ_ENOTFOUND, and recorded as denied where it is another's. */
+sq_err token_by_param(struct api *a, int kind, struct sq_db_token *out) SQ_MUST_CHECK;
 struct issuing { /* a token on its way: the row, and who asked */
     bool is_step_up;
     struct sq_db_token row;

@@ -485,22 +485,29 @@ static sq_err prove_again(struct api *a)
     return e ? e : reauthenticate(a, "password", &user, proof);
 }
 
-static sq_err revoke_one(struct api *a, int kind)
+sq_err token_by_param(struct api *a, int kind, struct sq_db_token *out)
 {
-    struct revoking x = {.by = &a->caller};
     uint8_t jti[ID];
     if (strlen(a->param) != 2 * ID || sq_hex_decode(a->param, 2 * ID, jti, ID))
         return sq_fail(SQ_ENOTFOUND);
     struct sq_db *db = db_lock(a->r);
-    sq_err e = sq_db_token_get(db, jti, &x.row);
+    sq_err e = sq_db_token_get(db, jti, out);
     db_unlock(a->r);
-    if (!e && memcmp(x.row.user_id, a->caller.user, ID)) {
-        e = record(a->r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENOTFOUND, .by = &a->caller, .subject = x.row.user_id, .object = jti, .a = a->route->route});
+    if (!e && memcmp(out->user_id, a->caller.user, ID)) {
+        e = record(a->r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENOTFOUND, .by = &a->caller, .subject = out->user_id, .object = jti, .a = a->route->route});
         return e ? e : sq_fail(SQ_ENOTFOUND);
     }
-    if (!e && (x.row.kind != kind || x.row.revoked_s))
-        e = sq_fail(SQ_ENOTFOUND);
-    if (!e && kind == SQ_DB_token_kind_session && memcmp(jti, a->caller.jti, ID))
+    return !e && (out->kind != kind || out->revoked_s) ? sq_fail(SQ_ENOTFOUND) : e;
+}
+
+static sq_err revoke_one(struct api *a, int kind)
+{
+    struct revoking x = {.by = &a->caller};
+    const uint8_t *jti = x.row.jti;
+    sq_err e = token_by_param(a, kind, &x.row);
+    if (e)
+        return e;
+    if (kind == SQ_DB_token_kind_session && memcmp(jti, a->caller.jti, ID))
         e = prove_again(a);
     if (!e)
         e = commit(a->r, tx_revoke_one, &x);
