@@ -12,13 +12,6 @@ import sys
 import threading
 import time
 
-try:
-    import aiosmtpd  # noqa: F401  (python3-aiosmtpd of Debian)
-except ImportError:
-    if sys.executable == "/usr/bin/python3":
-        raise
-    os.execv("/usr/bin/python3", ["/usr/bin/python3"] + sys.argv)
-
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import e2e_mail  # noqa: E402
