@@ -13,16 +13,15 @@
  */
 #include "lib/engine/phase_internal.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BLOCK 12U
-#define STEP_MAX_CM 0.05  /* homozygotes farther from the next heterozygote are a step of their own */
+#define STEP_MAX_CM 0.05   /* homozygotes farther from the next heterozygote are a step of their own */
 #define JOIN_MAX_JUMP 0.02 /* heterozygotes are one step as long as a haplotype moves on between them with less than this */
 #define MIN_JUMP 1e-8
-#define EVEN_EACH 8U /* markers; so many mismatches of all rows are still a number */
+#define EVEN_EACH 8U       /* markers; so many mismatches of all rows are still a number */
 
 enum step_kind { STEP_HOM, STEP_HET, STEP_MISSING };
 struct step {
@@ -45,8 +44,8 @@ struct pairs {
     float *mark;                     /* [n_mark][max_row][pad] the same at each BLOCK-th step */
     float *sum;                      /* [n_step][pad] column sums of the matrix with emissions */
     struct walk walk[N_GUESS];
-    float *x[N_GUESS][2];           /* [pad] rows of either haplotype of a walk, by what is known up to the step */
-    float *with[N_GUESS][2][2];     /* [pad] with either emission of the step */
+    float *x[N_GUESS][2];            /* [pad] rows of either haplotype of a walk, by what is known up to the step */
+    float *with[N_GUESS][2][2];      /* [pad] with either emission of the step */
     struct answer answer;
     const uint64_t *het, *missing, *alt; /* of the sample */
     const uint64_t *guess;               /* [2] its haplotypes at present */
