@@ -109,11 +109,20 @@ int64_t out_estimate_s(uint64_t since_done, uint64_t done, uint64_t total, int64
 void out_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void out_progress_end(void);
 const char *out_text(const json_t *object, const char *key); /* "" when it is no text */
-uint64_t out_number(const json_t *object, const char *key);
+const char *out_text_or(const json_t *object, const char *key, const char *none); /* @none when it is empty, or no text */
+unsigned long long out_number(const json_t *object, const char *key);
+/** How most commands end. Not @rc 0: false. With --json: prints @answer, false. Else true: the caller prints it for people. */
+bool out_as_text(const struct cli *c, int rc, const json_t *answer);
+/** The same to the end: --json, or @show; @answer is taken. Returns @rc. */
+int out_answer(const struct cli *c, int rc, json_t *answer, void (*show)(const json_t *answer));
+/** The same where people get one line. */
+int out_done(const struct cli *c, int rc, json_t *answer, const char *done);
 
 /* ---- cmd_admin.c ---- */
 /** One verb on the operator's socket. @args is taken; *out_answer is the caller's, NULL on failure. @fd: two, or NULL. */
 int admin_ask(const struct cli *c, const char *verb, json_t *args, const int fd[2], json_t **out_answer);
+/** A whole command of one verb: the answer as JSON or by @show. @args is taken. */
+int admin_show(const struct cli *c, const char *verb, json_t *args, void (*show)(const json_t *answer));
 
 /* ---- cmd_key.c ---- */
 /** The key slab is locked by shares and some are still wanted: says how many. */
@@ -173,6 +182,12 @@ void http_close(struct http *h);
 int http_call(struct http *h, unsigned route, const char *id, const char *query, const json_t *body, json_t **out_answer);
 /** The code of a refusal that was expected ("ESTEPUP", "authorization_pending"), or "". */
 const char *http_refusal(const struct http *h);
+/** Open, one call, close. @body is taken. With the session's token where @route wants one. */
+int http_once(const struct cli *c, unsigned route, const char *id, const char *query, json_t *body, json_t **out_answer);
+/** A whole command: that, and the answer as JSON or by @show. */
+int http_show(const struct cli *c, unsigned route, const char *id, const char *query, json_t *body, void (*show)(const json_t *answer));
+/** The same where people get one line. */
+int http_done(const struct cli *c, unsigned route, const char *id, json_t *body, const char *done);
 /** POST one file as multipart/form-data, streamed, with a progress bar. */
 int http_upload(struct http *h, unsigned route, const char *path, json_t **out_answer);
 /** GET into @path by way of PATH.part, which an interrupted download leaves and the next one goes on with. */
@@ -183,6 +198,8 @@ int http_download(struct http *h, unsigned route, const char *id, const char *pa
 int login_remember(const struct cli *c, struct http *h, const char *name, const json_t *answer);
 /** Password, and a code when the account has a second factor (has_factor): members of @body, which the caller frees. */
 int login_prove(const struct cli *c, struct http *h, json_t *body);
+/** A call that wants those of the signed-in account: open, login_prove, call, close. @body is taken. */
+int login_proven(const struct cli *c, unsigned route, const char *id, json_t *body, json_t **out_answer);
 /** The second factor again, for what wants one of the last 15 minutes: a new token in the session. */
 int login_step_up(const struct cli *c, struct http *h);
 

@@ -313,6 +313,33 @@ int http_call(struct http *h, unsigned route, const char *id, const char *query,
     return rc;
 }
 
+/* ---- all of it ---- */
+
+int http_once(const struct cli *c, unsigned route, const char *id, const char *query, json_t *body, json_t **out_answer)
+{
+    struct http h;
+    int rc = http_open(c, sq_route_row_of(route)->who != SQ_WHO_ANYONE, &h);
+    if (!rc)
+        rc = http_call(&h, route, id, query, body, out_answer);
+    json_decref(body);
+    http_close(&h);
+    return rc;
+}
+
+int http_show(const struct cli *c, unsigned route, const char *id, const char *query, json_t *body, void (*show)(const json_t *answer))
+{
+    json_t *answer = NULL;
+    int rc = http_once(c, route, id, query, body, &answer);
+    return out_answer(c, rc, answer, show);
+}
+
+int http_done(const struct cli *c, unsigned route, const char *id, json_t *body, const char *done)
+{
+    json_t *answer = NULL;
+    int rc = http_once(c, route, id, NULL, body, &answer);
+    return out_done(c, rc, answer, done);
+}
+
 /* ---- bulk ---- */
 
 struct transfer {

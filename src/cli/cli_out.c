@@ -48,10 +48,39 @@ const char *out_text(const json_t *object, const char *key)
     return s ? s : "";
 }
 
-uint64_t out_number(const json_t *object, const char *key)
+const char *out_text_or(const json_t *object, const char *key, const char *none)
+{
+    const char *s = out_text(object, key);
+    return *s ? s : none;
+}
+
+unsigned long long out_number(const json_t *object, const char *key)
 {
     json_int_t v = json_integer_value(json_object_get(object, key));
-    return v < 0 ? 0 : (uint64_t)v;
+    return v < 0 ? 0 : (unsigned long long)v;
+}
+
+bool out_as_text(const struct cli *c, int rc, const json_t *answer)
+{
+    if (!rc && c->opt[OPT_json])
+        out_json(answer);
+    return !rc && !c->opt[OPT_json];
+}
+
+int out_answer(const struct cli *c, int rc, json_t *answer, void (*show)(const json_t *answer))
+{
+    if (out_as_text(c, rc, answer))
+        show(answer);
+    json_decref(answer);
+    return rc;
+}
+
+int out_done(const struct cli *c, int rc, json_t *answer, const char *done)
+{
+    if (out_as_text(c, rc, answer))
+        puts(done);
+    json_decref(answer);
+    return rc;
 }
 
 /* U+0080..U+009F: controls too */
@@ -82,7 +111,7 @@ void out_server_error(const struct cli *c, const json_t *error)
     if (c->opt[OPT_json])
         out_json(error);
     char text[400];
-    out_clean(*out_text(error, "message") ? out_text(error, "message") : "the server refused", text, sizeof text);
+    out_clean(out_text_or(error, "message", "the server refused"), text, sizeof text);
     fprintf(stderr, "sequester: %s", text);
     out_clean(out_text(error, "field"), text, sizeof text);
     bool has_field = *text;
@@ -92,9 +121,9 @@ void out_server_error(const struct cli *c, const json_t *error)
     if (*text) /* "panel is not ..." for a field of a request; a sentence of its own for data */
         fprintf(stderr, "%s%s", has_field && !strcmp(out_text(error, "code"), "EFIELD") ? " " : ": ", text);
     if (out_number(error, "line"))
-        fprintf(stderr, " (line %llu", (unsigned long long)out_number(error, "line"));
+        fprintf(stderr, " (line %llu", out_number(error, "line"));
     if (out_number(error, "line") && out_number(error, "column"))
-        fprintf(stderr, ", column %llu", (unsigned long long)out_number(error, "column"));
+        fprintf(stderr, ", column %llu", out_number(error, "column"));
     fputs(out_number(error, "line") ? ")\n" : "\n", stderr);
     out_clean(out_text(error, "hint"), text, sizeof text);
     if (*text)

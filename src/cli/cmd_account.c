@@ -7,54 +7,38 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static void show_me(const json_t *j)
+{
+    char name[300], used[24], quota[24];
+    out_clean(out_text(j, "name"), name, sizeof name);
+    out_bytes(out_number(j, "bytes"), used);
+    out_bytes(out_number(j, "quota"), quota);
+    printf("name      %s\nrole      %s\nid        %s\nsession   until %s\nspace     %s of %s in %llu objects\n", name, out_text(j, "role"),
+           out_text(j, "id"), out_text(j, "token_expires"), used, quota, out_number(j, "objects"));
+}
+
 int cmd_me(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_me, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        char name[300], used[24], quota[24];
-        out_clean(out_text(j, "name"), name, sizeof name);
-        out_bytes(out_number(j, "bytes"), used);
-        out_bytes(out_number(j, "quota"), quota);
-        printf("name      %s\nrole      %s\nid        %s\nsession   until %s\nspace     %s of %s in %llu objects\n",
-               name, out_text(j, "role"), out_text(j, "id"), out_text(j, "token_expires"), used, quota,
-               (unsigned long long)out_number(j, "objects"));
+    return http_show(c, SQ_ROUTE_me, NULL, NULL, NULL, show_me);
+}
+
+static void show_panels(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    printf("%-24s %-8s %-6s %10s %10s  %-16s %s\n", "ID", "BUILD", "CHROM", "HAPLOTYPES", "SITES", "POPULATIONS", "NAME");
+    json_array_foreach(json_object_get(j, "data"), i, row)
+    {
+        char name[120];
+        out_clean(out_text(row, "name"), name, sizeof name);
+        printf("%-24s %-8s %-6s %10llu %10llu  %-16s %s\n", out_text(row, "id"), out_text(row, "build"), out_text(row, "chromosome"),
+               out_number(row, "haplotypes"), out_number(row, "sites"), out_text(row, "populations"), name);
     }
-    json_decref(j);
-    http_close(&h);
-    return rc;
 }
 
 int cmd_panels(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_panels, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        printf("%-24s %-8s %-6s %10s %10s  %-16s %s\n", "ID", "BUILD", "CHROM", "HAPLOTYPES", "SITES", "POPULATIONS",
-               "NAME");
-        json_array_foreach(json_object_get(j, "data"), i, row)
-        {
-            char name[120];
-            out_clean(out_text(row, "name"), name, sizeof name);
-            printf("%-24s %-8s %-6s %10llu %10llu  %-16s %s\n", out_text(row, "id"), out_text(row, "build"),
-                   out_text(row, "chromosome"), (unsigned long long)out_number(row, "haplotypes"),
-                   (unsigned long long)out_number(row, "sites"), out_text(row, "populations"), name);
-        }
-    }
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_panels, NULL, NULL, NULL, show_panels);
 }
 
 /* ---- the account's mail address ---- */
@@ -76,19 +60,14 @@ static void show_mail(const json_t *j)
 
 int cmd_account_mail(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *body = json_object();
+    json_t *body = json_object();
     bool is_on = c->opt[OPT_on] != NULL, is_off = c->opt[OPT_off] != NULL, is_gone = c->opt[OPT_remove] != NULL;
     int rc = !body ? out_error(c, SQ_ENOMEM, "out of memory", NULL) : 0;
     if (!rc && (is_on && is_off))
         rc = cli_misused(c, "--on or --off, not both");
     if (!rc && is_gone && c->n_arg)
         rc = cli_misused(c, "an address or --remove, not both");
-    if (rc) {
-        json_decref(body);
-        return rc;
-    }
-    if (c->n_arg && json_object_set_new(body, "mail", json_string(c->arg[0])))
+    if (!rc && c->n_arg && json_object_set_new(body, "mail", json_string(c->arg[0])))
         rc = out_error(c, SQ_EFIELD, "the address must be plain text", NULL);
     if (is_gone)
         json_object_set_new(body, "mail", json_null());
@@ -101,36 +80,22 @@ int cmd_account_mail(struct cli *c)
     if (!rc && password.text && json_object_set_new(body, "password", json_string(password.text)))
         rc = out_error(c, SQ_EFIELD, "the password must be UTF-8", NULL);
     secret_done(&password);
-    if (!rc)
-        rc = http_open(c, true, &h);
-    else {
-        json_decref(body);
-        return rc;
-    }
-    if (!rc)
-        rc = http_call(&h, is_change ? SQ_ROUTE_me_mail_set : SQ_ROUTE_me_mail, NULL, NULL, is_change ? body : NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        show_mail(j);
+    if (!rc && is_change)
+        return http_show(c, SQ_ROUTE_me_mail_set, NULL, NULL, body, show_mail);
     json_decref(body);
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return rc ? rc : http_show(c, SQ_ROUTE_me_mail, NULL, NULL, NULL, show_mail);
 }
 
 /* ---- password, sessions ---- */
 
 static int done_with(struct cli *c, struct http *h, int rc, json_t *j, const char *done)
 {
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc && json_object_get(j, "revoked"))
-        printf("%s: %llu other sessions and tokens ended\n", done, (unsigned long long)out_number(j, "revoked"));
-    else if (!rc)
-        puts(done);
-    json_decref(j);
     http_close(h);
+    if (!json_object_get(j, "revoked"))
+        return out_done(c, rc, j, done);
+    if (out_as_text(c, rc, j))
+        printf("%s: %llu other sessions and tokens ended\n", done, out_number(j, "revoked"));
+    json_decref(j);
     return rc;
 }
 
@@ -154,29 +119,23 @@ int cmd_account_password(struct cli *c)
     return done_with(c, &h, rc, j, "changed");
 }
 
+static void show_sessions(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    printf("%-32s  %-20s  %-20s  %-20s  %-6s  %s\n", "ID", "SINCE", "LAST USED", "AT MOST UNTIL", "FACTOR", "FROM");
+    json_array_foreach(json_object_get(j, "data"), i, row)
+    {
+        char address[80];
+        out_clean(out_text(row, "address"), address, sizeof address);
+        printf("%-32s  %-20s  %-20s  %-20s  %-6s  %s%s\n", out_text(row, "id"), out_text(row, "created"), out_text(row, "last_used"), out_text(row, "expires"),
+               json_is_true(json_object_get(row, "factor")) ? "yes" : "no", address, json_is_true(json_object_get(row, "current")) ? " (this one)" : "");
+    }
+}
+
 int cmd_account_sessions(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_me_sessions, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        printf("%-32s  %-20s  %-20s  %-20s  %-6s  %s\n", "ID", "SINCE", "LAST USED", "AT MOST UNTIL", "FACTOR", "FROM");
-        json_array_foreach(json_object_get(j, "data"), i, row)
-        {
-            char address[80];
-            out_clean(out_text(row, "address"), address, sizeof address);
-            printf("%-32s  %-20s  %-20s  %-20s  %-6s  %s%s\n", out_text(row, "id"), out_text(row, "created"), out_text(row, "last_used"), out_text(row, "expires"),
-                   json_is_true(json_object_get(row, "factor")) ? "yes" : "no", address, json_is_true(json_object_get(row, "current")) ? " (this one)" : "");
-        }
-    }
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_me_sessions, NULL, NULL, NULL, show_sessions);
 }
 
 int cmd_account_session_revoke(struct cli *c)

@@ -104,18 +104,19 @@ int admin_ask(const struct cli *c, const char *verb, json_t *args, const int fd[
     return rc;
 }
 
+int admin_show(const struct cli *c, const char *verb, json_t *args, void (*show)(const json_t *answer))
+{
+    json_t *j;
+    int rc = admin_ask(c, verb, args, NULL, &j);
+    return out_answer(c, rc, j, show);
+}
+
 static int plain(const struct cli *c, const char *verb, json_t *args, const char *done)
 {
     json_t *j;
     int rc = admin_ask(c, verb, args, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        json_object_set_new(j, "success", json_true());
-        out_json(j);
-    } else if (!rc) {
-        puts(done);
-    }
-    json_decref(j);
-    return rc;
+    json_object_set_new(j, "success", json_true());
+    return out_done(c, rc, j, done);
 }
 
 /* What of the promises this machine doesn't let the service hold: each with the reason, and how to have it. */
@@ -160,9 +161,7 @@ int cmd_admin_mail_test(struct cli *c)
         return cli_misused(c, "which address? --to ADDRESS");
     int rc = admin_ask(c, "mail-test", json_pack("{s:s}", "to", c->opt[OPT_to]), NULL, &j);
     bool is_sent = !rc && json_is_true(json_object_get(j, "sent"));
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
+    if (out_as_text(c, rc, j)) {
         char answer[500];
         out_clean(out_text(j, "answer"), answer, sizeof answer);
         printf("%s: %s\n", is_sent ? "sent" : "not sent", out_text(j, "text"));
@@ -179,39 +178,32 @@ static void show_certificate(const json_t *j)
     if (!strcmp(state, "unknown"))
         puts("certificate  not known: the gateway isn't up");
     else
-        printf("certificate  %s, ends %s, %llu days left%s\n", !strcmp(state, "ends_soon") ? "ends soon" : state, out_text(j, "ends"), (unsigned long long)out_number(j, "days_left"),
+        printf("certificate  %s, ends %s, %llu days left%s\n", !strcmp(state, "ends_soon") ? "ends soon" : state, out_text(j, "ends"), out_number(j, "days_left"),
                strcmp(state, "good") ? "; get a new one, then: sequester admin tls reload" : "");
+}
+
+static void show_status(const json_t *j)
+{
+    const json_t *audit = json_object_get(j, "audit"), *store = json_object_get(j, "store");
+    char space[24];
+    out_bytes(out_number(store, "free_bytes"), space);
+    printf("version      %s\nstate        %s\nkey service  %s\n"
+           "audit log    %llu entries, %llu signed\n"
+           "users        %llu\njobs         %llu queued or running\n"
+           "objects      %llu being erased, %llu of them fail again and again, %llu damaged\n"
+           "store        %s, %s free, overwriting is %s\n",
+           out_text(j, "version"), out_text(j, "state"), out_text(j, "key_service"), out_number(audit, "entries"), out_number(audit, "signed"),
+           out_number(j, "users"), out_number(j, "active_jobs"), out_number(j, "objects_erasing"), out_number(j, "erase_failed"),
+           out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
+           json_is_true(json_object_get(store, "overwriting_is_real")) ? "real" : "not known to be real: erasing rests on destroyed keys");
+    show_promises(json_object_get(j, "promises"));
+    show_courier(json_object_get(j, "courier"));
+    show_certificate(json_object_get(j, "certificate"));
 }
 
 int cmd_admin_status(struct cli *c)
 {
-    json_t *j;
-    int rc = admin_ask(c, "status", json_object(), NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        const json_t *audit = json_object_get(j, "audit"), *store = json_object_get(j, "store");
-        char space[24];
-        out_bytes(out_number(store, "free_bytes"), space);
-        printf("version      %s\nstate        %s\nkey service  %s\n"
-               "audit log    %llu entries, %llu signed\n"
-               "users        %llu\njobs         %llu queued or running\n"
-               "objects      %llu being erased, %llu of them fail again and again, %llu damaged\n"
-               "store        %s, %s free, overwriting is %s\n",
-               out_text(j, "version"), out_text(j, "state"), out_text(j, "key_service"),
-               (unsigned long long)out_number(audit, "entries"), (unsigned long long)out_number(audit, "signed"),
-               (unsigned long long)out_number(j, "users"), (unsigned long long)out_number(j, "active_jobs"),
-               (unsigned long long)out_number(j, "objects_erasing"), (unsigned long long)out_number(j, "erase_failed"),
-               (unsigned long long)out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
-               json_is_true(json_object_get(store, "overwriting_is_real"))
-                   ? "real"
-                   : "not known to be real: erasing rests on destroyed keys");
-        show_promises(json_object_get(j, "promises"));
-        show_courier(json_object_get(j, "courier"));
-        show_certificate(json_object_get(j, "certificate"));
-    }
-    json_decref(j);
-    return rc;
+    return admin_show(c, "status", json_object(), show_status);
 }
 
 static void print_findings(const json_t *j)
@@ -223,11 +215,11 @@ static void print_findings(const json_t *j)
         const char *job = out_text(x, "job"), *id = *job ? job : out_text(x, "id");
         printf("%s%s%s\n  %s", out_text(x, "code"), *id ? "  " : "", id, out_text(x, "message"));
         if (json_object_get(x, "found"))
-            printf(" (found %llu, expected %llu)", (unsigned long long)out_number(x, "found"), (unsigned long long)out_number(x, "expected"));
+            printf(" (found %llu, expected %llu)", out_number(x, "found"), out_number(x, "expected"));
         printf("\n  %s: %s\n", json_is_true(json_object_get(x, "mendable")) ? "--mend" : "by hand", out_text(x, "remedy"));
     }
     if (out_number(j, "total") > json_array_size(list))
-        printf("... and %llu more\n", (unsigned long long)out_number(j, "total") - json_array_size(list));
+        printf("... and %llu more\n", out_number(j, "total") - json_array_size(list));
 }
 
 int cmd_admin_check(struct cli *c)
@@ -235,57 +227,49 @@ int cmd_admin_check(struct cli *c)
     json_t *j = NULL;
     int rc = admin_ask(c, "check", json_pack("{s:b, s:b}", "mend", c->opt[OPT_mend] != NULL, "contents", c->opt[OPT_contents] != NULL), NULL, &j);
     bool is_clean = json_is_true(json_object_get(j, "clean"));
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
+    if (out_as_text(c, rc, j)) {
         const json_t *n = json_object_get(j, "objects"), *audit = json_object_get(j, "audit");
         print_findings(j);
         printf("objects      %llu in use, %llu being written, %llu being erased, %llu erased, %llu damaged\n"
                "keys, files  %llu, %llu\naudit log    %llu entries, %llu signed\n",
-               (unsigned long long)out_number(n, "live"), (unsigned long long)out_number(n, "opening"),
-               (unsigned long long)out_number(n, "erasing"), (unsigned long long)out_number(n, "erased"),
-               (unsigned long long)out_number(n, "damaged"), (unsigned long long)out_number(j, "keys"),
-               (unsigned long long)out_number(j, "files"), (unsigned long long)out_number(audit, "entries"),
-               (unsigned long long)out_number(audit, "signed"));
+               out_number(n, "live"), out_number(n, "opening"), out_number(n, "erasing"), out_number(n, "erased"), out_number(n, "damaged"),
+               out_number(j, "keys"), out_number(j, "files"), out_number(audit, "entries"), out_number(audit, "signed"));
         if (c->opt[OPT_contents])
-            printf("opened       %llu objects, %llu bytes\n", (unsigned long long)out_number(json_object_get(j, "opened"), "objects"),
-                   (unsigned long long)out_number(json_object_get(j, "opened"), "bytes"));
+            printf("opened       %llu objects, %llu bytes\n", out_number(json_object_get(j, "opened"), "objects"), out_number(json_object_get(j, "opened"), "bytes"));
         if (c->opt[OPT_mend])
-            printf("mended       %llu\n", (unsigned long long)out_number(j, "mended"));
+            printf("mended       %llu\n", out_number(j, "mended"));
         if (is_clean)
             puts("clean: database, keys, files and audit log agree");
         else
-            printf("findings     %llu\n", (unsigned long long)out_number(j, "total"));
+            printf("findings     %llu\n", out_number(j, "total"));
     }
     json_decref(j);
     return rc ? EXIT_USAGE : is_clean ? EXIT_DONE : EXIT_REFUSED; /* 2: it could not be checked */
 }
 
+static void show_rollback(const json_t *j)
+{
+    if (!json_is_true(json_object_get(j, "rollback"))) {
+        puts("no rollback: database and audit log are not older than what was signed");
+        return;
+    }
+    printf("audit log    %llu entries here, %llu signed; %s\ndatabase     wrote entry %llu last\n"
+           "unknown      %llu keys and %llu files that this database doesn't know\n"
+           "gone         %llu objects that it calls live, but whose key or file is gone\n\n"
+           "Best: stop the server, put the newer state_dir/registrar back, start it. Else go on with the older one:\n"
+           "  everything that was done since is forgotten, accounts, jobs and results too; whoever kept a newer checkpoint\n"
+           "  will see that this log lacks its entries, and the log's next entry says that you decided so.\n"
+           "  sequester admin rollback accept --keep --confirm \"%s\"    keeps unknown keys and files for an inquiry\n"
+           "  sequester admin rollback accept --erase --confirm \"%s\"   erases them for good\n",
+           out_number(j, "log_entries"), out_number(j, "signed"),
+           json_is_true(json_object_get(j, "same_tree")) ? "the entries that both have agree" : "IT IS NOT THE LOG THAT WAS SIGNED",
+           out_number(j, "database_entry"), out_number(j, "keys_unknown"), out_number(j, "files_unknown"), out_number(j, "objects_gone"),
+           out_text(j, "confirm"), out_text(j, "confirm"));
+}
+
 int cmd_admin_rollback_show(struct cli *c)
 {
-    json_t *j = NULL;
-    int rc = admin_ask(c, "rollback-show", json_object(), NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc && !json_is_true(json_object_get(j, "rollback"))) {
-        puts("no rollback: database and audit log are not older than what was signed");
-    } else if (!rc) {
-        printf("audit log    %llu entries here, %llu signed; %s\ndatabase     wrote entry %llu last\n"
-               "unknown      %llu keys and %llu files that this database doesn't know\n"
-               "gone         %llu objects that it calls live, but whose key or file is gone\n\n"
-               "Best: stop the server, put the newer state_dir/registrar back, start it. Else go on with the older one:\n"
-               "  everything that was done since is forgotten, accounts, jobs and results too; whoever kept a newer checkpoint\n"
-               "  will see that this log lacks its entries, and the log's next entry says that you decided so.\n"
-               "  sequester admin rollback accept --keep --confirm \"%s\"    keeps unknown keys and files for an inquiry\n"
-               "  sequester admin rollback accept --erase --confirm \"%s\"   erases them for good\n",
-               (unsigned long long)out_number(j, "log_entries"), (unsigned long long)out_number(j, "signed"),
-               json_is_true(json_object_get(j, "same_tree")) ? "the entries that both have agree" : "IT IS NOT THE LOG THAT WAS SIGNED",
-               (unsigned long long)out_number(j, "database_entry"), (unsigned long long)out_number(j, "keys_unknown"),
-               (unsigned long long)out_number(j, "files_unknown"), (unsigned long long)out_number(j, "objects_gone"),
-               out_text(j, "confirm"), out_text(j, "confirm"));
-    }
-    json_decref(j);
-    return rc;
+    return admin_show(c, "rollback-show", json_object(), show_rollback);
 }
 
 int cmd_admin_rollback_accept(struct cli *c)
@@ -323,6 +307,11 @@ int cmd_admin_clock(struct cli *c)
     return plain(c, "clock-confirm", json_object(), "confirmed");
 }
 
+static void show_user_added(const json_t *j)
+{
+    printf("%s  %s\n", out_text(j, "id"), out_text(j, "role"));
+}
+
 int cmd_admin_user_add(struct cli *c)
 {
     struct secret password = {NULL};
@@ -338,12 +327,7 @@ int cmd_admin_user_add(struct cli *c)
     secret_done(&password);
     if (!rc)
         rc = admin_ask(c, "user-add", args, NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        printf("%s  %s\n", out_text(j, "id"), out_text(j, "role"));
-    json_decref(j);
-    return rc;
+    return out_answer(c, rc, j, show_user_added);
 }
 
 /* A VCF is the commonest mistake: it is said before a gigabyte is read. */
@@ -352,6 +336,13 @@ static bool is_panel_file(int fd)
     static const uint8_t magic[8] = {0x89, 'S', 'Q', 'P', '\r', '\n', 0x1a, '\n'}; /* docs/formats/panel.md */
     uint8_t head[8];
     return pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head && !memcmp(head, magic, sizeof magic);
+}
+
+static void show_panel_added(const json_t *j)
+{
+    printf("%s  %s, chromosome %s, %llu people, %llu haplotypes, %llu sites, %llu to %llu bp, populations %s\n", out_text(j, "id"), out_text(j, "build"),
+           out_text(j, "chromosome"), out_number(j, "samples"), out_number(j, "haplotypes"), out_number(j, "sites"), out_number(j, "first_bp"),
+           out_number(j, "last_bp"), out_text(j, "populations"));
 }
 
 int cmd_admin_panel_add(struct cli *c)
@@ -374,16 +365,8 @@ int cmd_admin_panel_add(struct cli *c)
         rc = admin_ask(c, "panel-add", args, fd, &j);
     else
         json_decref(args);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        printf("%s  %s, chromosome %s, %llu people, %llu haplotypes, %llu sites, %llu to %llu bp, populations %s\n", out_text(j, "id"), out_text(j, "build"),
-               out_text(j, "chromosome"), (unsigned long long)out_number(j, "samples"), (unsigned long long)out_number(j, "haplotypes"),
-               (unsigned long long)out_number(j, "sites"), (unsigned long long)out_number(j, "first_bp"), (unsigned long long)out_number(j, "last_bp"),
-               out_text(j, "populations"));
-    json_decref(j);
     sq_close(&fd[0]);
-    return rc;
+    return out_answer(c, rc, j, show_panel_added);
 }
 
 int cmd_admin_panel_remove(struct cli *c)

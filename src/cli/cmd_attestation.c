@@ -14,24 +14,18 @@
 
 int cmd_attestation(struct cli *c)
 {
-    struct http h;
     json_t *j = NULL;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_job_attestation, c->arg[0], NULL, NULL, &j);
+    int rc = http_once(c, SQ_ROUTE_job_attestation, c->arg[0], NULL, NULL, &j);
     const json_t *note = json_object_get(j, "attestation");
     if (!rc && c->opt[OPT_out]) {
         int fd = open(c->opt[OPT_out], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
         if (fd < 0 || sq_write_all(fd, json_string_value(note), json_string_length(note)))
             rc = out_error(c, SQ_EIO, c->opt[OPT_out], errno == EEXIST ? "there is one already; nothing is overwritten" : strerror(errno));
         sq_close(&fd);
-    } else if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
+    } else if (out_as_text(c, rc, j)) {
         fputs(out_text(j, "attestation"), stdout);
     }
     json_decref(j);
-    http_close(&h);
     return rc;
 }
 

@@ -89,35 +89,28 @@ static void show_entry(const json_t *row)
 {
     static const char *const more[] = {"actor", "subject", "object", "request"};
     char text[100];
-    printf("%llu %s %s %s role=%s", (unsigned long long)out_number(row, "entry"), out_text(row, "time"),
+    printf("%llu %s %s %s role=%s", out_number(row, "entry"), out_text(row, "time"),
            out_text(row, "event"), out_text(row, "result"), out_text(row, "role"));
     for (size_t i = 0; i < 4; i++) {
         out_clean(out_text(row, more[i]), text, sizeof text);
         if (*text)
             printf(" %s=%s", more[i], text);
     }
-    printf(" a=%llu b=%llu\n", (unsigned long long)out_number(row, "a"), (unsigned long long)out_number(row, "b"));
+    printf(" a=%llu b=%llu\n", out_number(row, "a"), out_number(row, "b"));
+}
+
+static void show_entries(const json_t *j)
+{
+    const json_t *list = json_object_get(j, "data");
+    for (size_t i = json_array_size(list); i-- > 0;) /* the server gives the newest first; a tail ends with it */
+        show_entry(json_array_get(list, i));
 }
 
 static int tail_server(struct cli *c, long limit)
 {
-    struct http h;
-    json_t *j = NULL;
     char query[32];
     snprintf(query, sizeof query, "limit=%ld", limit);
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, c->n_arg ? SQ_ROUTE_job_audit : SQ_ROUTE_me_audit, c->n_arg ? c->arg[0] : NULL, query, NULL,
-                       &j);
-    const json_t *list = json_object_get(j, "data");
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        for (size_t i = json_array_size(list); i-- > 0;) /* the server gives the newest first; a tail ends with it */
-            show_entry(json_array_get(list, i));
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, c->n_arg ? SQ_ROUTE_job_audit : SQ_ROUTE_me_audit, c->arg[0], query, NULL, show_entries);
 }
 
 int cmd_audit_tail(struct cli *c)
@@ -215,19 +208,12 @@ int cmd_audit_verify(struct cli *c)
     return rc;
 }
 
+static void show_keys(const json_t *j)
+{
+    printf("log key      %s\nreceipt key  %s\n\n%s", out_text(j, "vkey"), out_text(j, "receipt_vkey"), out_text(j, "checkpoint"));
+}
+
 int cmd_audit_key(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL;
-    int rc = http_open(c, false, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_checkpoint, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        printf("log key      %s\nreceipt key  %s\n\n%s", out_text(j, "vkey"), out_text(j, "receipt_vkey"),
-               out_text(j, "checkpoint"));
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_checkpoint, NULL, NULL, NULL, show_keys);
 }

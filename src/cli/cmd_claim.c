@@ -137,14 +137,12 @@ static int fetch_sealed_to(struct cli *c, struct http *h, const json_t *j)
     if ((size_t)snprintf(path, sizeof path, "%s/%s.%s", dir, c->arg[0], seal_to_suffix(j)) >= sizeof path)
         return cli_misused(c, "the path is too long");
     int rc = http_download(h, SQ_ROUTE_job_package, c->arg[0], path, &n);
-    if (!rc && c->opt[OPT_json]) {
-        json_t *answer = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "id", c->arg[0], "package", path, "sealed_to", seal_to_kind(j));
-        out_json(answer);
-        json_decref(answer);
-    } else if (!rc) {
+    json_t *answer = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "id", c->arg[0], "package", path, "sealed_to", seal_to_kind(j));
+    if (out_as_text(c, rc, answer)) {
         printf("package  %s\n", path);
         seal_to_say_how(j, path);
     }
+    json_decref(answer);
     return rc;
 }
 
@@ -206,14 +204,9 @@ int cmd_confirm(struct cli *c)
         rc = secret_ask(c, "One-time password", false, &password);
     if (!rc)
         rc = confirm_with(&h, c->arg[0], c->opt[OPT_package], &password, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        puts("confirmed: the server's own copy of the result is destroyed");
-    json_decref(j);
     secret_done(&password);
     http_close(&h);
-    return rc;
+    return out_done(c, rc, j, "confirmed: the server's own copy of the result is destroyed");
 }
 
 int cmd_download(struct cli *c)
@@ -234,16 +227,14 @@ int cmd_download(struct cli *c)
         snprintf(path, sizeof path, "%.100s.%s", c->arg[0], is_report ? "quality-report.txt" : seal_to_suffix(job));
     if (!rc)
         rc = http_download(&h, is_report ? SQ_ROUTE_job_report : SQ_ROUTE_job_package, c->arg[0], path, &n);
-    if (!rc && c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:s, s:I}", "success", 1, "file", path, "bytes", (json_int_t)n);
-        out_json(j);
-        json_decref(j);
-    } else if (!rc) {
+    json_t *j = json_pack("{s:b, s:s, s:I}", "success", 1, "file", path, "bytes", (json_int_t)n);
+    if (out_as_text(c, rc, j)) {
         out_bytes(n, bytes);
         printf("%s  %s\n", path, bytes);
         if (*seal_to_kind(job))
             seal_to_say_how(job, path);
     }
+    json_decref(j);
     json_decref(job);
     http_close(&h);
     return rc;

@@ -198,16 +198,20 @@ int cmd_config_check(struct cli *c)
     }
     check_whole(k);
     size_t n_finding = json_array_size(k->findings);
-    if (c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:O}", "success", n_finding == 0, "findings", k->findings);
-        out_json(j);
-        json_decref(j);
-    } else if (!n_finding) {
+    json_t *j = json_pack("{s:b, s:o}", "success", n_finding == 0, "findings", k->findings);
+    if (out_as_text(c, 0, j) && !n_finding)
         puts("the configuration is good");
-    }
-    json_decref(k->findings);
+    json_decref(j);
     free(k);
     return n_finding ? EXIT_REFUSED : EXIT_DONE;
+}
+
+static void show_keys(const json_t *j)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(j, "data"), i, row)
+        printf("%s = %s\n    %s (%s)\n", out_text(row, "key"), out_text(row, "default"), out_text(row, "text"), out_text(row, "type"));
 }
 
 int cmd_config_explain(struct cli *c)
@@ -215,15 +219,8 @@ int cmd_config_explain(struct cli *c)
     size_t n;
     const struct sq_key_row *rows = sq_key_rows(&n);
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) {
-        if (!c->opt[OPT_json])
-            printf("%s = %s\n    %s (%s)\n", rows[i].name, rows[i].fallback, rows[i].text, sq_key_type_name(rows[i].type));
+    for (size_t i = 0; i < n; i++)
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "key", rows[i].name, "type", sq_key_type_name(rows[i].type),
                                               "default", rows[i].fallback, "text", rows[i].text));
-    }
-    json_t *j = json_pack("{s:o}", "data", list);
-    if (c->opt[OPT_json])
-        out_json(j);
-    json_decref(j);
-    return 0;
+    return out_answer(c, 0, json_pack("{s:o}", "data", list), show_keys);
 }

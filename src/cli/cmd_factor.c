@@ -35,47 +35,40 @@ static int keep_codes(const struct cli *c, const json_t *codes)
     return rc;
 }
 
-static int give_codes(const struct cli *c, json_t *answer)
+/* @answer is taken */
+static int give_codes(const struct cli *c, int rc, json_t *answer)
 {
     const json_t *codes = json_object_get(answer, "recovery");
-    int rc = c->opt[OPT_out] && json_array_size(codes) ? keep_codes(c, codes) : 0;
-    if (rc)
+    if (!rc && c->opt[OPT_out] && json_array_size(codes) && (rc = keep_codes(c, codes)))
         fputs("  the old recovery codes are void: sequester account recovery makes new ones\n", stderr);
     if (!rc && c->opt[OPT_json] && c->opt[OPT_out])
         json_object_set_new(answer, "recovery", json_string(c->opt[OPT_out]));
-    if (!rc && c->opt[OPT_json])
-        out_json(answer);
-    else if (!rc && json_array_size(codes))
+    if (out_as_text(c, rc, answer) && json_array_size(codes))
         show_codes(c, codes);
+    json_decref(answer);
     return rc;
+}
+
+static void show_factors(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(j, "data"), i, row)
+    {
+        char name[120];
+        out_clean(out_text(row, "name"), name, sizeof name);
+        printf("%-32s  %-8s  %-20s  %-20s  %s\n", out_text(row, "id"), out_text(row, "kind"), out_text(row, "created"),
+               out_text_or(row, "last_used", "never used"), name);
+    }
+    if (i)
+        printf("%llu recovery codes are left\n", out_number(j, "recovery_left"));
+    else
+        printf("no second factor%s\n", json_is_true(json_object_get(j, "required")) ? ", and this account needs one: sequester account totp" : ": sequester account totp adds one");
 }
 
 int cmd_account_factors(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_me_factors, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        json_array_foreach(json_object_get(j, "data"), i, row)
-        {
-            char name[120];
-            out_clean(out_text(row, "name"), name, sizeof name);
-            printf("%-32s  %-8s  %-20s  %-20s  %s\n", out_text(row, "id"), out_text(row, "kind"), out_text(row, "created"),
-                   *out_text(row, "last_used") ? out_text(row, "last_used") : "never used", name);
-        }
-        if (i)
-            printf("%llu recovery codes are left\n", (unsigned long long)out_number(j, "recovery_left"));
-        if (!i)
-            printf("no second factor%s\n", json_is_true(json_object_get(j, "required")) ? ", and this account needs one: sequester account totp" : ": sequester account totp adds one");
-    }
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_me_factors, NULL, NULL, NULL, show_factors);
 }
 
 /* what the authenticator is to know, on the screen or in --secret-out */
@@ -126,63 +119,30 @@ int cmd_account_totp(struct cli *c)
         rc = http_call(&h, SQ_ROUTE_totp_confirm, NULL, NULL, confirm, &done);
     if (!rc && !c->opt[OPT_json])
         puts("the authenticator is on: from now on, signing in asks for its code");
-    if (!rc)
-        rc = give_codes(c, done);
     json_decref(body);
     json_decref(confirm);
-    json_decref(done);
     json_decref(j);
     http_close(&h);
-    return rc;
-}
-
-/* @name NULL: none */
-static int proven(struct cli *c, unsigned route, const char *id, const char *name, json_t **out)
-{
-    struct http h;
-    json_t *body = json_object();
-    int rc = http_open(c, true, &h);
-    if (!rc && name && json_object_set_new(body, "name", json_string(name)))
-        rc = out_error(c, SQ_EFIELD, "the name must be UTF-8", NULL);
-    if (!rc)
-        rc = login_prove(c, &h, body);
-    if (!rc)
-        rc = http_call(&h, route, id, NULL, body, out);
-    json_decref(body);
-    http_close(&h);
-    return rc;
+    return give_codes(c, rc, done);
 }
 
 int cmd_account_recovery(struct cli *c)
 {
     json_t *j = NULL;
-    int rc = proven(c, SQ_ROUTE_recovery_new, NULL, NULL, &j);
-    if (!rc)
-        rc = give_codes(c, j);
-    json_decref(j);
-    return rc;
+    int rc = login_proven(c, SQ_ROUTE_recovery_new, NULL, json_object(), &j);
+    return give_codes(c, rc, j);
 }
 
 int cmd_account_factor_rename(struct cli *c)
 {
-    json_t *j = NULL;
-    int rc = proven(c, SQ_ROUTE_factor_rename, c->arg[0], c->arg[1], &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        puts("renamed");
-    json_decref(j);
-    return rc;
+    json_t *j = NULL, *body = json_pack("{s:s}", "name", c->arg[1]);
+    int rc = body ? login_proven(c, SQ_ROUTE_factor_rename, c->arg[0], body, &j) : out_error(c, SQ_EFIELD, "the name must be UTF-8", NULL);
+    return out_done(c, rc, j, "renamed");
 }
 
 int cmd_account_factor_remove(struct cli *c)
 {
     json_t *j = NULL;
-    int rc = proven(c, SQ_ROUTE_factor_remove, c->arg[0], NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        puts("removed");
-    json_decref(j);
-    return rc;
+    int rc = login_proven(c, SQ_ROUTE_factor_remove, c->arg[0], json_object(), &j);
+    return out_done(c, rc, j, "removed");
 }

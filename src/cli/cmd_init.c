@@ -122,15 +122,8 @@ int cmd_init(struct cli *c)
                  ? cli_misused(c, "--hosts must be host names or addresses, comma separated")
                  : out_error(c, e, "the files can't be made", sq_err_text(e));
     sq_close(&dir);
-    if (!rc && c->opt[OPT_json]) {
-        char ini[PATH_MAX + 32], ca[PATH_MAX + 32];
-        snprintf(ini, sizeof ini, "%s/sequester.ini", path);
-        snprintf(ca, sizeof ca, "%s/tls/ca.crt", path);
-        json_t *j =
-            json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "config", ini, "cacert", ca, "key_backend", backend);
-        out_json(j);
-        json_decref(j);
-    } else if (!rc) {
+    json_t *j = json_pack("{s:b, s:s+, s:s+, s:s}", "success", 1, "config", path, "/sequester.ini", "cacert", path, "/tls/ca.crt", "key_backend", backend);
+    if (out_as_text(c, rc, j)) {
         printf("made %s/sequester.ini, %s/tls%s\n\n"
                "start       sequester-parent --config %s/sequester.ini\n%s%s%s"
                "an account  sequester admin user add NAME --run-dir %s/run\n"
@@ -140,5 +133,6 @@ int cmd_init(struct cli *c)
                is_file ? "" : "unseal      sequester admin unseal --new --run-dir ", is_file ? "" : path,
                is_file ? "" : "/run\n", path, path, path, SERVER_DAYS);
     }
+    json_decref(j);
     return rc;
 }

@@ -12,9 +12,13 @@ static bool has_ended(const char *state)
            !strcmp(state, "erasing") || !strcmp(state, "erased");
 }
 
+static void show_id(const json_t *j)
+{
+    puts(out_text(j, "id"));
+}
+
 int cmd_submit(struct cli *c)
 {
-    struct http h;
     json_t *j = NULL, *body = json_object();
     static const struct {
         enum cli_opt opt;
@@ -38,52 +42,36 @@ int cmd_submit(struct cli *c)
         rc = seal_to_read(c, key, fingerprint);
     if (!rc && c->opt[OPT_seal_to])
         json_object_set_new(body, "seal_to", json_string(key));
-    if (!rc) {
-        rc = http_open(c, true, &h);
-        if (!rc)
-            rc = http_call(&h, SQ_ROUTE_job_submit, NULL, NULL, body, &j);
-        if (!rc && *fingerprint && strcmp(out_text(json_object_get(j, "seal_to"), "fingerprint"), fingerprint))
-            rc = out_error(c, SQ_ETAMPERED, "the server took another key than yours: delete the job", out_text(j, "id"));
-        http_close(&h);
+    if (rc)
+        json_decref(body);
+    else
+        rc = http_once(c, SQ_ROUTE_job_submit, NULL, NULL, body, &j);
+    if (!rc && *fingerprint && strcmp(out_text(json_object_get(j, "seal_to"), "fingerprint"), fingerprint))
+        rc = out_error(c, SQ_ETAMPERED, "the server took another key than yours: delete the job", out_text(j, "id"));
+    return out_answer(c, rc, j, show_id);
+}
+
+static void show_jobs(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    printf("%-38s %-10s %-20s %-20s %-20s %s\n", "JOB", "STATE", "CREATED", "ERASED ON", "PANEL", "NAME");
+    json_array_foreach(json_object_get(j, "data"), i, row)
+    {
+        char name[120];
+        out_clean(out_text(row, "name"), name, sizeof name);
+        printf("%-38s %-10s %-20s %-20s %-20s %s\n", out_text(row, "id"), out_text(row, "state"),
+               out_text(row, "created"), out_text(row, "expires"), out_text(row, "panel"), name);
     }
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        puts(out_text(j, "id"));
-    json_decref(j);
-    json_decref(body);
-    return rc;
 }
 
 int cmd_jobs(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
     long limit;
     char query[32];
     int rc = cli_number(c, OPT_limit, 50, 1, 50, &limit);
-    if (rc)
-        return rc;
     snprintf(query, sizeof query, "limit=%ld", limit);
-    rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_jobs, NULL, query, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        printf("%-38s %-10s %-20s %-20s %-20s %s\n", "JOB", "STATE", "CREATED", "ERASED ON", "PANEL", "NAME");
-        json_array_foreach(json_object_get(j, "data"), i, row)
-        {
-            char name[120];
-            out_clean(out_text(row, "name"), name, sizeof name);
-            printf("%-38s %-10s %-20s %-20s %-20s %s\n", out_text(row, "id"), out_text(row, "state"),
-                   out_text(row, "created"), out_text(row, "expires"), out_text(row, "panel"), name);
-        }
-    }
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return rc ? rc : http_show(c, SQ_ROUTE_jobs, NULL, query, NULL, show_jobs);
 }
 
 /* ---- status ---- */
@@ -92,13 +80,13 @@ static void show_counts(const json_t *counts)
 {
     if (!out_number(counts, "samples"))
         return;
-    printf("data        %llu samples, %llu variants", (unsigned long long)out_number(counts, "samples"),
-           (unsigned long long)out_number(counts, "variants_in"));
+    printf("data        %llu samples, %llu variants", out_number(counts, "samples"),
+           out_number(counts, "variants_in"));
     if (out_number(counts, "variants_kept"))
-        printf(", %llu kept, %llu in the panel", (unsigned long long)out_number(counts, "variants_kept"),
-               (unsigned long long)out_number(counts, "variants_overlap"));
+        printf(", %llu kept, %llu in the panel", out_number(counts, "variants_kept"),
+               out_number(counts, "variants_overlap"));
     if (out_number(counts, "variants_out"))
-        printf(", %llu in the result", (unsigned long long)out_number(counts, "variants_out"));
+        printf(", %llu in the result", out_number(counts, "variants_out"));
     putchar('\n');
 }
 
@@ -112,7 +100,7 @@ static void show_job(const json_t *j)
     out_clean(out_text(j, "name"), name, sizeof name);
     printf("job         %s%s%s\nstate       %s\n", out_text(j, "id"), *name ? "  " : "", name, out_text(j, "state"));
     if (out_number(j, "queue_place"))
-        printf("queue       place %llu\n", (unsigned long long)out_number(j, "queue_place"));
+        printf("queue       place %llu\n", out_number(j, "queue_place"));
     if (out_number(progress, "total") && !has_ended(out_text(j, "state"))) {
         char bar[64];
         out_bar(out_number(progress, "done"), out_number(progress, "total"), 30, bar, sizeof bar);
@@ -191,9 +179,7 @@ int cmd_status(struct cli *c)
         rc = get_job(&h, c->arg[0], &j);
     }
     out_progress_end();
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
+    if (out_as_text(c, rc, j))
         show_job(j);
     if (!rc && json_is_object(json_object_get(j, "error"))) {
         struct cli quiet = *c;
@@ -209,27 +195,14 @@ int cmd_status(struct cli *c)
 
 /* ---- ends ---- */
 
-static int report(const struct cli *c, const json_t *j)
+static void show_state(const json_t *j)
 {
-    if (c->opt[OPT_json])
-        out_json(j);
-    else
-        printf("%s  %s\n", out_text(j, "id"), out_text(j, "state"));
-    return 0;
+    printf("%s  %s\n", out_text(j, "id"), out_text(j, "state"));
 }
 
 int cmd_cancel(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_job_cancel, c->arg[0], NULL, NULL, &j);
-    if (!rc)
-        rc = report(c, j);
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_job_cancel, c->arg[0], NULL, NULL, show_state);
 }
 
 /* until all of it has a receipt */
@@ -259,9 +232,8 @@ int cmd_delete(struct cli *c)
 {
     struct http h;
     json_t *j = NULL;
-    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->n_arg ? c->arg[0]
-                                                                              : NULL;
-    if (!id || (upload && c->n_arg))
+    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->arg[0];
+    if ((upload != NULL) == (c->n_arg == 1))
         return cli_misused(c, "name one job, or one upload with --upload ID");
     int rc = http_open(c, true, &h);
     if (!rc)
@@ -269,9 +241,6 @@ int cmd_delete(struct cli *c)
     if (!rc && c->opt[OPT_wait])
         rc = await_erased(&h, id, upload != NULL, &j);
     out_progress_end();
-    if (!rc)
-        rc = report(c, j);
-    json_decref(j);
     http_close(&h);
-    return rc;
+    return out_answer(c, rc, j, show_state);
 }

@@ -21,29 +21,25 @@ static const char *how(const json_t *j)
     return out_text(j, "locked_by");
 }
 
+static void show_status(const json_t *j)
+{
+    printf("locked by    %s\n", how(j));
+    if (out_number(j, "shares"))
+        printf("shares       %llu of %llu are needed, %llu given\n", out_number(j, "threshold"), out_number(j, "shares"), out_number(j, "shares_given"));
+    printf("configured   %s\nroot key     number %llu%s\n", out_text(j, "configured"), out_number(j, "root_key"),
+           json_is_true(json_object_get(j, "rotation_under_way")) ? ", a rotation is under way" : "");
+}
+
 int cmd_key_status(struct cli *c)
 {
-    json_t *j = NULL;
-    int rc = admin_ask(c, "key-status", json_object(), NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        printf("locked by    %s\n", how(j));
-        if (out_number(j, "shares"))
-            printf("shares       %llu of %llu are needed, %llu given\n", (unsigned long long)out_number(j, "threshold"),
-                   (unsigned long long)out_number(j, "shares"), (unsigned long long)out_number(j, "shares_given"));
-        printf("configured   %s\nroot key     number %llu%s\n", out_text(j, "configured"), (unsigned long long)out_number(j, "root_key"),
-               json_is_true(json_object_get(j, "rotation_under_way")) ? ", a rotation is under way" : "");
-    }
-    json_decref(j);
-    return rc;
+    return admin_show(c, "key-status", json_object(), show_status);
 }
 
 bool key_shares_wanting(const struct cli *c)
 {
     json_t *j = NULL;
     int rc = admin_ask(c, "key-status", json_object(), NULL, &j);
-    unsigned long long given = rc ? 0 : (unsigned long long)out_number(j, "shares_given"), of = rc ? 0 : (unsigned long long)out_number(j, "threshold");
+    unsigned long long given = rc ? 0 : out_number(j, "shares_given"), of = rc ? 0 : out_number(j, "threshold");
     if (given)
         fprintf(stderr, "%llu of %llu shares given; the next holder runs the same command within an hour\n", given, of);
     json_decref(j);
@@ -61,17 +57,9 @@ static int ask_present(const struct cli *c, struct secret *out)
     return rc;
 }
 
-static int tell(const struct cli *c, const char *verb, json_t *args)
+static void show_wrapped(const json_t *j)
 {
-    json_t *j = NULL;
-    int rc = admin_ask(c, verb, args, NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        printf("root key number %llu; %llu keys wrapped anew\n", (unsigned long long)out_number(j, "root_key"),
-               (unsigned long long)out_number(j, "keys_wrapped_anew"));
-    json_decref(j);
-    return rc;
+    printf("root key number %llu; %llu keys wrapped anew\n", out_number(j, "root_key"), out_number(j, "keys_wrapped_anew"));
 }
 
 int cmd_key_rotate(struct cli *c)
@@ -79,7 +67,7 @@ int cmd_key_rotate(struct cli *c)
     struct secret present = {NULL};
     int rc = ask_present(c, &present);
     if (!rc)
-        rc = tell(c, "key-rotate", json_pack("{s:s}", "passphrase", present.text ? present.text : ""));
+        rc = admin_show(c, "key-rotate", json_pack("{s:s}", "passphrase", present.text ? present.text : ""), show_wrapped);
     secret_done(&present);
     return rc;
 }
@@ -93,7 +81,7 @@ int cmd_key_passphrase(struct cli *c)
     if (!rc)
         rc = secret_ask(c, "New passphrase", true, &next);
     if (!rc)
-        rc = tell(c, "key-passphrase", json_pack("{s:s, s:s}", "present", present.text ? present.text : "", "passphrase", next.text));
+        rc = admin_show(c, "key-passphrase", json_pack("{s:s, s:s}", "present", present.text ? present.text : "", "passphrase", next.text), show_wrapped);
     secret_done(&present);
     secret_done(&next);
     return rc;
@@ -136,9 +124,7 @@ int cmd_key_split(struct cli *c)
             fputs("these are the shares, shown this once: write them down\n", stderr);
         } else
             printf("%s shares in %s, %s of them unseal; hand them out and remove the files\n", shares, c->opt[OPT_out], threshold);
-    } else if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
+    } else if (out_as_text(c, rc, j)) {
         fputs(out_text(j, "shares"), stdout);
         fprintf(stderr, "each line is one share, shown this once; any %s of them unseal\n", threshold);
     }

@@ -15,9 +15,7 @@ int cmd_link(struct cli *c)
     rc = http_open(c, true, &h);
     if (!rc)
         rc = http_call(&h, SQ_ROUTE_job_link_new, c->arg[0], NULL, body, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
+    if (out_as_text(c, rc, j)) {
         size_t n = strlen(h.server);
         while (n && h.server[n - 1] == '/')
             n--;
@@ -33,38 +31,21 @@ int cmd_link(struct cli *c)
     return rc;
 }
 
+static void show_links(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    printf("%-32s  %-20s  %-20s  %s\n", "ID", "CREATED", "LAST USED", "UNTIL");
+    json_array_foreach(json_object_get(j, "data"), i, row)
+        printf("%-32s  %-20s  %-20s  %s\n", out_text(row, "id"), out_text(row, "created"), out_text_or(row, "last_used", "never"), out_text(row, "expires"));
+}
+
 int cmd_link_list(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_job_links, c->arg[0], NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        printf("%-32s  %-20s  %-20s  %s\n", "ID", "CREATED", "LAST USED", "UNTIL");
-        json_array_foreach(json_object_get(j, "data"), i, row)
-            printf("%-32s  %-20s  %-20s  %s\n", out_text(row, "id"), out_text(row, "created"), *out_text(row, "last_used") ? out_text(row, "last_used") : "never", out_text(row, "expires"));
-    }
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_job_links, c->arg[0], NULL, NULL, show_links);
 }
 
 int cmd_link_revoke(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_link_revoke, c->arg[0], NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        puts("revoked");
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_done(c, SQ_ROUTE_link_revoke, c->arg[0], NULL, "revoked");
 }

@@ -33,20 +33,18 @@ int login_remember(const struct cli *c, struct http *h, const char *name, const 
     return session_save(c, &h->session);
 }
 
-static int say_signed_in(const struct cli *c, const json_t *session)
+static void show_signed_in(const json_t *j)
+{
+    printf("signed in as %s (%s) until %s\n", out_text(j, "name"), out_text(j, "role"), out_text(j, "expires"));
+}
+
+static int say_signed_in(const struct cli *c, int rc, const json_t *session)
 {
     char name[300], role[20], expires[40];
     out_clean(out_text(session, "name"), name, sizeof name);
     out_clean(out_text(session, "role"), role, sizeof role);
     out_clean(out_text(session, "expires"), expires, sizeof expires);
-    if (c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "name", name, "role", role, "expires", expires);
-        out_json(j);
-        json_decref(j);
-    } else {
-        printf("signed in as %s (%s) until %s\n", name, role, expires);
-    }
-    return 0;
+    return out_answer(c, rc, json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "name", name, "role", role, "expires", expires), show_signed_in);
 }
 
 /* member @key of @body, from a secret that is then gone */
@@ -205,8 +203,7 @@ int cmd_login(struct cli *c)
     if (!rc)
         rc = c->opt[OPT_device] ? by_device(c, &h) : c->opt[OPT_token_file] ? by_token(c, &h)
                                                                             : by_password(c, &h);
-    if (!rc)
-        rc = say_signed_in(c, h.session.j);
+    rc = say_signed_in(c, rc, h.session.j);
     http_close(&h);
     return rc;
 }
@@ -246,6 +243,19 @@ int login_prove(const struct cli *c, struct http *h, json_t *body)
     return rc;
 }
 
+int login_proven(const struct cli *c, unsigned route, const char *id, json_t *body, json_t **out_answer)
+{
+    struct http h;
+    int rc = http_open(c, true, &h);
+    if (!rc)
+        rc = login_prove(c, &h, body);
+    if (!rc)
+        rc = http_call(&h, route, id, NULL, body, out_answer);
+    json_decref(body);
+    http_close(&h);
+    return rc;
+}
+
 int login_step_up(const struct cli *c, struct http *h)
 {
     struct secret code = {NULL};
@@ -268,8 +278,7 @@ int cmd_account_prove(struct cli *c)
     int rc = http_open(c, true, &h);
     if (!rc)
         rc = login_step_up(c, &h);
-    if (!rc)
-        rc = say_signed_in(c, h.session.j);
+    rc = say_signed_in(c, rc, h.session.j);
     http_close(&h);
     return rc;
 }

@@ -69,9 +69,8 @@ int cmd_receipt(struct cli *c)
 {
     struct http h;
     json_t *j = NULL;
-    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->n_arg ? c->arg[0]
-                                                                              : NULL;
-    if (!id || (upload && c->n_arg))
+    const char *upload = c->opt[OPT_upload], *id = upload ? upload : c->arg[0];
+    if ((upload != NULL) == (c->n_arg == 1))
         return cli_misused(c, "name one job, or one upload with --upload ID");
     int rc = http_open(c, true, &h);
     if (!rc)
@@ -81,9 +80,7 @@ int cmd_receipt(struct cli *c)
     bool has_whole = json_is_string(json_object_get(j, "job_receipt"));
     if (!rc && (c->opt[OPT_out] || !c->opt[OPT_json]))
         rc = write_out(c, list);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
+    if (out_as_text(c, rc, j))
         fprintf(stderr, "%zu receipts%s%s%s%s\n", json_array_size(list) - has_whole, has_whole ? " and the job's own" : "",
                 c->opt[OPT_out] ? " written to " : "", c->opt[OPT_out] ? c->opt[OPT_out] : "",
                 is_complete ? "" : "; more will come: some of it isn't erased yet");
@@ -355,14 +352,10 @@ static int verify_all(struct cli *c, const char *vkey, const char *text, size_t 
         rc = out_error(c, SQ_EAUDIT, "there is no receipt in this file", NULL);
     if (!rc)
         rc = compare_all(&a);
-    json_t *j = json_pack("{s:b, s:O, s:O}", "success", 1, "receipts", a.list, "jobs", a.jobs);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
+    json_t *j = json_pack("{s:b, s:o, s:o}", "success", 1, "receipts", a.list, "jobs", a.jobs);
+    if (out_as_text(c, rc, j))
         printf("%u receipt%s: signature%s good\n", a.n_note, a.n_note == 1 ? "" : "s", a.n_note == 1 ? "" : "s");
     json_decref(j);
-    json_decref(a.list);
-    json_decref(a.jobs);
     free(a.single);
     free(a.job);
     return rc;
@@ -370,15 +363,11 @@ static int verify_all(struct cli *c, const char *vkey, const char *text, size_t 
 
 static int ask_server(struct cli *c, char vkey[CLI_VKEY_BYTES])
 {
-    struct http h;
     json_t *j = NULL;
-    int rc = http_open(c, false, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_checkpoint, NULL, NULL, NULL, &j);
+    int rc = http_once(c, SQ_ROUTE_checkpoint, NULL, NULL, NULL, &j);
     if (!rc)
         snprintf(vkey, CLI_VKEY_BYTES, "%s", out_text(j, "receipt_vkey"));
     json_decref(j);
-    http_close(&h);
     return rc;
 }
 

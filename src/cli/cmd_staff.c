@@ -64,16 +64,32 @@ static int remote(struct cli *c, unsigned route, const char *name, const json_t 
 
 static void show_account(const json_t *a)
 {
-    char expires[40];
-    snprintf(expires, sizeof expires, "%s", *out_text(a, "expires") ? out_text(a, "expires") : "never");
     printf("%-32s  %-8s  %-8s  %-20s  %-20s  %-20s  %7llu %8llu %6llu\n", out_text(a, "id"), out_text(a, "role"), out_text(a, "state"), out_text(a, "created"),
-           *out_text(a, "last_login") ? out_text(a, "last_login") : "never", expires, (unsigned long long)out_number(a, "factors"),
-           (unsigned long long)out_number(a, "sessions"), (unsigned long long)out_number(a, "tokens"));
+           out_text_or(a, "last_login", "never"), out_text_or(a, "expires", "never"), out_number(a, "factors"), out_number(a, "sessions"), out_number(a, "tokens"));
 }
 
 static void show_accounts_head(void)
 {
     printf("%-32s  %-8s  %-8s  %-20s  %-20s  %-20s  %7s %8s %6s\n", "ID", "ROLE", "STATE", "CREATED", "LAST SIGN-IN", "EXPIRES", "FACTORS", "SESSIONS", "TOKENS");
+}
+
+static void show_accounts(const json_t *j)
+{
+    size_t i;
+    const json_t *row;
+    show_accounts_head();
+    json_array_foreach(json_object_get(j, "data"), i, row) show_account(row);
+}
+
+static void show_one(const json_t *j)
+{
+    show_accounts_head();
+    show_account(j);
+}
+
+static void show_id(const json_t *j)
+{
+    puts(out_text(j, "id"));
 }
 
 /* Either way, then what is said of it. @args for the socket and @body for HTTPS are taken. */
@@ -88,12 +104,10 @@ static int change(struct cli *c, const char *verb, json_t *args, unsigned route,
         rc = admin_ask(c, verb, args, NULL, &j);
     }
     json_decref(body);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc && (json_object_get(j, "revoked") || json_object_get(j, "tokens_revoked")))
-        printf("%s: %llu sessions and tokens ended\n", done, (unsigned long long)(out_number(j, "revoked") + out_number(j, "tokens_revoked")));
-    else if (!rc)
-        puts(done);
+    if (!json_object_get(j, "revoked") && !json_object_get(j, "tokens_revoked"))
+        return out_done(c, rc, j, done);
+    if (out_as_text(c, rc, j))
+        printf("%s: %llu sessions and tokens ended\n", done, out_number(j, "revoked") + out_number(j, "tokens_revoked"));
     json_decref(j);
     return rc;
 }
@@ -125,18 +139,9 @@ int cmd_admin_user_list(struct cli *c)
         is_more = i > 0;
         json_decref(j);
     }
-    if (!rc && c->opt[OPT_json]) {
-        j = json_pack("{s:b, s:O}", "success", 1, "data", all);
-        out_json(j);
-        json_decref(j);
-    } else if (!rc) {
-        show_accounts_head();
-        json_array_foreach(all, i, row) show_account(row);
-    }
-    json_decref(all);
     if (c->opt[OPT_remote])
         http_close(&h);
-    return rc;
+    return out_answer(c, rc, json_pack("{s:b, s:o}", "success", 1, "data", all), show_accounts);
 }
 
 /* A mail with a link to set the password goes to its owner. */
@@ -144,27 +149,15 @@ int staff_user_add(struct cli *c)
 {
     json_t *j = NULL, *body = json_pack("{s:s, s:s, s:s}", "name", c->arg[0], "mail", c->opt[OPT_mail] ? c->opt[OPT_mail] : c->arg[0], "role", c->opt[OPT_role] ? c->opt[OPT_role] : "user");
     int rc = body ? remote(c, SQ_ROUTE_admin_user_add, NULL, body, &j) : out_error(c, SQ_EFIELD, "the arguments must be UTF-8", NULL);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        printf("%s\n", out_text(j, "id"));
     json_decref(body);
-    json_decref(j);
-    return rc;
+    return out_answer(c, rc, j, show_id);
 }
 
 int cmd_admin_user_show(struct cli *c)
 {
     json_t *j = NULL;
     int rc = c->opt[OPT_remote] ? remote(c, SQ_ROUTE_admin_user, c->arg[0], NULL, &j) : admin_ask(c, "user-show", json_pack("{s:s}", "name", c->arg[0]), NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        show_accounts_head();
-        show_account(j);
-    }
-    json_decref(j);
-    return rc;
+    return out_answer(c, rc, j, show_one);
 }
 
 int cmd_admin_user_enable(struct cli *c)
@@ -192,6 +185,19 @@ int cmd_admin_role_set(struct cli *c)
                   "set");
 }
 
+static void show_roles(const json_t *j)
+{
+    const json_t *row, *route;
+    size_t i, k;
+    puts("Beside what every account may do for itself:");
+    json_array_foreach(json_object_get(j, "data"), i, row)
+    {
+        printf("%s\n", out_text(row, "role"));
+        json_array_foreach(json_object_get(row, "routes"), k, route) printf("  %s\n", json_string_value(route));
+    }
+    puts("No role reads genotypes, results or base calls of others.");
+}
+
 /* The groups of who.def, told the other way round: by role, what of the API it reaches. */
 int cmd_admin_role_list(struct cli *c)
 {
@@ -209,23 +215,7 @@ int cmd_admin_role_list(struct cli *c)
         }
         json_array_append_new(all, json_pack("{s:s, s:o}", "role", name[role - 1], "routes", routes));
     }
-    const json_t *row, *route;
-    size_t i, k;
-    if (c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:O}", "success", 1, "data", all);
-        out_json(j);
-        json_decref(j);
-    } else {
-        puts("Beside what every account may do for itself:");
-        json_array_foreach(all, i, row)
-        {
-            printf("%s\n", out_text(row, "role"));
-            json_array_foreach(json_object_get(row, "routes"), k, route) printf("  %s\n", json_string_value(route));
-        }
-        puts("No role reads genotypes, results or base calls of others.");
-    }
-    json_decref(all);
-    return 0;
+    return out_answer(c, 0, json_pack("{s:b, s:o}", "success", 1, "data", all), show_roles);
 }
 
 int cmd_admin_session_revoke(struct cli *c)

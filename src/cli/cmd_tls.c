@@ -133,16 +133,22 @@ int cmd_tls_check(struct cli *c)
         rc = look_at_files(&l, &files);
     if (!rc)
         look_at_server(&l, &files);
-    if (!rc && c->opt[OPT_json]) {
-        json_t *j = json_pack("{s:b, s:O}", "success", !l.n_finding, "certificates", l.all);
-        out_json(j);
-        json_decref(j);
-    } else if (!rc && !l.n_finding) {
+    json_t *j = json_pack("{s:b, s:o}", "success", !l.n_finding, "certificates", l.all);
+    if (out_as_text(c, rc, j) && !l.n_finding)
         puts("good");
-    }
-    json_decref(l.all);
+    json_decref(j);
     sq_buf_done(&l.ca);
     return rc ? rc : l.n_finding ? EXIT_REFUSED : EXIT_DONE;
+}
+
+static void show_rules(const json_t *j, bool is_taken)
+{
+    if (is_taken)
+        printf("taken: %llu rules\n", out_number(j, "rules"));
+    else if (out_number(j, "line"))
+        printf("refused, the server keeps the rules that it has: line %llu %s\n", out_number(j, "line"), out_text(j, "why"));
+    else
+        printf("refused, the server keeps the rules that it has: %s\n", out_text(j, "why"));
 }
 
 int cmd_network_reload(struct cli *c)
@@ -150,17 +156,9 @@ int cmd_network_reload(struct cli *c)
     json_t *j = NULL;
     int rc = admin_ask(c, "network-reload", json_object(), NULL, &j);
     bool is_taken = json_is_true(json_object_get(j, "taken"));
-    unsigned long long line = out_number(j, "line");
-    if (!rc && c->opt[OPT_json]) {
-        json_object_set_new(j, "success", json_boolean(is_taken));
-        out_json(j);
-    } else if (!rc && is_taken) {
-        printf("taken: %llu rules\n", (unsigned long long)out_number(j, "rules"));
-    } else if (!rc && line) {
-        printf("refused, the server keeps the rules that it has: line %llu %s\n", line, out_text(j, "why"));
-    } else if (!rc) {
-        printf("refused, the server keeps the rules that it has: %s\n", out_text(j, "why"));
-    }
+    json_object_set_new(j, "success", json_boolean(is_taken));
+    if (out_as_text(c, rc, j))
+        show_rules(j, is_taken);
     json_decref(j);
     return rc ? rc : is_taken ? EXIT_DONE : EXIT_REFUSED;
 }
@@ -171,17 +169,15 @@ int cmd_tls_reload(struct cli *c)
     size_t i;
     int rc = admin_ask(c, "tls-reload", json_object(), NULL, &j);
     bool is_taken = json_is_true(json_object_get(j, "taken"));
-    if (!rc && c->opt[OPT_json]) {
-        json_object_set_new(j, "success", json_boolean(is_taken));
-        out_json(j);
-    } else if (!rc) {
+    json_object_set_new(j, "success", json_boolean(is_taken));
+    if (out_as_text(c, rc, j)) {
         puts(is_taken ? "taken: new connections get the certificate of the file" : "refused: the server keeps the certificate that it has");
         json_array_foreach(json_object_get(j, "findings"), i, one)
             printf("  %s\n    %s\n", out_text(one, "message"), out_text(one, "remedy"));
         if (!is_taken && !json_array_size(json_object_get(j, "findings")))
             puts("  the files can't be opened, or aren't what they should be: see the server's log, and sequester admin tls check");
         const json_t *now = json_object_get(j, "certificate");
-        printf("served: ends %s, %llu days left\n", out_text(now, "ends"), (unsigned long long)out_number(now, "days_left"));
+        printf("served: ends %s, %llu days left\n", out_text(now, "ends"), out_number(now, "days_left"));
     }
     json_decref(j);
     return rc ? rc : is_taken ? EXIT_DONE : EXIT_REFUSED;

@@ -50,10 +50,8 @@ static int show_made(const struct cli *c, json_t *j)
     }
     if (rc)
         return rc;
-    if (c->opt[OPT_json]) {
-        out_json(j);
+    if (!out_as_text(c, 0, j))
         return 0;
-    }
     if (!c->opt[OPT_out])
         printf("%s\n", out_text(j, "token"));
     fprintf(stderr, "token %s, until %s. %s\n", out_text(j, "id"), out_text(j, "expires"),
@@ -63,78 +61,45 @@ static int show_made(const struct cli *c, json_t *j)
 
 int cmd_token_create(struct cli *c)
 {
-    struct http h;
     long days;
     json_t *j = NULL, *scopes = words(c->opt[OPT_scopes] ? c->opt[OPT_scopes] : "read"), *networks = words(c->opt[OPT_networks] ? c->opt[OPT_networks] : "");
     int rc = cli_number(c, OPT_days, 90, 1, 365, &days);
     json_t *body = !rc && scopes && networks ? json_pack("{s:s, s:O, s:I, s:O}", "name", c->arg[0], "scopes", scopes, "days", (json_int_t)days, "networks", networks) : NULL;
     json_decref(scopes);
     json_decref(networks);
-    if (!rc && !body)
-        rc = out_error(c, SQ_EFIELD, "name, scopes and networks must be UTF-8", NULL);
-    if (rc) {
-        json_decref(body);
-        return rc;
-    }
-    rc = http_open(c, true, &h);
-    if (!rc)
-        rc = login_prove(c, &h, body);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_token_new, NULL, NULL, body, &j);
+    if (!body)
+        return rc ? rc : out_error(c, SQ_EFIELD, "name, scopes and networks must be UTF-8", NULL);
+    rc = login_proven(c, SQ_ROUTE_token_new, NULL, body, &j);
     if (!rc)
         rc = show_made(c, j);
-    json_decref(body);
     json_decref(j);
-    http_close(&h);
     return rc;
+}
+
+static void show_tokens(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    printf("%-32s  %-18s %-20s  %-20s  %-20s %s\n", "ID", "SCOPES", "LAST USED", "UNTIL", "NETWORKS", "NAME");
+    json_array_foreach(json_object_get(j, "data"), i, row)
+    {
+        char name[120], scopes[64], networks[300];
+        out_clean(out_text(row, "name"), name, sizeof name);
+        put_words(json_object_get(row, "scopes"), scopes, sizeof scopes, "");
+        put_words(json_object_get(row, "networks"), networks, sizeof networks, "any");
+        printf("%-32s  %-18s %-20s  %-20s  %-20s %s\n", out_text(row, "id"), scopes, out_text_or(row, "last_used", "never"),
+               out_text(row, "expires"), networks, name);
+    }
 }
 
 int cmd_token_list(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_me_tokens, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json]) {
-        out_json(j);
-    } else if (!rc) {
-        printf("%-32s  %-18s %-20s  %-20s  %-20s %s\n", "ID", "SCOPES", "LAST USED", "UNTIL", "NETWORKS", "NAME");
-        json_array_foreach(json_object_get(j, "data"), i, row)
-        {
-            char name[120], scopes[64], networks[300];
-            out_clean(out_text(row, "name"), name, sizeof name);
-            put_words(json_object_get(row, "scopes"), scopes, sizeof scopes, "");
-            put_words(json_object_get(row, "networks"), networks, sizeof networks, "any");
-            printf("%-32s  %-18s %-20s  %-20s  %-20s %s\n", out_text(row, "id"), scopes, *out_text(row, "last_used") ? out_text(row, "last_used") : "never",
-                   out_text(row, "expires"), networks, name);
-        }
-    }
-    json_decref(j);
-    http_close(&h);
-    return rc;
-}
-
-static int one_call(struct cli *c, unsigned route, const char *id, const json_t *body, const char *done)
-{
-    struct http h;
-    json_t *j = NULL;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, route, id, NULL, body, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        puts(done);
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_me_tokens, NULL, NULL, NULL, show_tokens);
 }
 
 int cmd_token_revoke(struct cli *c)
 {
-    return one_call(c, SQ_ROUTE_token_revoke, c->arg[0], NULL, "revoked");
+    return http_done(c, SQ_ROUTE_token_revoke, c->arg[0], NULL, "revoked");
 }
 
 /* ---- sequester device ---- */
@@ -172,23 +137,15 @@ int cmd_device_approve(struct cli *c)
     }
     if (!rc)
         rc = http_call(&h, SQ_ROUTE_device_approve, NULL, NULL, body, &done);
-    if (!rc && c->opt[OPT_json])
-        out_json(done);
-    else if (!rc)
-        puts("approved: the machine that waits is signed in within seconds");
     json_decref(body);
-    json_decref(done);
     json_decref(j);
     http_close(&h);
-    return rc;
+    return out_done(c, rc, done, "approved: the machine that waits is signed in within seconds");
 }
 
 int cmd_device_deny(struct cli *c)
 {
     char code[16];
     spell(c->arg[0], code);
-    json_t *body = json_pack("{s:s}", "user_code", code);
-    int rc = one_call(c, SQ_ROUTE_device_deny, NULL, body, "denied");
-    json_decref(body);
-    return rc;
+    return http_done(c, SQ_ROUTE_device_deny, NULL, json_pack("{s:s}", "user_code", code), "denied");
 }

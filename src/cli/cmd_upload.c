@@ -33,7 +33,7 @@ static int await(struct http *h, json_t **upload)
 static void show_count(const json_t *j, const char *key, const char *label)
 {
     if (json_is_integer(json_object_get(j, key)))
-        printf("  %llu %s", (unsigned long long)out_number(j, key), label);
+        printf("  %llu %s", out_number(j, key), label);
 }
 
 static void show(const json_t *j)
@@ -87,19 +87,14 @@ int cmd_upload(struct cli *c)
     return rc;
 }
 
+static void show_all(const json_t *j)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(j, "data"), i, row) show(row);
+}
+
 int cmd_uploads(struct cli *c)
 {
-    struct http h;
-    json_t *j = NULL, *row;
-    size_t i;
-    int rc = http_open(c, true, &h);
-    if (!rc)
-        rc = http_call(&h, SQ_ROUTE_uploads, NULL, NULL, NULL, &j);
-    if (!rc && c->opt[OPT_json])
-        out_json(j);
-    else if (!rc)
-        json_array_foreach(json_object_get(j, "data"), i, row) show(row);
-    json_decref(j);
-    http_close(&h);
-    return rc;
+    return http_show(c, SQ_ROUTE_uploads, NULL, NULL, NULL, show_all);
 }
