@@ -65,15 +65,18 @@ static int qc(struct job *j)
     return 0;
 }
 
+/* of the stages that read panel, target and map */
+static int fail_any(sq_err e, const struct job *j)
+{
+    return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel : e == SQ_ERANGE ? "--region" : j->target, e, j);
+}
+
 static int phase(struct job *j)
 {
     const struct sq_msg_work_counts *n = &j->l->counts;
     sq_err e = local_run_stage(j->l, "phase", (const int[]){j->kept, j->fd_panel, j->result.body}, &j->why);
     if (e)
-        return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel
-                                        : e == SQ_ERANGE   ? "--region"
-                                                           : j->target,
-                    e, j);
+        return fail_any(e, j);
     if (!j->l->is_quiet)
         fprintf(stderr, "phase    %llu heterozygotes at %llu sites of the panel ordered, %llu missing calls filled; %llu sites that the panel lacks stay as they are\n",
                 (unsigned long long)n->n_kept, (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded,
@@ -86,10 +89,7 @@ static int impute(struct job *j)
     const struct sq_msg_work_counts *n = &j->l->counts;
     sq_err e = local_run_stage(j->l, "impute", (const int[]){j->kept, j->fd_panel, j->result.body, j->result.index}, &j->why);
     if (e)
-        return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel
-                                        : e == SQ_ERANGE   ? "--region"
-                                                           : j->target,
-                    e, j);
+        return fail_any(e, j);
     if (!j->l->is_quiet)
         fprintf(stderr, "impute   %s%llu rows of the panel from %llu haplotypes, %llu of them typed; %llu below --min-r2 left out\n", j->l->choice.phases ? "phased on the way; " : "", (unsigned long long)n->n_site,
                 (unsigned long long)n->n_haplotype, (unsigned long long)n->n_in_panel, (unsigned long long)n->n_excluded);
@@ -191,7 +191,25 @@ static void say_done(const struct job *j, int64_t start_ms)
         fprintf(stderr, "done     %s and its index, %.1f s\n", j->result.path, (double)(sq_clock_steady_ms() - start_ms) / 1000);
 }
 
-int local_impute(struct local *l)
+static int make_imputed(struct job *j)
+{
+    int rc = impute(j);
+    const struct result *const all[] = {&j->result, &j->sites, &j->empirical};
+    for (size_t i = 0; i < 3 && !rc; i++)
+        if (all[i]->path)
+            rc = finish(j, all[i]);
+    return rc;
+}
+
+static int make_phased(struct job *j)
+{
+    j->l->choice.fd_phased_index = j->result.index;
+    int rc = phase(j);
+    j->l->choice.fd_phased_index = -1;
+    return rc ? rc : finish(j, &j->result);
+}
+
+static int whole(struct local *l, int (*make)(struct job *j), void (*show_figures)(const struct worker_figures *f))
 {
     struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map]};
     int64_t start = sq_clock_steady_ms();
@@ -201,36 +219,20 @@ int local_impute(struct local *l)
     int rc = prepare(&j, &is_over);
     if (rc || is_over)
         return rc;
-    rc = impute(&j);
-    const struct result *const all[] = {&j.result, &j.sites, &j.empirical};
-    for (size_t i = 0; i < 3 && !rc; i++)
-        if (all[i]->path)
-            rc = finish(&j, all[i]);
+    rc = make(&j);
     if (!rc && l->choice.figures)
-        local_show_figures(l->choice.figures);
+        show_figures(l->choice.figures);
     if (!rc)
         say_done(&j, start);
     return rc;
 }
 
+int local_impute(struct local *l)
+{
+    return whole(l, make_imputed, local_show_figures);
+}
+
 int local_phase(struct local *l)
 {
-    struct job j = {.l = l, .panel = l->opt[LOCAL_panel], .target = l->opt[LOCAL_target], .map = l->opt[LOCAL_map]};
-    int64_t start = sq_clock_steady_ms();
-    bool is_over;
-    l->choice = worker_choice_default();
-    l->choice.figures = l->opt[LOCAL_timing] ? figures_new() : NULL;
-    int rc = prepare(&j, &is_over);
-    if (rc || is_over)
-        return rc;
-    l->choice.fd_phased_index = j.result.index;
-    rc = phase(&j);
-    l->choice.fd_phased_index = -1;
-    if (!rc)
-        rc = finish(&j, &j.result);
-    if (!rc && l->choice.figures)
-        local_show_phase_figures(l->choice.figures);
-    if (!rc)
-        say_done(&j, start);
-    return rc;
+    return whole(l, make_phased, local_show_phase_figures);
 }
