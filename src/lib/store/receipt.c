@@ -263,6 +263,18 @@ static uint64_t first_difference(const char *a, size_t n_a, const char *b, size_
     return line;
 }
 
+/* What was read of @text, written again into @again, must be @text to the byte; @written: how writing went. */
+static sq_err same_again(const struct reading *r, sq_err written, const struct sq_buf *again, const char *text, size_t n, struct sq_why *why)
+{
+    if (r->is_bad)
+        return sq_why_set(why, SQ_EFIELD, r->line, 0, r->key, "this line should have this key and a valid value");
+    if (written == SQ_ERANGE)
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "", "a value is outside of what a receipt can say");
+    if (!written && (again->n != n || memcmp(again->p, text, n) != 0))
+        return sq_why_set(why, SQ_EFIELD, first_difference(text, n, (const char *)again->p, again->n), 0, "", "this line is not as a receipt has it");
+    return written;
+}
+
 sq_err sq_receipt_read(const char *text, size_t n, struct sq_receipt *out, struct sq_why *why)
 {
     size_t n_first = strlen(SQ_RECEIPT_FIRST_LINE);
@@ -275,14 +287,7 @@ sq_err sq_receipt_read(const char *text, size_t n, struct sq_receipt *out, struc
     struct sq_buf again;
     sq_buf_init(&again, SQ_RECEIPT_MAX_BYTES);
     read_all(&r, got);
-    sq_err e = SQ_OK;
-    if (r.is_bad)
-        e = sq_why_set(why, SQ_EFIELD, r.line, 0, r.key, "this line should have this key and a valid value");
-    else if ((e = sq_receipt_text(got, &again)) == SQ_ERANGE)
-        e = sq_why_set(why, SQ_EFIELD, 0, 0, "", "a value is outside of what a receipt can say");
-    else if (!e && (again.n != n || memcmp(again.p, text, n) != 0))
-        e = sq_why_set(why, SQ_EFIELD, first_difference(text, n, (const char *)again.p, again.n), 0, "",
-                       "this line is not as a receipt has it");
+    sq_err e = same_again(&r, r.is_bad ? SQ_OK : sq_receipt_text(got, &again), &again, text, n, why);
     if (!e)
         *out = *got;
     sq_buf_done(&again);
@@ -371,14 +376,7 @@ sq_err sq_job_receipt_read(const char *text, size_t n, struct sq_job_receipt *ou
     for (unsigned m = 1; m < SQ_JOB_RECEIPT_METHODS; m++)
         got.n_method[m] = read_number(&r, sq_erase_word(m), UINT32_MAX);
     read_id(&r, "receipts-sha256", got.receipts_sha256, sizeof got.receipts_sha256, NULL);
-    sq_err e = SQ_OK;
-    if (r.is_bad)
-        e = sq_why_set(why, SQ_EFIELD, r.line, 0, r.key, "this line should have this key and a valid value");
-    else if ((e = sq_job_receipt_text(&got, &again)) == SQ_ERANGE)
-        e = sq_why_set(why, SQ_EFIELD, 0, 0, "", "a value is outside of what a receipt can say");
-    else if (!e && (again.n != n || memcmp(again.p, text, n) != 0))
-        e = sq_why_set(why, SQ_EFIELD, first_difference(text, n, (const char *)again.p, again.n), 0, "",
-                       "this line is not as a receipt has it");
+    sq_err e = same_again(&r, r.is_bad ? SQ_OK : sq_job_receipt_text(&got, &again), &again, text, n, why);
     if (!e)
         *out = got;
     sq_buf_done(&again);
