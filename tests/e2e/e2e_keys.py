@@ -177,23 +177,29 @@ def token(d):
         server.wait()
 
 
+def ready(h, d):
+    """A panel, a user with a job that is done, and a PIN's file."""
+    os.chmod(d, 0o755)
+    h.panel()
+    ada = h.user("ada")
+    job = ada.run_job(ada.upload()["id"])
+    pin = os.path.join(d, "pin")
+    with open(pin, "w") as f:
+        f.write("4711\n")
+    os.chmod(pin, 0o600)
+    return ada, job, pin
+
+
 def test_file_and_token():
     if not all(shutil.which(p) for p in ("softhsm2-util", "pkcs11-tool", "p11-kit")) or not os.path.exists(SOFTHSM):
         raise hub.Skip("softhsm2, opensc or p11-kit isn't installed")
     with hub.Hub() as h, tempfile.TemporaryDirectory() as d:
-        os.chmod(d, 0o755)
         assert key(h)["locked_by"] == "file"
-        h.panel()
-        ada = h.user("ada")
-        job = ada.run_job(ada.upload()["id"])
+        ada, job, pin = ready(h, d)
         h.admin_ok("key-rotate")
         assert key(h)["root_key"] == 2
         restart(h, up=True)
         still_there(ada, job)
-        pin = os.path.join(d, "pin")
-        with open(pin, "w") as f:
-            f.write("4711\n")
-        os.chmod(pin, 0o600)
         with token(d) as sock:
             set_config(h, key_backend="pkcs11", pkcs11_server=sock, pkcs11_pin_file=pin)
             restart(h, up=True)  # the key file opens it once more, then the token does
@@ -259,14 +265,7 @@ def test_tpm():
     if missing or not os.path.exists(TPM_MODULE):
         raise hub.Skip("not installed: " + ", ".join(missing or [TPM_MODULE]))
     with hub.Hub() as h, tempfile.TemporaryDirectory() as d:
-        os.chmod(d, 0o755)
-        h.panel()
-        ada = h.user("ada")
-        job = ada.run_job(ada.upload()["id"])
-        pin = os.path.join(d, "pin")
-        with open(pin, "w") as f:
-            f.write("4711\n")
-        os.chmod(pin, 0o600)
+        ada, job, pin = ready(h, d)
         with tpm_token(d) as sock:
             set_config(h, key_backend="pkcs11", pkcs11_server=sock, pkcs11_pin_file=pin)
             h.stop()
