@@ -6,44 +6,14 @@
 Needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static; without them its cases are skipped by name.
 """
 import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 
-ROOT, NATIVE = os.path.abspath(sys.argv[1]), sys.argv[2]
+ROOT = os.path.abspath(sys.argv[1])
 sys.path.insert(0, os.path.join(ROOT, "tests", "unit", "tree"))
+import arm64
 import tap
 
-CC, QEMU = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64-static")
-ENGINE = [os.path.join(ROOT, "src", "lib", "engine", name) for name in ("kernels.c", "kernels_scalar.c", "kernels_neon.c")]
-# those of meson.build
-FLAGS = ("-std=c17 -O3 -ffp-contract=off -D_GNU_SOURCE -Wall -Wextra -Werror -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual "
-         "-Wvla -Wundef -Wformat=2 -Wpedantic -Wno-unused-parameter -fstack-protector-strong").split()
-NAMES = ["every shape on 64-bit ARM", "the same bits there as here"]
-
-
-def digest(text):
-    found = re.search(r"digest ([0-9a-f]{16})", text)
-    return found.group(1) if found else "none"
-
-
-if not CC or not QEMU:
-    for name in NAMES:
-        with tap.case(name + " # SKIP gcc-aarch64-linux-gnu or qemu-user-static isn't installed") as bad:
-            pass
-else:
-    with tempfile.TemporaryDirectory() as d:
-        program = os.path.join(d, "kernels_test")
-        made = subprocess.run([CC] + FLAGS + ["-static", "-I" + os.path.join(ROOT, "src")] + ENGINE +
-                              [os.path.join(ROOT, "tests", "unit", "engine", "kernels_test.c"), "-lm", "-o", program], capture_output=True, text=True)
-        there = subprocess.run([QEMU, program], capture_output=True, text=True, timeout=600) if not made.returncode else made
-        with tap.case(NAMES[0]) as bad:
-            if there.returncode or "ok 6 - the same bits as scalar: neon" not in there.stdout:
-                bad.append((made.stderr + there.stdout + there.stderr)[-3000:])
-        with tap.case(NAMES[1]) as bad:
-            here = subprocess.run([NATIVE], capture_output=True, text=True)
-            if digest(there.stdout) == "none" or digest(there.stdout) != digest(here.stdout):
-                bad.append("here %s, there %s" % (digest(here.stdout), digest(there.stdout)))
+SOURCES = ["src/lib/engine/kernels.c", "src/lib/engine/kernels_scalar.c", "src/lib/engine/kernels_neon.c", "tests/unit/engine/kernels_test.c"]
+arm64.same_as_here(ROOT, sys.argv[2], SOURCES, ["-O3", "-ffp-contract=off", *arm64.WARNINGS], "ok 6 - the same bits as scalar: neon",
+                   ["every shape on 64-bit ARM", "the same bits there as here"])
 tap.done()

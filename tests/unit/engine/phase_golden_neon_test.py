@@ -6,30 +6,20 @@
 Needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static; without them its case is skipped by name.
 """
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 
 ROOT = os.path.abspath(sys.argv[1])
 sys.path.insert(0, os.path.join(ROOT, "tests", "unit", "tree"))
+import arm64
 import tap
 
-CC, QEMU = shutil.which("aarch64-linux-gnu-gcc"), shutil.which("qemu-aarch64-static")
 ENGINE = ("crew", "sweep", "typed", "phase", "phase_lines", "phase_order", "phase_pairs", "phase_pool", "phase_rows", "kernels", "kernels_scalar", "kernels_neon")
-# those of meson.build
-FLAGS = "-std=c17 -O3 -ffp-contract=off -D_GNU_SOURCE -Wno-psabi -Wl,--wrap=sq_kernels".split()
+SOURCES = ["src/lib/engine/%s.c" % name for name in ENGINE] + ["src/lib/core/err.c", "tests/unit/engine/phase_golden.c", "tests/unit/engine/memory_panel.c"]
 NAME = "phasing on 64-bit ARM gives what it gives here"
 
-if not CC or not QEMU:
-    tap.skip(NAME, "gcc-aarch64-linux-gnu or qemu-user-static isn't installed")
-else:
-    sources = [os.path.join(ROOT, "src", "lib", "engine", name + ".c") for name in ENGINE] + [os.path.join(ROOT, "src", "lib", "core", "err.c")]
-    sources += [os.path.join(ROOT, "tests", "unit", "engine", name + ".c") for name in ("phase_golden", "memory_panel")]
-    with tempfile.TemporaryDirectory() as d, tap.case(NAME) as bad:
-        program = os.path.join(d, "phase_golden")
-        made = subprocess.run([CC] + FLAGS + ["-static", "-I" + os.path.join(ROOT, "src"), *sources, "-lm", "-o", program], capture_output=True, text=True)
-        there = subprocess.run([QEMU, program, "neon", "3"], capture_output=True, text=True, timeout=600) if not made.returncode else made
+if arm64.can(NAME):
+    with tap.case(NAME) as bad:
+        there = arm64.run(ROOT, SOURCES, ["-O3", "-ffp-contract=off", "-Wno-psabi", "-Wl,--wrap=sq_kernels"], "neon", "3")
         if there.returncode or "ok 1 - the result written down: neon, 3 threads\n" not in there.stdout:
-            bad.append((made.stderr + there.stdout + there.stderr)[-3000:])
+            bad.append(there.said)
 tap.done()
