@@ -62,12 +62,26 @@ static void show_wrapped(const json_t *j)
     printf("root key number %llu; %llu keys wrapped anew\n", out_number(j, "root_key"), out_number(j, "keys_wrapped_anew"));
 }
 
+/* another of the keys that the root key wraps */
+static void show_replaced(const json_t *j)
+{
+    if (json_is_null(json_object_get(j, "former_until")))
+        printf("another key signs tokens; nothing that was signed before counts: %llu sessions and API tokens ended\n", out_number(j, "ended"));
+    else
+        printf("another key signs tokens; the old one verifies what it signed until %s\n", out_text(j, "former_until"));
+}
+
 int cmd_key_rotate(struct cli *c)
 {
     struct secret present = {NULL};
+    if (c->opt[OPT_now] && !c->opt[OPT_tokens])
+        return cli_misused(c, "--now goes with --tokens");
     int rc = ask_present(c, &present);
-    if (!rc)
-        rc = admin_show(c, "key-rotate", json_pack("{s:s}", "passphrase", present.text ? present.text : ""), show_wrapped);
+    const char *passphrase = present.text ? present.text : "";
+    if (!rc && c->opt[OPT_tokens])
+        rc = admin_show(c, "key-replace", json_pack("{s:s, s:b, s:s}", "which", "tokens", "now", c->opt[OPT_now] != NULL, "passphrase", passphrase), show_replaced);
+    else if (!rc)
+        rc = admin_show(c, "key-rotate", json_pack("{s:s}", "passphrase", passphrase), show_wrapped);
     secret_done(&present);
     return rc;
 }

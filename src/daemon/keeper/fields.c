@@ -113,12 +113,13 @@ void on_fields_seal(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 /* Checked here again, whatever registrar has checked. */
 sq_err keeper_token_claims(struct keeper *k, const uint8_t *owner_id, struct sq_span token, struct sq_jwt_claims *out)
 {
-    uint8_t token_public[SQ_ES256_PUBLIC_BYTES], note_public[SQ_ED25519_PUBLIC_BYTES];
+    uint8_t token_public[SQ_JWT_MAX_KEYS][SQ_ES256_PUBLIC_BYTES], note_public[SQ_ED25519_PUBLIC_BYTES];
+    size_t n_key = 0;
     sq_err err = keeper_clock_ok(k);
     if (!err)
-        err = keeper_public_keys(k, token_public, note_public);
+        err = keeper_public_keys(k, token_public, &n_key, note_public);
     if (!err)
-        err = sq_jwt_verify(token_public, k->origin, token, sq_clock_now_s(), out);
+        err = sq_jwt_verify_any(token_public[0], n_key, k->origin, token, sq_clock_now_s(), out);
     if (!err && memcmp(out->sub, owner_id, SQ_ID_BYTES))
         err = sq_fail(SQ_EDENIED);
     return err;

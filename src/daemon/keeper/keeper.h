@@ -8,6 +8,7 @@
 #include "daemon/keeper/hsm.h"
 #include "daemon/keeper/proofs.h"
 #include "daemon/keeper/slab.h"
+#include "lib/identity/jwt.h"
 #include "lib/identity/passkey.h"
 #include "lib/proc/node.h"
 
@@ -49,7 +50,11 @@ struct keeper {
     struct keeper_publics { /* drawn from the slab once */
         pthread_mutex_t lock;
         bool is_known;
-        uint8_t token[SQ_ES256_PUBLIC_BYTES], note[SQ_ED25519_PUBLIC_BYTES];
+        int64_t until_s; /* a former token key ends then, and they are drawn anew; 0: none does */
+        uint8_t token[SQ_JWT_MAX_KEYS][SQ_ES256_PUBLIC_BYTES]; /* the present one first */
+        size_t n_token;
+        uint8_t note[SQ_ED25519_PUBLIC_BYTES];
+        int64_t last_token_s; /* no token that was signed since the start lives longer */
     } publics;
     pthread_mutex_t signing; /* check against the last tree, remember the new one, sign: one at a time */
 };
@@ -71,6 +76,12 @@ void on_key_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_key_rotate(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_key_passphrase(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_key_split(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+
+/* Who changes a lock that a passphrase opens must know it, though the root key is at hand. backoff.lock is held. */
+sq_err keeper_may_relock(struct keeper *k, struct sq_span passphrase) SQ_MUST_CHECK;
+
+/* replacing.c */
+void on_key_replace(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
 /* shares.c */
 #define KEEPER_SHARE_TEXT_BYTES 114 /* with its LF */
@@ -158,7 +169,8 @@ void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_checkpoint(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_tree_reset(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_receipt_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
-sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_ES256_PUBLIC_BYTES],
+/* All keys that tokens are verified with, the present one first; and the one that notes are. */
+sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_JWT_MAX_KEYS][SQ_ES256_PUBLIC_BYTES], size_t *out_n_token,
                           uint8_t out_note[SQ_ED25519_PUBLIC_BYTES]) SQ_MUST_CHECK;
 
 /* confine.c */

@@ -96,8 +96,7 @@ void on_key_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_ask_reply(ask, &is);
 }
 
-/* Who changes a lock that a passphrase opens must know it, though the root key is at hand. */
-static sq_err may_change(struct keeper *k, struct sq_span passphrase)
+sq_err keeper_may_relock(struct keeper *k, struct sq_span passphrase)
 {
     struct sq_slab_lock l;
     sq_slab_lock_of(k->slab, &l);
@@ -156,7 +155,7 @@ static sq_err by_passphrase(struct keeper *k, struct sq_span passphrase, struct 
 static sq_err lock_as_it_is(struct keeper *k, const struct sq_msg *m, struct new_lock *out)
 {
     struct sq_span passphrase = m->u.key_rotate.passphrase;
-    sq_err err = may_change(k, passphrase);
+    sq_err err = keeper_may_relock(k, passphrase);
     if (err)
         return err;
     sq_slab_lock_of(k->slab, &out->lock);
@@ -177,7 +176,7 @@ void on_key_rotate(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 static sq_err lock_by_new_passphrase(struct keeper *k, const struct sq_msg *m, struct new_lock *out)
 {
     struct sq_span passphrase = m->u.key_passphrase.passphrase;
-    sq_err err = k->wanted == SQ_SLAB_PASSPHRASE ? may_change(k, m->u.key_passphrase.present) : sq_fail(SQ_ECONFLICT);
+    sq_err err = k->wanted == SQ_SLAB_PASSPHRASE ? keeper_may_relock(k, m->u.key_passphrase.present) : sq_fail(SQ_ECONFLICT);
     if (!err && passphrase.n < KEEPER_PASSPHRASE_MIN_BYTES)
         err = sq_fail(SQ_EWEAK);
     return err ? err : by_passphrase(k, passphrase, out);
@@ -192,7 +191,7 @@ static sq_err lock_by_shares(struct keeper *k, const struct sq_msg *m, struct ne
 {
     const struct sq_msg_key_split *s = &m->u.key_split;
     out->lock = (struct sq_slab_lock){.backend = SQ_SLAB_SHARES, .n_share = s->n_share, .threshold = s->threshold};
-    sq_err err = may_change(k, s->present);
+    sq_err err = keeper_may_relock(k, s->present);
     if (!err)
         err = sq_random(out->lock.salt, sizeof out->lock.salt);
     if (!err)

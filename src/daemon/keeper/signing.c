@@ -16,12 +16,37 @@ static sq_err site_key(struct keeper *k, enum sq_slab_type type, struct sq_key *
     return sq_slab_key(k->slab, type, sq_slab_site_owner, sq_clock_now_s(), NULL, out);
 }
 
-static sq_err draw_publics(struct keeper *k, struct keeper_publics *p)
+/* Tokens of a former key live until it ends: registrar said when, and nothing is signed with it any more. */
+static sq_err draw_former(struct keeper *k, struct keeper_publics *p, uint8_t number, int64_t now_s)
+{
+    struct sq_slab_slot slot;
+    struct sq_key *key = NULL;
+    sq_err err = sq_slab_former(k->slab, SQ_SLAB_TOKEN_KEY, sq_slab_site_owner, number, now_s, &slot, &key);
+    if (err == SQ_ENOTFOUND || err == SQ_EKEYGONE)
+        return SQ_OK;
+    if (!err)
+        err = sq_es256_public(key, p->token[p->n_token]);
+    if (!err) {
+        p->n_token++;
+        if (!p->until_s || (int64_t)slot.not_after_s < p->until_s)
+            p->until_s = (int64_t)slot.not_after_s;
+    }
+    sq_key_free(key);
+    return err;
+}
+
+static sq_err draw_publics(struct keeper *k, struct keeper_publics *p, int64_t now_s)
 {
     struct sq_key *token = NULL, *note = NULL;
-    sq_err err = site_key(k, SQ_SLAB_TOKEN_KEY, &token);
+    struct sq_slab_slot slot = {.number = 0};
+    p->n_token = 0;
+    p->until_s = 0;
+    sq_err err = sq_slab_key(k->slab, SQ_SLAB_TOKEN_KEY, sq_slab_site_owner, now_s, &slot, &token);
     if (!err)
-        err = sq_es256_public(token, p->token);
+        err = sq_es256_public(token, p->token[0]);
+    p->n_token = !err;
+    for (unsigned no = slot.number; no-- > 0 && !err && p->n_token < SQ_JWT_MAX_KEYS;)
+        err = draw_former(k, p, (uint8_t)no, now_s);
     if (!err)
         err = site_key(k, SQ_SLAB_NOTE_KEY, &note);
     if (!err)
@@ -32,13 +57,15 @@ static sq_err draw_publics(struct keeper *k, struct keeper_publics *p)
     return err;
 }
 
-sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_ES256_PUBLIC_BYTES], uint8_t out_note[SQ_ED25519_PUBLIC_BYTES])
+sq_err keeper_public_keys(struct keeper *k, uint8_t out_token[SQ_JWT_MAX_KEYS][SQ_ES256_PUBLIC_BYTES], size_t *out_n_token, uint8_t out_note[SQ_ED25519_PUBLIC_BYTES])
 {
     struct keeper_publics *p = &k->publics;
+    int64_t now_s = sq_clock_now_s();
     pthread_mutex_lock(&p->lock);
-    sq_err err = p->is_known ? SQ_OK : draw_publics(k, p);
+    sq_err err = p->is_known && (!p->until_s || now_s < p->until_s) ? SQ_OK : draw_publics(k, p, now_s);
     if (!err) {
         memcpy(out_token, p->token, sizeof p->token);
+        *out_n_token = p->n_token;
         memcpy(out_note, p->note, sizeof p->note);
     }
     pthread_mutex_unlock(&p->lock);
@@ -72,13 +99,27 @@ static sq_err check_proof(struct keeper *k, const struct sq_msg_token_sign *q, c
     return has_password && (has_factor || !(owner->for_role & SQ_SLAB_NEEDS_FACTOR)) ? SQ_OK : sq_fail(SQ_EPROOF);
 }
 
+/* One at a time, and none while the key is replaced: it is known until when a former key has to verify. */
+static sq_err sign_token(struct keeper *k, const struct sq_jwt_claims *c, struct sq_buf *out)
+{
+    struct sq_key *key = NULL;
+    pthread_mutex_lock(&k->publics.lock);
+    sq_err err = site_key(k, SQ_SLAB_TOKEN_KEY, &key);
+    if (!err)
+        err = sq_jwt_make(key, k->origin, c, out);
+    if (!err && c->expires_s > k->publics.last_token_s)
+        k->publics.last_token_s = c->expires_s;
+    pthread_mutex_unlock(&k->publics.lock);
+    sq_key_free(key);
+    return err;
+}
+
 void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
     const struct sq_msg_token_sign *q = &m->u.token_sign;
     struct sq_jwt_claims c = {.epoch = q->epoch};
     struct sq_slab_slot owner;
-    struct sq_key *key = NULL;
     struct sq_buf token;
     sq_buf_init(&token, SQ_JWT_MAX_BYTES);
     memcpy(c.sub, q->owner_id, sizeof c.sub);
@@ -99,10 +140,7 @@ void on_token_sign(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (!err)
         err = check_proof(k, q, &owner);
     if (!err)
-        err = site_key(k, SQ_SLAB_TOKEN_KEY, &key);
-    if (!err)
-        err = sq_jwt_make(key, k->origin, &c, &token);
-    sq_key_free(key);
+        err = sign_token(k, &c, &token);
     if (err) {
         sq_ask_fail(ask, err);
     } else {

@@ -29,7 +29,8 @@ enum sq_slab_type {
     SQ_SLAB_LOOKUP_KEY = 5,
     SQ_SLAB_TOMBSTONE = 6
 };
-enum sq_slab_state { SQ_SLAB_OPEN = 1, SQ_SLAB_CLOSED = 2 };
+/* of an object: open, closed. Of an owner's or signing key: 0, or one that was replaced; of which only the public half is left */
+enum sq_slab_state { SQ_SLAB_OPEN = 1, SQ_SLAB_CLOSED = 2, SQ_SLAB_FORMER = 3, SQ_SLAB_FORMER_PUBLIC = 4 };
 enum sq_slab_reason { SQ_SLAB_ASKED = 1, SQ_SLAB_EXPIRED = 2 };
 enum sq_slab_backend { SQ_SLAB_PASSPHRASE = 1, SQ_SLAB_FILE = 2, SQ_SLAB_SHARES = 3, SQ_SLAB_PKCS11 = 4 };
 
@@ -48,6 +49,7 @@ struct sq_slab_lock {
 /** One slot, decoded. */
 struct sq_slab_slot {
     uint8_t type, state, for_role, was, reason; /* for_role: of an owner, SQ_SLAB_HAS_PASSWORD and SQ_SLAB_NEEDS_FACTOR */
+    uint8_t number; /* of an owner's or signing key: how many were before it; of an object: number of the owner's key that wraps it */
     uint32_t generation;
     uint32_t root_no; /* which root key wraps it; 0: its owner's key does */
     uint8_t id[SQ_SLAB_ID_BYTES], owner[SQ_SLAB_ID_BYTES];
@@ -151,6 +153,33 @@ sq_err sq_slab_expire(struct sq_slab *slab, int64_t now_s, void (*on_each)(void 
 sq_err sq_slab_list(struct sq_slab *slab, enum sq_slab_type type, uint32_t from, uint8_t *out_listed, uint32_t max, uint32_t *out_n, uint32_t *out_next) SQ_MUST_CHECK;
 /** Damaged slots found at opening and not destroyed since; their ids as they stand. */
 uint32_t sq_slab_n_damaged(struct sq_slab *slab);
+
+/* ---- keys that are replaced (slab_former.c) ---- */
+
+#define SQ_SLAB_MAX_NUMBER 255
+struct sq_slab_replacing {
+    enum sq_slab_type type; /* owner, token key, note key */
+    const uint8_t *id;
+    const struct sq_key *fresh;  /* NULL: one is drawn */
+    bool is_dropped;             /* the key that is replaced, and all before it, are destroyed; else it stays, as a former key */
+    uint64_t not_after_s;        /* ... until then; 0: as long as the slot whose key it was */
+    uint8_t note[SQ_SLAB_ID_BYTES]; /* ... with this in its owner field */
+};
+/**
+ * sq_slab_replace - another key in the slot of an owner or a signing key, numbered one higher.
+ *
+ * Durable before the new key stands there: the former one beside it. What hangs on that (objects of an owner, his sealed
+ * fields) stays readable. Killed in between, the old key goes on being the key; the next call begins again.
+ *
+ * @out_number  the new key's. SQ_EFULL: it was replaced as often as it may be. SQ_ENOTFOUND, SQ_EKEYGONE, SQ_ESEALED, SQ_EIO.
+ */
+sq_err sq_slab_replace(struct sq_slab *slab, const struct sq_slab_replacing *how, int64_t now_s, uint8_t *out_number) SQ_MUST_CHECK;
+/** The former key @number of @id. SQ_ENOTFOUND: there never was one; SQ_EKEYGONE: destroyed. Either out may be NULL. */
+sq_err sq_slab_former(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, int64_t now_s,
+                      struct sq_slab_slot *out_slot, struct sq_key **out_key) SQ_MUST_CHECK;
+/** Nothing of the former key @number is left but these 32 public bytes. Again is SQ_OK. */
+sq_err sq_slab_former_publish(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, const uint8_t public_key[SQ_KEY_BYTES],
+                              int64_t now_s) SQ_MUST_CHECK;
 
 /* ---- header ---- */
 void sq_slab_tree(struct sq_slab *slab, uint64_t *out_size, uint8_t out_root[SQ_SHA256_BYTES]);

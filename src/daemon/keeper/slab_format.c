@@ -38,6 +38,7 @@ void sq_slab_slot_encode(const struct sq_slab_slot *s, uint8_t out[SQ_SLAB_SLOT_
     out[2] = s->for_role;
     out[3] = s->was;
     out[4] = s->reason;
+    out[5] = s->number;
     sq_put_be32(out + 8, s->generation);
     sq_put_be32(out + 12, s->root_no);
     memcpy(out + 16, s->id, SQ_SLAB_ID_BYTES);
@@ -57,6 +58,7 @@ sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_s
         .for_role = b[2],
         .was = b[3],
         .reason = b[4],
+        .number = b[5],
         .generation = sq_get_be32(b + 8),
         .root_no = sq_get_be32(b + 12),
         .not_after_s = sq_get_be64(b + 48),
@@ -68,7 +70,7 @@ sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_s
     memcpy(out->wrapped, b + 72, SQ_SLAB_WRAPPED_BYTES);
     if (b[0] == SQ_SLAB_FREE && is_zero(b, SQ_SLAB_SLOT_BYTES))
         return SQ_OK;
-    if (!sum_is_right(b, SUM_AT) || !is_zero(b + 5, 3) || !is_zero(b + 132, SUM_AT - 132) ||
+    if (!sum_is_right(b, SUM_AT) || !is_zero(b + 6, 2) || !is_zero(b + 132, SUM_AT - 132) ||
         b[0] > SQ_SLAB_TOMBSTONE || b[0] == SQ_SLAB_FREE)
         return sq_fail(SQ_ETAMPERED);
     return SQ_OK;

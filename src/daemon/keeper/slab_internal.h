@@ -50,4 +50,24 @@ sq_err slab_box_next_root(const struct sq_slab_header *h, const struct sq_key *r
                           uint8_t out[SQ_SLAB_WRAPPED_BYTES]) SQ_MUST_CHECK;
 off_t slab_slot_offset(uint32_t at);
 
+/* slab_slot.c */
+#define SLAB_NONE UINT32_MAX
+uint32_t slab_find(const struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id);
+/* sq_slab_look(), and where it stands; @out_at may be NULL */
+sq_err slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, uint32_t *out_at, struct sq_slab_slot *out) SQ_MUST_CHECK;
+/* A new slot: type, id, owner and the rest of what a caller decides are set in @slot; its key is @key_or_null or a fresh one. */
+sq_err slab_put(struct sq_slab *slab, struct sq_slab_slot *slot, const struct sq_key *key_or_null, int64_t now_s) SQ_MUST_CHECK;
+/* The key of @slot. */
+sq_err slab_key_of(struct sq_slab *slab, const struct sq_slab_slot *slot, int64_t now_s, struct sq_key **out_key) SQ_MUST_CHECK;
+/* Write @next in the place of the slot @at, its key wrapped anew because the fields are in its aad; @key_or_null: another key. */
+sq_err slab_change(struct sq_slab *slab, uint32_t at, const struct sq_slab_slot *now, struct sq_slab_slot *next, const struct sq_key *key_or_null,
+                   int64_t now_s) SQ_MUST_CHECK;
+/* Destroy what stands at @at as @slot, damaged or not; or finish what was begun. */
+sq_err slab_destroy_at(struct sq_slab *slab, uint32_t at, int64_t now_s, struct sq_slab_slot *out_slot) SQ_MUST_CHECK;
+
+/* slab_former.c */
+void slab_former_id(enum sq_slab_type type, const uint8_t *id, uint8_t number, uint8_t out[SQ_SLAB_ID_BYTES]);
+/* All former keys of @id, whatever is left of them. */
+sq_err slab_destroy_formers(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s) SQ_MUST_CHECK;
+
 #endif

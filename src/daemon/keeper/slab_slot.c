@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#define NONE UINT32_MAX
+#define NONE SLAB_NONE
 
 /* ---- index: id and type -> slot ---- */
 
@@ -16,7 +16,7 @@ static uint32_t bucket_of(const struct sq_slab *slab, enum sq_slab_type type, co
     return (sq_get_be32(id) ^ sq_get_be32(id + 12) ^ (uint32_t)type) & (slab->n_bucket - 1);
 }
 
-static uint32_t find(const struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id)
+uint32_t slab_find(const struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id)
 {
     if (!slab->n_bucket)
         return NONE;
@@ -129,7 +129,7 @@ static sq_err destroy_at(struct sq_slab *slab, uint32_t at, struct sq_slab_slot 
         return err;
     if (e->is_damaged) { /* it was in no chain; a whole slot with the same id goes on standing for the id */
         e->is_damaged = false;
-        if (find(slab, (enum sq_slab_type)slot->was, slot->id) == NONE) {
+        if (slab_find(slab, (enum sq_slab_type)slot->was, slot->id) == NONE) {
             remember(slab, at, slot);
             chain(slab, at);
         } else {
@@ -146,6 +146,18 @@ static sq_err destroy_at(struct sq_slab *slab, uint32_t at, struct sq_slab_slot 
     return finish_destruction(slab, at, slot);
 }
 
+sq_err slab_destroy_at(struct sq_slab *slab, uint32_t at, int64_t now_s, struct sq_slab_slot *out_slot)
+{
+    sq_err err = slab_read_slot(slab, at, out_slot);
+    if (err == SQ_ETAMPERED)
+        err = SQ_OK; /* damaged since it was opened: destroy what stands there */
+    if (!err && !slab->entry[at].is_gone)
+        err = destroy_at(slab, at, out_slot, SQ_SLAB_ASKED, now_s);
+    else if (!err && !key_is_zero(out_slot))
+        err = finish_destruction(slab, at, out_slot);
+    return err;
+}
+
 sq_err sq_slab_destroy(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s,
                        uint64_t *out_destroyed_s, uint32_t *out_generation)
 {
@@ -157,16 +169,11 @@ sq_err sq_slab_destroy(struct sq_slab *slab, enum sq_slab_type type, const uint8
         if (!err || err == SQ_ETAMPERED) /* its checksum is wrong, that is known */
             err = destroy_at(slab, at, &slot, SQ_SLAB_ASKED, now_s);
     }
-    uint32_t at = find(slab, type, id);
-    if (!err && at != NONE) {
-        err = slab_read_slot(slab, at, &slot);
-        if (err == SQ_ETAMPERED)
-            err = SQ_OK; /* damaged since it was opened: destroy what stands there */
-        if (!err && !slab->entry[at].is_gone)
-            err = destroy_at(slab, at, &slot, SQ_SLAB_ASKED, now_s);
-        else if (!err && !key_is_zero(&slot))
-            err = finish_destruction(slab, at, &slot);
-    }
+    uint32_t at = slab_find(slab, type, id);
+    if (!err && type == SQ_SLAB_OWNER)
+        err = slab_destroy_formers(slab, type, id, now_s);
+    if (!err && at != NONE)
+        err = slab_destroy_at(slab, at, now_s, &slot);
     pthread_mutex_unlock(&slab->lock);
     if (err)
         return err;
@@ -228,7 +235,7 @@ static sq_err load_slot(struct sq_slab *slab, uint32_t at, const uint8_t *bytes)
         return SQ_OK;
     if (slot.type == SQ_SLAB_TOMBSTONE && (!is_whole || !key_is_zero(&slot)) && (err = finish_destruction(slab, at, &slot)))
         return err;
-    if (find(slab, (enum sq_slab_type)slab->entry[at].type, slot.id) != NONE)
+    if (slab_find(slab, (enum sq_slab_type)slab->entry[at].type, slot.id) != NONE)
         slab->entry[at].is_damaged = true; /* an id twice: nothing of ours writes that */
     else
         chain(slab, at);
@@ -264,10 +271,9 @@ uint32_t sq_slab_n_damaged(struct sq_slab *slab)
 
 /* ---- looking ---- */
 
-static sq_err look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, uint32_t *out_at,
-                   struct sq_slab_slot *out)
+sq_err slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, uint32_t *out_at, struct sq_slab_slot *out)
 {
-    uint32_t at = find(slab, type, id);
+    uint32_t at = slab_find(slab, type, id);
     if (at == NONE)
         return sq_fail(find_damaged(slab, id) != NONE ? SQ_ETAMPERED : SQ_ENOTFOUND);
     const struct slab_entry *e = &slab->entry[at];
@@ -288,7 +294,7 @@ static sq_err look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
 sq_err sq_slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, struct sq_slab_slot *out)
 {
     pthread_mutex_lock(&slab->lock);
-    sq_err err = look(slab, type, id, now_s, NULL, out);
+    sq_err err = slab_look(slab, type, id, now_s, NULL, out);
     pthread_mutex_unlock(&slab->lock);
     return err;
 }
@@ -303,10 +309,17 @@ static sq_err parent_of(struct sq_slab *slab, const struct sq_slab_slot *slot, i
         return sq_fail(SQ_ESEALED);
     if (slot->type != SQ_SLAB_OBJECT)
         return slab_root_of(slab, slot, out_parent);
-    sq_err err = look(slab, SQ_SLAB_OWNER, slot->owner, now_s, NULL, &owner);
+    sq_err err = slab_look(slab, SQ_SLAB_OWNER, slot->owner, now_s, NULL, &owner);
     if (err == SQ_ENOTFOUND)
         err = SQ_EKEYGONE; /* its tombstone is older than the object: gone all the same */
     const struct sq_key *root;
+    if (!err && owner.number != slot->number) { /* his key was replaced since */
+        uint8_t former[SQ_SLAB_ID_BYTES];
+        slab_former_id(SQ_SLAB_OWNER, slot->owner, slot->number, former);
+        err = slab_look(slab, SQ_SLAB_OWNER, former, now_s, NULL, &owner);
+        if (err == SQ_ENOTFOUND)
+            err = SQ_ETAMPERED;
+    }
     if (!err)
         err = slab_root_of(slab, &owner, &root);
     if (!err)
@@ -316,7 +329,7 @@ static sq_err parent_of(struct sq_slab *slab, const struct sq_slab_slot *slot, i
     return err;
 }
 
-static sq_err key_of(struct sq_slab *slab, const struct sq_slab_slot *slot, int64_t now_s, struct sq_key **out_key)
+sq_err slab_key_of(struct sq_slab *slab, const struct sq_slab_slot *slot, int64_t now_s, struct sq_key **out_key)
 {
     struct sq_key *owned;
     const struct sq_key *parent;
@@ -332,9 +345,9 @@ sq_err sq_slab_key(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
 {
     struct sq_slab_slot slot;
     pthread_mutex_lock(&slab->lock);
-    sq_err err = slab->root ? look(slab, type, id, now_s, NULL, &slot) : sq_fail(SQ_ESEALED);
+    sq_err err = slab->root ? slab_look(slab, type, id, now_s, NULL, &slot) : sq_fail(SQ_ESEALED);
     if (!err)
-        err = key_of(slab, &slot, now_s, out_key);
+        err = slab_key_of(slab, &slot, now_s, out_key);
     pthread_mutex_unlock(&slab->lock);
     if (!err && out_slot)
         *out_slot = slot;
@@ -359,6 +372,8 @@ sq_err sq_slab_list(struct sq_slab *slab, enum sq_slab_type type, uint32_t from,
         }
         if (err)
             break;
+        if (slot.state >= SQ_SLAB_FORMER)
+            continue;
         uint8_t *p = out_listed + (size_t)n++ * SQ_SLAB_LISTED_BYTES;
         memcpy(p, slot.id, SQ_SLAB_ID_BYTES);
         memcpy(p + SQ_SLAB_ID_BYTES, slot.owner, SQ_SLAB_ID_BYTES);
@@ -409,20 +424,30 @@ sq_err slab_add_locked(struct sq_slab *slab, enum sq_slab_type type, const uint8
                        uint64_t not_after_s, uint8_t for_role, const struct sq_key *key_or_null, int64_t now_s)
 {
     struct sq_slab_slot slot = {.type = (uint8_t)type, .for_role = for_role, .not_after_s = not_after_s,
-                                .created_s = (uint64_t)now_s, .state = type == SQ_SLAB_OBJECT ? SQ_SLAB_OPEN : 0,
-                                .root_no = type == SQ_SLAB_OBJECT ? 0 : slab_root_no_for_new(slab)};
+                                .created_s = (uint64_t)now_s, .state = type == SQ_SLAB_OBJECT ? SQ_SLAB_OPEN : 0};
+    struct sq_slab_slot his;
+    memcpy(slot.id, id, SQ_SLAB_ID_BYTES);
+    if (type == SQ_SLAB_OBJECT) {
+        memcpy(slot.owner, owner, SQ_SLAB_ID_BYTES);
+        if (!slab_look(slab, SQ_SLAB_OWNER, owner, now_s, NULL, &his)) /* else slab_put() says why not */
+            slot.number = his.number;
+    }
+    return slab_put(slab, &slot, key_or_null, now_s);
+}
+
+sq_err slab_put(struct sq_slab *slab, struct sq_slab_slot *slot, const struct sq_key *key_or_null, int64_t now_s)
+{
+    enum sq_slab_type type = (enum sq_slab_type)slot->type;
     struct sq_slab_slot before;
     struct sq_key *made = NULL, *owned = NULL;
     const struct sq_key *parent = NULL;
     uint32_t at;
-    memcpy(slot.id, id, SQ_SLAB_ID_BYTES);
-    if (type == SQ_SLAB_OBJECT)
-        memcpy(slot.owner, owner, SQ_SLAB_ID_BYTES);
-    if ((at = find(slab, type, id)) != NONE)
+    slot->root_no = type == SQ_SLAB_OBJECT ? 0 : slab_root_no_for_new(slab);
+    if ((at = slab_find(slab, type, slot->id)) != NONE)
         return sq_fail(slab->entry[at].is_gone ? SQ_EKEYGONE : SQ_EEXISTS);
-    if (find_damaged(slab, id) != NONE)
+    if (find_damaged(slab, slot->id) != NONE)
         return sq_fail(SQ_ETAMPERED);
-    sq_err err = parent_of(slab, &slot, now_s, &owned, &parent);
+    sq_err err = parent_of(slab, slot, now_s, &owned, &parent);
     if (!err && !key_or_null)
         err = sq_key_new(&made);
     if (!err)
@@ -430,17 +455,17 @@ sq_err slab_add_locked(struct sq_slab *slab, enum sq_slab_type type, const uint8
     if (!err)
         err = slab_read_slot(slab, at, &before);
     if (!err) {
-        slot.generation = before.generation + 1;
-        err = slab_wrap(slab, parent, &slot, key_or_null ? key_or_null : made);
+        slot->generation = before.generation + 1;
+        err = slab_wrap(slab, parent, slot, key_or_null ? key_or_null : made);
     }
     if (!err)
-        err = slab_write_slot(slab, at, &slot);
+        err = slab_write_slot(slab, at, slot);
     if (!err) {
         if (!slab->n_bucket)
             err = rehash(slab);
         if (slab->entry[at].type != SQ_SLAB_FREE && slab->entry[at].type != SQ_SLAB_TOMBSTONE)
             unchain(slab, at);
-        remember(slab, at, &slot);
+        remember(slab, at, slot);
         if (!err)
             chain(slab, at);
     }
@@ -461,17 +486,17 @@ sq_err sq_slab_add(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
     return err;
 }
 
-/* Write @next in the place of the slot @at, its key wrapped anew because the fields are in its aad. */
-static sq_err change(struct sq_slab *slab, uint32_t at, const struct sq_slab_slot *now, struct sq_slab_slot *next, int64_t now_s)
+sq_err slab_change(struct sq_slab *slab, uint32_t at, const struct sq_slab_slot *now, struct sq_slab_slot *next, const struct sq_key *key_or_null,
+                   int64_t now_s)
 {
     struct sq_key *key = NULL, *owned = NULL;
     const struct sq_key *parent;
     sq_err err = parent_of(slab, now, now_s, &owned, &parent);
-    if (!err)
+    if (!err && !key_or_null)
         err = slab_unwrap(slab, parent, now, &key);
     next->generation++;
     if (!err)
-        err = slab_wrap(slab, parent, next, key);
+        err = slab_wrap(slab, parent, next, key_or_null ? key_or_null : key);
     if (!err)
         err = slab_write_slot(slab, at, next);
     if (!err)
@@ -486,11 +511,11 @@ sq_err sq_slab_shut(struct sq_slab *slab, const uint8_t *id, int64_t now_s)
     struct sq_slab_slot slot;
     uint32_t at;
     pthread_mutex_lock(&slab->lock);
-    sq_err err = look(slab, SQ_SLAB_OBJECT, id, now_s, &at, &slot);
+    sq_err err = slab_look(slab, SQ_SLAB_OBJECT, id, now_s, &at, &slot);
     if (!err && slot.state == SQ_SLAB_OPEN) {
         struct sq_slab_slot next = slot;
         next.state = SQ_SLAB_CLOSED;
-        err = change(slab, at, &slot, &next, now_s);
+        err = slab_change(slab, at, &slot, &next, NULL, now_s);
     }
     pthread_mutex_unlock(&slab->lock);
     return err;
@@ -501,12 +526,12 @@ sq_err sq_slab_mark(struct sq_slab *slab, const uint8_t *owner_id, uint8_t flags
     struct sq_slab_slot slot;
     uint32_t at;
     pthread_mutex_lock(&slab->lock);
-    sq_err err = look(slab, SQ_SLAB_OWNER, owner_id, now_s, &at, &slot);
+    sq_err err = slab_look(slab, SQ_SLAB_OWNER, owner_id, now_s, &at, &slot);
     uint8_t wanted = (uint8_t)(is_set ? slot.for_role | flags : slot.for_role & ~flags);
     if (!err && slot.for_role != wanted) {
         struct sq_slab_slot next = slot;
         next.for_role = wanted;
-        err = change(slab, at, &slot, &next, now_s);
+        err = slab_change(slab, at, &slot, &next, NULL, now_s);
     }
     pthread_mutex_unlock(&slab->lock);
     return err;
@@ -519,11 +544,11 @@ sq_err sq_slab_extend(struct sq_slab *slab, const uint8_t *id, uint64_t not_afte
     if (not_after_s && not_after_s <= (uint64_t)now_s)
         return sq_fail(SQ_ERANGE);
     pthread_mutex_lock(&slab->lock);
-    sq_err err = look(slab, SQ_SLAB_OBJECT, id, now_s, &at, &slot);
+    sq_err err = slab_look(slab, SQ_SLAB_OBJECT, id, now_s, &at, &slot);
     if (!err && slot.not_after_s != not_after_s) {
         struct sq_slab_slot next = slot;
         next.not_after_s = not_after_s;
-        err = change(slab, at, &slot, &next, now_s);
+        err = slab_change(slab, at, &slot, &next, NULL, now_s);
     }
     pthread_mutex_unlock(&slab->lock);
     return err;

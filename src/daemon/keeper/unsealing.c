@@ -20,7 +20,10 @@ void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_slab_tree(k->slab, &s->tree_size, s->tree_root);
     s->note_name = sq_span_str(k->origin);
     s->is_unsealed = sq_slab_is_unsealed(k->slab);
-    sq_err err = s->is_unsealed ? keeper_public_keys(k, s->token_public, s->note_public) : SQ_OK;
+    uint8_t token[SQ_JWT_MAX_KEYS][SQ_ES256_PUBLIC_BYTES];
+    size_t n_token = 0;
+    sq_err err = s->is_unsealed ? keeper_public_keys(k, token, &n_token, s->note_public) : SQ_OK;
+    s->token_publics = sq_span_of(token, n_token * sizeof token[0]);
     if (err)
         sq_ask_fail(ask, err);
     else

@@ -327,6 +327,7 @@ static const struct {
     {"status", admin_status, true},
     {"key-status", admin_key_status, true},
     {"key-rotate", admin_key_rotate, false},
+    {"key-replace", admin_key_replace, false},
     {"key-passphrase", admin_key_passphrase, false},
     {"key-split", admin_key_split, false},
     {"user-add", admin_user_add, false},

@@ -22,6 +22,7 @@ sq_err admin_status(struct admin *a);
 /* admin_keys.c */
 sq_err admin_key_status(struct admin *a);
 sq_err admin_key_rotate(struct admin *a);
+sq_err admin_key_replace(struct admin *a);
 sq_err admin_key_passphrase(struct admin *a);
 sq_err admin_key_split(struct admin *a);
 

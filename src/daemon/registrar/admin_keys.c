@@ -54,6 +54,68 @@ sq_err admin_key_rotate(struct admin *a)
     return e == SQ_ECONFLICT ? sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "shares", "the key is in shares: rotate by making new ones (sequester admin key split)") : e;
 }
 
+/* ---- keys that the root key wraps ---- */
+
+enum { REPLACE_TOKENS = 1 }; /* message key_replace */
+
+/* What it signed verifies as long as any of it lives; or no more at all. */
+static sq_err last_token_end(struct registrar *r, uint64_t *out_s)
+{
+    int64_t last_s = 0;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_token_last_end(db, &last_s);
+    db_unlock(r);
+    *out_s = last_s > 0 ? (uint64_t)last_s : 1; /* 0 would mean at once */
+    return e;
+}
+
+static sq_err ask_replace(struct admin *a, const struct sq_msg *ask, struct sq_msg_key_replaced_is *out)
+{
+    struct sq_msg m;
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    sq_err e = sq_node_call(a->r->node, SQ_ROLE_KEEPER, ask, REKEY_MS, pkt, &m);
+    if (!e)
+        *out = m.u.key_replaced_is;
+    sq_packet_free(pkt);
+    pthread_mutex_lock(&a->r->key_lock);
+    a->r->is_key_known = false; /* whatever the answer: it may have been done and the answer lost */
+    pthread_mutex_unlock(&a->r->key_lock);
+    return e;
+}
+
+static sq_err replace_tokens(struct admin *a, bool is_now)
+{
+    struct sq_msg ask = sq_msg_of(key_replace, .which = REPLACE_TOKENS, .passphrase = secret_arg(a, "passphrase"));
+    struct sq_msg_key_replaced_is is = {.number = 0};
+    int64_t n_ended = 0;
+    char until[21] = "";
+    sq_err e = is_now ? SQ_OK : last_token_end(a->r, &ask.u.key_replace.until_s);
+    if (!e)
+        e = ask_replace(a, &ask, &is);
+    if (e == SQ_ECONFLICT)
+        return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "tokens", "as many former keys as there may be still verify tokens: wait until one has ended (key status), or end all sessions with --now");
+    sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_keys_replaced, .result = e, .by = &a->by, .a = REPLACE_TOKENS, .b = is.number});
+    if (!e && is_now) /* nothing verifies them any more: their rows say so too */
+        e = revoke_everybody(a->r, &a->by, &n_ended);
+    if (e || kept)
+        return e ? e : kept;
+    sq_clock_text((int64_t)is.until_s, until);
+    a->answer = json_pack("{s:s, s:I, s:o, s:I}", "replaced", "tokens", "number", (json_int_t)is.number, "former_until", is_now ? json_null() : json_string(until), "ended", (json_int_t)n_ended);
+    return SQ_OK;
+}
+
+sq_err admin_key_replace(struct admin *a)
+{
+    const char *which = admin_arg(a, "which");
+    if (!which)
+        return sq_fail(SQ_EFIELD);
+    if (!strcmp(which, "tokens"))
+        return replace_tokens(a, json_is_true(json_object_get(a->args, "now")));
+    return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "which", "must be tokens");
+}
+
 sq_err admin_key_passphrase(struct admin *a)
 {
     struct sq_msg m = sq_msg_of(key_passphrase, .present = secret_arg(a, "present"), .passphrase = secret_arg(a, "passphrase"));

@@ -22,12 +22,13 @@ static sq_err seal_address(struct registrar *r, struct caller *c)
 
 static sq_err verify(struct registrar *r, struct sq_span token, struct sq_jwt_claims *out)
 {
-    uint8_t public_key[65];
+    uint8_t keys[SQ_JWT_MAX_KEYS][65];
     bool is_unsealed;
     uint64_t size;
     pthread_mutex_lock(&r->key_lock);
     bool is_known = r->is_key_known;
-    memcpy(public_key, r->token_public, sizeof public_key);
+    size_t n_key = r->n_token_public;
+    memcpy(keys, r->token_publics, sizeof keys);
     pthread_mutex_unlock(&r->key_lock);
     if (!is_known) {
         sq_err e = keeper_learn(r, &is_unsealed, &size);
@@ -36,10 +37,11 @@ static sq_err verify(struct registrar *r, struct sq_span token, struct sq_jwt_cl
         if (!is_unsealed)
             return SQ_ESEALED;
         pthread_mutex_lock(&r->key_lock);
-        memcpy(public_key, r->token_public, sizeof public_key);
+        n_key = r->n_token_public;
+        memcpy(keys, r->token_publics, sizeof keys);
         pthread_mutex_unlock(&r->key_lock);
     }
-    return sq_jwt_verify(public_key, r->origin, token, sq_clock_now_s(), out);
+    return sq_jwt_verify_any(keys[0], n_key, r->origin, token, sq_clock_now_s(), out);
 }
 
 enum sq_audit_role audit_role(int role)

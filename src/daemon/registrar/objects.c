@@ -31,7 +31,9 @@ sq_err keeper_learn(struct registrar *r, bool *out_is_unsealed, uint64_t *out_tr
         *out_tree_size = m.u.keeper_state_is.tree_size;
         if (m.u.keeper_state_is.is_unsealed) {
             pthread_mutex_lock(&r->key_lock);
-            memcpy(r->token_public, m.u.keeper_state_is.token_public, sizeof r->token_public);
+            struct sq_span keys = m.u.keeper_state_is.token_publics;
+            r->n_token_public = keys.n / sizeof r->token_publics[0];
+            memcpy(r->token_publics, keys.p, r->n_token_public * sizeof r->token_publics[0]);
             memcpy(r->note_public, m.u.keeper_state_is.note_public, sizeof r->note_public);
             r->is_key_known = true;
             pthread_mutex_unlock(&r->key_lock);

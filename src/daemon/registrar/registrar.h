@@ -31,6 +31,7 @@
 #include "lib/core/rates.h"
 #include "lib/db/db.h"
 #include "lib/http/routes.h"
+#include "lib/identity/jwt.h"
 #include "lib/identity/strength.h"
 #include "lib/jobs/stages.h"
 #include "lib/proc/node.h"
@@ -75,7 +76,8 @@ struct registrar {
 
     pthread_mutex_t key_lock; /* what keeper_state told us */
     bool is_key_known;
-    uint8_t token_public[65];
+    uint8_t token_publics[SQ_JWT_MAX_KEYS][65]; /* what tokens are verified with, the present key first */
+    size_t n_token_public;
     uint8_t note_public[32];
 
     int admin_fd;

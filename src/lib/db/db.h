@@ -205,6 +205,8 @@ sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, i
 sq_err sq_db_tokens_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 /** When the next of his API tokens ends; 0: he has none. */
 sq_err sq_db_token_next_end(struct sq_db *db, const uint8_t user_id[16], int64_t now_s, int64_t *out_s) SQ_MUST_CHECK;
+/** When the last session or API token ends, of anybody's; 0: there is none. */
+sq_err sq_db_token_last_end(struct sq_db *db, int64_t *out_s) SQ_MUST_CHECK;
 /** Of all accounts, behind @after (NULL: from the start), in order of id. */
 sq_err sq_db_token_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK;

@@ -49,6 +49,11 @@ sq_err sq_db_token_next_end(struct sq_db *db, const uint8_t user_id[16], int64_t
     return sq_db_no(db, "SELECT ifnull(min(expires_s), 0) FROM token WHERE user_id = ?1 AND kind = 2 AND revoked_s IS NULL AND expires_s > ?2", ARGS(A_ID(user_id), A_NO(now_s)), out_s);
 }
 
+sq_err sq_db_token_last_end(struct sq_db *db, int64_t *out_s)
+{
+    return sq_db_no(db, "SELECT ifnull(max(expires_s), 0) FROM token WHERE kind IN (1, 2) AND revoked_s IS NULL", NO_ARGS, out_s);
+}
+
 sq_err sq_db_token_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_on_token on, void *ctx)
 {
     return each_token(db, "WHERE jti > ifnull(?1, x'') ORDER BY jti LIMIT ?2", ARGS(A_BYTES(after, 16), A_NO(sq_db_limit(limit))), on, ctx);

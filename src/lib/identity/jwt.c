@@ -196,19 +196,39 @@ static sq_err read_claims(const char *origin, const struct sq_buf *json, int64_t
     return err;
 }
 
+/* Which key does the header name? The very header that we would have written for one of them, or none does. */
+static sq_err pick_key(const uint8_t *public_keys, size_t n_key, struct sq_span header, const uint8_t **out)
+{
+    struct sq_buf want;
+    sq_buf_init(&want, SQ_JWT_MAX_BYTES);
+    sq_err err = SQ_OK;
+    *out = NULL;
+    for (size_t i = 0; i < n_key && !err && !*out; i++) {
+        want.n = 0;
+        err = add_header(public_keys + i * SQ_ES256_PUBLIC_BYTES, &want);
+        if (!err && want.n == header.n && !memcmp(want.p, header.p, header.n))
+            *out = public_keys + i * SQ_ES256_PUBLIC_BYTES;
+    }
+    sq_buf_done(&want);
+    return err || *out ? err : SQ_EAUTH;
+}
+
 sq_err sq_jwt_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const char *origin, struct sq_span token, int64_t now_s,
                      struct sq_jwt_claims *out)
 {
+    return sq_jwt_verify_any(public_key, 1, origin, token, now_s, out);
+}
+
+sq_err sq_jwt_verify_any(const uint8_t *public_keys, size_t n_key, const char *origin, struct sq_span token, int64_t now_s, struct sq_jwt_claims *out)
+{
+    const uint8_t *public_key = NULL;
     struct sq_span part[3];
     if (!token.n || token.n > SQ_JWT_MAX_BYTES || !split(token, part)) /* an empty span may point nowhere */
         return sq_fail(SQ_EAUTH);
-    struct sq_buf header, json, sig;
-    sq_buf_init(&header, SQ_JWT_MAX_BYTES);
+    struct sq_buf json, sig;
     sq_buf_init(&json, SQ_JWT_MAX_BYTES);
     sq_buf_init(&sig, SQ_JWT_MAX_BYTES);
-    sq_err err = add_header(public_key, &header);
-    if (!err && (header.n != part[0].n || memcmp(header.p, part[0].p, header.n)))
-        err = SQ_EAUTH;
+    sq_err err = pick_key(public_keys, n_key, part[0], &public_key);
     if (!err)
         err = decode_part(part[2], &sig);
     if (!err && (sig.n != SQ_ES256_SIG_BYTES || !sq_es256_is_low(sig.p)))
@@ -219,7 +239,6 @@ sq_err sq_jwt_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const char
         err = decode_part(part[1], &json);
     if (!err)
         err = read_claims(origin, &json, now_s, out);
-    sq_buf_done(&header);
     sq_buf_done(&json);
     sq_buf_done(&sig);
     if (err == SQ_ETAMPERED || err == SQ_ERANGE)

@@ -49,6 +49,16 @@ sq_err sq_jwt_make(const struct sq_key *scalar, const char *origin, const struct
 sq_err sq_jwt_verify(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], const char *origin, struct sq_span token,
                      int64_t now_s, struct sq_jwt_claims *out) SQ_MUST_CHECK;
 
+/**
+ * sq_jwt_verify_any - the same with several keys: the one that the header names, and no other.
+ *
+ * @public_keys  @n_key of them, one behind another.   borrowed
+ */
+sq_err sq_jwt_verify_any(const uint8_t *public_keys, size_t n_key, const char *origin, struct sq_span token, int64_t now_s,
+                         struct sq_jwt_claims *out) SQ_MUST_CHECK;
+/** More than these aren't in use at a time: the present one and former ones whose tokens haven't ended. */
+#define SQ_JWT_MAX_KEYS 8
+
 /** First 8 bytes of SHA-256 of @public_key in hex: 16 digits and a NUL. */
 sq_err sq_jwt_kid(const uint8_t public_key[SQ_ES256_PUBLIC_BYTES], char out_kid[17]) SQ_MUST_CHECK;
 

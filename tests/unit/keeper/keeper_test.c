@@ -346,6 +346,65 @@ static sq_err sign_token(struct fixture *f, const uint8_t *owner, char *out, siz
     return err ? err : sq_span_copy(is.u.token_is.token, out, size);
 }
 
+static sq_err opens_field(struct fixture *f, const char *token)
+{
+    struct sq_msg is;
+    uint8_t plain[] = {0, 1, 'x'}, sealed[64];
+    ok(reg(f, sq_msg_of(fields_seal, .owner_id = ID(owner_a), .batch = {plain, sizeof plain}), &is));
+    uint32_t n = is.u.fields_is.batch.n;
+    memcpy(sealed, is.u.fields_is.batch.p, n);
+    return reg(f, sq_msg_of(fields_open, .owner_id = ID(owner_a), .token = sq_span_str(token), .batch = {sealed, n}), &is);
+}
+
+static uint32_t n_token_keys(struct fixture *f)
+{
+    struct sq_msg is;
+    ok(reg(f, sq_msg_bare(keeper_state), &is));
+    return is.u.keeper_state_is.token_publics.n / 65;
+}
+
+static sq_err replace_tokens(struct fixture *f, uint64_t until_s, struct sq_msg *is)
+{
+    return reg(f, sq_msg_of(key_replace, .which = 1, .until_s = until_s), is);
+}
+
+/* Another key signs at once; the old one verifies until its end, or no more at all. */
+static void test_token_key_replaced(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct sq_msg is;
+    char before[2049], after[2049];
+    start_with_things(&f);
+    ok(sign_token(&f, owner_a, before, sizeof before));
+    ok(opens_field(&f, before));
+    ok(replace_tokens(&f, 1, &is));
+    assert_int_equal(is.u.key_replaced_is.number, 1);
+    assert_true(is.u.key_replaced_is.until_s >= now() + 90); /* the token of 100 s that was signed, though registrar knew of none */
+    assert_int_equal(n_token_keys(&f), 2);
+    ok(sign_token(&f, owner_a, after, sizeof after));
+    assert_memory_not_equal(before, after, (size_t)(strchr(before, '.') - before)); /* another kid */
+    ok(opens_field(&f, before));
+    ok(opens_field(&f, after));
+    keeper_stop(&f, true);
+    assert_true(keeper_start(&f, "file", KEY_FILE_HEX)); /* also after a restart */
+    ok(opens_field(&f, before));
+    ok(opens_field(&f, after));
+    for (unsigned i = 2; i < SQ_JWT_MAX_KEYS; i++)
+        ok(replace_tokens(&f, now() + 3600, &is));
+    assert_int_equal(replace_tokens(&f, now() + 3600, &is), SQ_ECONFLICT);
+    assert_int_equal(n_token_keys(&f), SQ_JWT_MAX_KEYS);
+    ok(opens_field(&f, before));
+    ok(replace_tokens(&f, 0, &is));
+    assert_int_equal(is.u.key_replaced_is.number, SQ_JWT_MAX_KEYS);
+    assert_int_equal(n_token_keys(&f), 1);
+    assert_int_equal(opens_field(&f, before), SQ_EAUTH);
+    assert_int_equal(opens_field(&f, after), SQ_EAUTH);
+    ok(sign_token(&f, owner_a, after, sizeof after));
+    ok(opens_field(&f, after));
+    end(&f);
+}
+
 static void test_tokens_and_fields(void **state)
 {
     (void)state;
@@ -356,7 +415,8 @@ static void test_tokens_and_fields(void **state)
     char a[2049], b[2049];
     start_with_things(&f);
     ok(reg(&f, sq_msg_bare(keeper_state), &is));
-    memcpy(public_key, is.u.keeper_state_is.token_public, 65);
+    assert_int_equal(is.u.keeper_state_is.token_publics.n, 65);
+    memcpy(public_key, is.u.keeper_state_is.token_publics.p, 65);
     ok(sign_token(&f, owner_a, a, sizeof a));
     ok(sign_token(&f, owner_b, b, sizeof b));
     assert_int_equal(sign_token(&f, no_task, b + 0, 0), SQ_ENOTFOUND);
@@ -732,6 +792,7 @@ int main(void)
         cmocka_unit_test(test_passwords),
         cmocka_unit_test(test_hash_flood),
         cmocka_unit_test(test_tokens_and_fields),
+        cmocka_unit_test(test_token_key_replaced),
         cmocka_unit_test(test_checkpoints),
         cmocka_unit_test(test_passphrase_keeper),
         cmocka_unit_test(test_wrong_key_file),
