@@ -65,7 +65,9 @@ static void show_wrapped(const json_t *j)
 /* another of the keys that the root key wraps */
 static void show_replaced(const json_t *j)
 {
-    if (json_is_null(json_object_get(j, "former_until")))
+    if (!strcmp(out_text(j, "replaced"), "owners"))
+        printf("%llu owners' keys replaced, %llu values of the database sealed anew\n", out_number(j, "keys"), out_number(j, "sealed_anew"));
+    else if (json_is_null(json_object_get(j, "former_until")))
         printf("another key signs tokens; nothing that was signed before counts: %llu sessions and API tokens ended\n", out_number(j, "ended"));
     else
         printf("another key signs tokens; the old one verifies what it signed until %s\n", out_text(j, "former_until"));
@@ -76,10 +78,13 @@ int cmd_key_rotate(struct cli *c)
     struct secret present = {NULL};
     if (c->opt[OPT_now] && !c->opt[OPT_tokens])
         return cli_misused(c, "--now goes with --tokens");
+    const char *which = c->opt[OPT_tokens] ? "tokens" : c->opt[OPT_owners] ? "owners" : NULL;
+    if (c->opt[OPT_tokens] && c->opt[OPT_owners])
+        return cli_misused(c, "--tokens or --owners, not both");
     int rc = ask_present(c, &present);
     const char *passphrase = present.text ? present.text : "";
-    if (!rc && c->opt[OPT_tokens])
-        rc = admin_show(c, "key-replace", json_pack("{s:s, s:b, s:s}", "which", "tokens", "now", c->opt[OPT_now] != NULL, "passphrase", passphrase), show_replaced);
+    if (!rc && which)
+        rc = admin_show(c, "key-replace", json_pack("{s:s, s:b, s:s}", "which", which, "now", c->opt[OPT_now] != NULL, "passphrase", passphrase), show_replaced);
     else if (!rc)
         rc = admin_show(c, "key-rotate", json_pack("{s:s}", "passphrase", passphrase), show_wrapped);
     secret_done(&present);

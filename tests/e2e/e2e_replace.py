@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Keys that the root key wraps are replaced while the service runs: the one that signs tokens. What the old key made goes on
+"""Keys that the root key wraps are replaced while the service runs: the one that signs tokens, and those of all owners. What the old keys made goes on
 being good, or stops at once where that was asked; killed in the middle nothing is lost."""
 import base64
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
+sys.path.insert(0, os.path.join(HERE, "..", "oracle"))
 import hub  # noqa: E402
+import slab as slab_oracle  # noqa: E402
 
 
 def rotate(h, *args):
@@ -85,4 +89,94 @@ def test_token_key():
         h.verify_log()
 
 
-hub.main([test_token_key])
+def sealed_values(h):
+    """Everything in the database that hangs on an owner's key, by column."""
+    db = sqlite3.connect(os.path.join(h.state, "registrar", "registrar.db"), timeout=20)
+    out = {}
+    for table, key, columns in (("user", "id", ("name_sealed", "password_sealed", "mail_sealed")), ("token", "jti", ("name_sealed", "address_sealed")),
+                                ("factor", "id", ("name_sealed", "secret_sealed")), ("upload", "id", ("name_sealed",)), ("job", "id", ("name_sealed",))):
+        for column in columns:
+            where = " AND kind <> 2" if column == "secret_sealed" else ""  # recovery codes are MACs
+            for ident, value in db.execute("SELECT %s, %s FROM %s WHERE %s IS NOT NULL%s" % (key, column, table, column, where)):
+                out[table, column, ident] = value
+    db.close()
+    return out
+
+
+def claims_and_opens(ada, job):
+    password = ada.claim(job["id"])
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "p.zip")
+        with open(path, "wb") as f:
+            f.write(ada.package(job["id"]))
+        assert subprocess.run(["7z", "t", "-p" + password, path], capture_output=True).returncode == 0
+
+
+def test_owners_keys():
+    with hub.Hub() as h:
+        h.panel()
+        ada = h.user("ada")
+        codes = ada.enrol()
+        job = ada.run_job(ada.upload()["id"], name="before the change")
+        seen = {x["entry"]: (x["event"], x.get("address")) for x in ada.get("/api/v1/me/audit?limit=50")["data"]}
+        assert len(seen) > 5
+        before = sealed_values(h)
+        with open(os.path.join(h.state, "keeper", "slab"), "rb") as f:
+            stolen = f.read()
+        assert rotate(h, "--owners", "--tokens").returncode == 2
+        said = rotate_ok(h, "--owners")
+        after = sealed_values(h)
+        assert set(before) == set(after) and all(before[k] != after[k] for k in before), [k for k in before if before[k] == after[k]]
+        assert "%d values" % len(before) in said, (said, len(before))
+
+        # what was sealed before: name of the job, audit log, second factor, recovery code, password, result
+        assert ada.get("/api/v1/jobs/" + job["id"])["name"] == "before the change"
+        again = {x["entry"]: (x["event"], x.get("address")) for x in ada.get("/api/v1/me/audit?limit=100")["data"]}
+        assert {k: again.get(k) for k in seen} == seen, (seen, again)
+        ada.login()
+        claims_and_opens(ada, job)
+        a = h.request("POST", "/api/v1/login", {"name": "ada", "password": ada.password, "code": codes[0]})
+        assert a.status == 200, a
+        assert h.request("POST", "/api/v1/login", {"name": "ada", "password": ada.password, "code": codes[0]}).status == 401
+
+        # who has the slab as it was, and its key, opens nothing that was sealed since
+        with open(os.path.join(h.base, "key")) as f:
+            kek = bytes.fromhex(f.read().strip())
+        with open(os.path.join(h.state, "keeper", "slab"), "rb") as f:
+            now = slab_oracle.Slab(f.read(), kek)
+        then = slab_oracle.Slab(stolen, kek)
+        ada_id = next(ident for table, column, ident in before if table == "user" and column == "password_sealed")
+        name = "user", "name_sealed", ada_id
+
+        def opens(slab, value):
+            field_key = slab_oracle.hkdf(slab.owner_key(ada_id), None, b"sequester field v1")
+            try:
+                return slab_oracle.open_box(field_key, b"field" + ada_id, value)
+            except slab_oracle.InvalidTag:
+                return None
+        assert opens(then, before[name]) == opens(now, after[name]) == b"ada"
+        assert opens(then, after[name]) is None and opens(now, before[name]) is None
+        uploads = ada.upload()
+        assert uploads["state"] == "ready", uploads
+
+        # killed between two owners, and while the database is sealed anew: everything is readable, and the next time ends it
+        for role, fault in (("keeper", "keeper.replaced"), ("keeper", "keeper.replace_kept"), ("registrar", "registrar.resealed_page")):
+            h.arm(fault)
+            rotate(h, "--owners")
+            hub.wait_for(fault, lambda: not h.is_armed(), 30)
+            h.wait_up()
+            assert ada.get("/api/v1/jobs/" + job["id"])["name"] == "before the change", role
+            ada.login()
+        rotate_ok(h, "--owners")
+        ada.login()
+        second = ada.run_job(uploads["id"])
+        claims_and_opens(ada, second)
+
+        # erased as ever
+        ada.call("DELETE", "/api/v1/jobs/" + second["id"], status=202)
+        ada.call("DELETE", "/api/v1/jobs/" + job["id"], status=202)
+        h.verify_log()
+        h.clean()
+
+
+hub.main([test_token_key, test_owners_keys])

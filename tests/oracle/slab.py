@@ -117,10 +117,13 @@ class Slab:
 
     def object_key(self, object_id):
         slot = self.slots[OBJECT, object_id]
-        return self.unwrap(self.owner_key(slot[32:48]), slot)
+        return self.unwrap(self.owner_key(slot[32:48], slot[5]), slot)
 
-    def owner_key(self, owner_id):
+    def owner_key(self, owner_id, number=None):
+        """The present key, or the one of this number."""
         slot = self.slots[OWNER, owner_id]
+        if number is not None and number != slot[5]:
+            slot = self.slots[OWNER, hashlib.sha256(b"sequester former key v1" + bytes([OWNER]) + owner_id + bytes([number])).digest()[:16]]
         is_moved = struct.unpack(">I", slot[12:16])[0] == self.header["root_no"] + 1
         return self.unwrap(self.next_root if is_moved else self.root, slot)
 

@@ -105,16 +105,12 @@ void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 
 static sq_err open_phc(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char out_phc[SQ_PHC_MAX_BYTES])
 {
-    struct sq_key *key = NULL;
     struct password_aad aad = aad_of(owner_id);
     if (sealed.n <= SQ_BOX_EXTRA_BYTES || sealed.n >= SEALED_MAX_BYTES)
         return sq_fail(SQ_ETAMPERED);
-    sq_err err = keeper_owner_key(k, owner_id, PURPOSE, &key);
-    if (!err)
-        err = sq_box_open(key, aad.bytes, sizeof aad.bytes, sealed.p, sealed.n, (uint8_t *)out_phc);
+    sq_err err = keeper_box_open(k, owner_id, &(struct keeper_box){PURPOSE, aad.bytes, sizeof aad.bytes, sealed}, (uint8_t *)out_phc, NULL);
     if (!err)
         out_phc[sealed.n - SQ_BOX_EXTRA_BYTES] = 0;
-    sq_key_free(key);
     return err;
 }
 

@@ -9,14 +9,14 @@
 #define LINK_MAX_S SQ_DAY_S
 #define SECRET_BYTES 16
 
-static sq_err mac(struct keeper *k, const uint8_t *owner, const uint8_t *link, const uint8_t *object, uint64_t expires_s, uint8_t out[SECRET_BYTES])
+static sq_err mac(struct keeper *k, const uint8_t *owner, unsigned back, const uint8_t *link, const uint8_t *object, uint64_t expires_s, uint8_t out[SECRET_BYTES])
 {
     uint8_t text[2 * SQ_ID_BYTES + 8], whole[SQ_SHA256_BYTES];
     struct sq_key *key = NULL;
     memcpy(text, link, SQ_ID_BYTES);
     memcpy(text + SQ_ID_BYTES, object, SQ_ID_BYTES);
     sq_put_be64(text + 2 * SQ_ID_BYTES, expires_s);
-    sq_err err = keeper_owner_key(k, owner, "sequester download link v1", &key);
+    sq_err err = keeper_owner_key_back(k, owner, "sequester download link v1", back, &key);
     if (!err)
         err = sq_hmac_sha256(key, text, sizeof text, whole);
     if (!err)
@@ -51,7 +51,7 @@ void on_download_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m
     if (!err)
         err = check(ctx, q->owner_id, q->object_id, q->expires_s);
     if (!err)
-        err = mac(ctx, q->owner_id, q->link_id, q->object_id, q->expires_s, is.u.download_link_is.secret);
+        err = mac(ctx, q->owner_id, 0, q->link_id, q->object_id, q->expires_s, is.u.download_link_is.secret);
     if (err)
         sq_ask_fail(ask, err);
     else
@@ -63,10 +63,13 @@ void on_download_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *
 {
     const struct sq_msg_download_link_check *q = &m->u.download_link_check;
     uint8_t right[SECRET_BYTES];
-    sq_err err = check(ctx, q->owner_id, q->object_id, q->expires_s);
-    if (!err)
-        err = mac(ctx, q->owner_id, q->link_id, q->object_id, q->expires_s, right);
-    if (!err && !sq_equal_ct(right, q->secret, sizeof right))
+    sq_err err = check(ctx, q->owner_id, q->object_id, q->expires_s), none = err;
+    bool is_right = false;
+    for (unsigned back = 0; !err && !is_right; back++) { /* also one that was made before his key was replaced */
+        err = mac(ctx, q->owner_id, back, q->link_id, q->object_id, q->expires_s, right);
+        is_right = !err && sq_equal_ct(right, q->secret, sizeof right);
+    }
+    if (!none && err == SQ_ERANGE)
         err = sq_fail(SQ_ELINK);
     if (err)
         sq_ask_fail(ask, err);

@@ -73,21 +73,17 @@ static sq_err check_totp(struct keeper *k, const struct sq_msg_totp_check *q, ui
     uint8_t secret[SQ_TOTP_SECRET_BYTES];
     char code[17];
     struct keeper_aad aad = keeper_aad_of("totp", q->owner_id, q->factor_id, 0, 0);
-    struct sq_key *key = NULL;
     sq_err err = keeper_clock_ok(k);
     if (!err && q->sealed.n != sizeof secret + SQ_BOX_EXTRA_BYTES)
         err = sq_fail(SQ_ETAMPERED);
     if (!err)
         err = sq_span_copy(q->code, code, sizeof code);
     if (!err)
-        err = keeper_owner_key(k, q->owner_id, "sequester totp v1", &key);
-    if (!err)
-        err = sq_box_open(key, aad.bytes, aad.n, q->sealed.p, q->sealed.n, secret);
+        err = keeper_box_open(k, q->owner_id, &(struct keeper_box){"sequester totp v1", aad.bytes, aad.n, q->sealed}, secret, NULL);
     if (!err)
         err = sq_totp_check(secret, sizeof secret, sq_clock_now_s(), k->totp_beside, q->counter, code, out_step);
     if (!err)
         err = keeper_step_take(&k->proofs, q->factor_id, *out_step);
-    sq_key_free(key);
     sq_wipe(secret, sizeof secret);
     return err;
 }
@@ -177,28 +173,37 @@ void on_recovery_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_wipe(one, sizeof one);
 }
 
+/* Codes that were made under a former key count too. *out: which of @hashes; UINT64_MAX: none. */
+static sq_err find_recovery(struct keeper *k, const uint8_t *owner_id, const char *code, struct sq_span hashes, uint64_t *out)
+{
+    uint8_t hash[SQ_SHA256_BYTES];
+    sq_err err = SQ_OK;
+    *out = UINT64_MAX;
+    for (unsigned back = 0; !err && *out == UINT64_MAX; back++) {
+        struct sq_key *key = NULL;
+        err = keeper_owner_key_back(k, owner_id, "sequester recovery v1", back, &key);
+        if (!err)
+            err = sq_recovery_hash(key, code, hash);
+        for (size_t i = 0; !err && i < hashes.n / SQ_SHA256_BYTES; i++)
+            if (sq_equal_ct(hashes.p + i * SQ_SHA256_BYTES, hash, SQ_SHA256_BYTES))
+                *out = i;
+        sq_key_free(key);
+    }
+    return err == SQ_ERANGE ? sq_fail(SQ_ECODE) : err;
+}
+
 void on_recovery_check(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
     const struct sq_msg_recovery_check *q = &m->u.recovery_check;
     char code[65];
-    uint8_t hash[SQ_SHA256_BYTES];
-    struct sq_key *key = NULL;
     uint64_t found = UINT64_MAX;
     sq_err err = keeper_clock_ok(k);
     if (!err)
         err = sq_span_copy(q->code, code, sizeof code);
     if (!err)
-        err = keeper_owner_key(k, q->owner_id, "sequester recovery v1", &key);
-    if (!err)
-        err = sq_recovery_hash(key, code, hash);
-    for (size_t i = 0; !err && i < q->hashes.n / SQ_SHA256_BYTES; i++)
-        if (sq_equal_ct(q->hashes.p + i * SQ_SHA256_BYTES, hash, SQ_SHA256_BYTES))
-            found = i;
-    sq_key_free(key);
+        err = find_recovery(k, q->owner_id, code, q->hashes, &found);
     sq_wipe(code, sizeof code);
-    if (!err && found == UINT64_MAX)
-        err = sq_fail(SQ_ECODE);
     if (err)
         sq_ask_fail(ask, err);
     else
@@ -232,16 +237,10 @@ void on_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 static sq_err open_link(struct keeper *k, const uint8_t *owner, const uint8_t *id, uint8_t kind, uint64_t expires_s, struct sq_span sealed, uint8_t out[LINK_SECRET_BYTES])
 {
     struct keeper_aad aad = keeper_aad_of("link", owner, id, kind, expires_s);
-    struct sq_key *key = NULL;
     sq_err err = keeper_clock_ok(k);
     if (!err && (sealed.n != LINK_SECRET_BYTES + SQ_BOX_EXTRA_BYTES || expires_s <= (uint64_t)sq_clock_now_s()))
         err = sq_fail(SQ_ELINK);
-    if (!err)
-        err = keeper_owner_key(k, owner, "sequester link v1", &key);
-    if (!err)
-        err = sq_box_open(key, aad.bytes, aad.n, sealed.p, sealed.n, out);
-    sq_key_free(key);
-    return err;
+    return err ? err : keeper_box_open(k, owner, &(struct keeper_box){"sequester link v1", aad.bytes, aad.n, sealed}, out, NULL);
 }
 
 void on_link_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)

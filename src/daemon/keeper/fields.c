@@ -7,15 +7,7 @@
 #define MAX_ITEMS 256
 #define BATCH_MAX_BYTES 49152
 
-sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *purpose, struct sq_key **out)
-{
-    struct sq_key *owner = NULL;
-    sq_err err = sq_slab_key(k->slab, SQ_SLAB_OWNER, owner_id, sq_clock_now_s(), NULL, &owner);
-    if (!err)
-        err = sq_hkdf(owner, NULL, 0, purpose, strlen(purpose), out);
-    sq_key_free(owner);
-    return err;
-}
+#define PURPOSE "sequester field v1"
 
 struct field_aad {
     uint8_t bytes[5 + SQ_ID_BYTES]; /* "field" | owner id */
@@ -58,35 +50,46 @@ static sq_err room_for_item(struct sq_buf *out, uint32_t n, uint8_t **out_at)
     return SQ_OK;
 }
 
-static sq_err seal_item(const struct sq_key *key, struct field_aad aad, struct sq_span item, struct sq_buf *out)
+struct fields_of { /* whose */
+    struct keeper *k;
+    const uint8_t *owner_id;
+    struct sq_key *key; /* the present one */
+};
+
+static sq_err seal_item(const struct fields_of *f, struct sq_span item, struct sq_buf *out)
 {
     uint8_t *at;
+    struct field_aad aad = aad_of(f->owner_id);
     sq_err err = room_for_item(out, item.n + SQ_BOX_EXTRA_BYTES, &at);
-    return err ? err : sq_box_seal(key, aad.bytes, sizeof aad.bytes, item.p, item.n, at);
+    return err ? err : sq_box_seal(f->key, aad.bytes, sizeof aad.bytes, item.p, item.n, at);
 }
 
-static sq_err open_item(const struct sq_key *key, struct field_aad aad, struct sq_span item, struct sq_buf *out)
+static sq_err open_item(const struct fields_of *f, struct sq_span item, struct sq_buf *out)
 {
     uint8_t *at;
+    struct field_aad aad = aad_of(f->owner_id);
     if (item.n < SQ_BOX_EXTRA_BYTES)
         return sq_fail(SQ_ETAMPERED);
     sq_err err = room_for_item(out, item.n - SQ_BOX_EXTRA_BYTES, &at);
-    return err ? err : sq_box_open(key, aad.bytes, sizeof aad.bytes, item.p, item.n, at);
+    if (!err)
+        err = sq_box_open(f->key, aad.bytes, sizeof aad.bytes, item.p, item.n, at);
+    if (err == SQ_ETAMPERED) /* older than his present key */
+        err = keeper_box_open(f->k, f->owner_id, &(struct keeper_box){PURPOSE, aad.bytes, sizeof aad.bytes, item}, at, NULL);
+    return err;
 }
 
-static sq_err each_item(struct keeper *k, const uint8_t *owner_id, struct sq_span batch,
-                        sq_err (*one)(const struct sq_key *, struct field_aad, struct sq_span, struct sq_buf *), struct sq_buf *out)
+static sq_err each_item(struct keeper *k, const uint8_t *owner_id, struct sq_span batch, sq_err (*one)(const struct fields_of *, struct sq_span, struct sq_buf *), struct sq_buf *out)
 {
-    struct sq_key *key = NULL;
-    sq_err err = keeper_owner_key(k, owner_id, "sequester field v1", &key);
+    struct fields_of f = {.k = k, .owner_id = owner_id};
+    sq_err err = keeper_owner_key(k, owner_id, PURPOSE, &f.key);
     uint32_t at = 0;
     for (unsigned n = 0; !err && at < batch.n; n++) {
         struct sq_span item;
         err = n < MAX_ITEMS ? next_item(batch, &at, &item) : sq_fail(SQ_ERANGE);
         if (!err)
-            err = one(key, aad_of(owner_id), item, out);
+            err = one(&f, item, out);
     }
-    sq_key_free(key);
+    sq_key_free(f.key);
     return err;
 }
 
@@ -145,14 +148,10 @@ void on_fields_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 
 sq_err keeper_field_text(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char *out, size_t n_out)
 {
-    struct sq_key *key = NULL;
     struct field_aad aad = aad_of(owner_id);
     if (sealed.n < SQ_BOX_EXTRA_BYTES || sealed.n - SQ_BOX_EXTRA_BYTES >= n_out)
         return sq_fail(SQ_ETAMPERED);
-    sq_err err = keeper_owner_key(k, owner_id, "sequester field v1", &key);
-    if (!err)
-        err = sq_box_open(key, aad.bytes, sizeof aad.bytes, sealed.p, sealed.n, (uint8_t *)out);
-    sq_key_free(key);
+    sq_err err = keeper_box_open(k, owner_id, &(struct keeper_box){PURPOSE, aad.bytes, sizeof aad.bytes, sealed}, (uint8_t *)out, NULL);
     if (!err)
         out[sealed.n - SQ_BOX_EXTRA_BYTES] = 0;
     return err;

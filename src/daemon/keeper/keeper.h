@@ -157,8 +157,20 @@ void on_mail_show(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 void on_mail_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 /* His mail address; the same duty. @out has SQ_MAIL_MAX_BYTES + 1. */
 sq_err keeper_mail_text(struct keeper *k, const uint8_t *owner_id, struct sq_span sealed, char *out) SQ_MUST_CHECK;
-/* A key for one purpose, drawn from an owner's key. */
+
+/* owner_keys.c */
+/* A key for one purpose, drawn from an owner's present key; or, @back of them further back, from a former one: SQ_ERANGE beyond the first. */
 sq_err keeper_owner_key(struct keeper *k, const uint8_t *owner_id, const char *purpose, struct sq_key **out) SQ_MUST_CHECK;
+sq_err keeper_owner_key_back(struct keeper *k, const uint8_t *owner_id, const char *purpose, unsigned back, struct sq_key **out) SQ_MUST_CHECK;
+struct keeper_box {
+    const char *purpose;
+    const void *aad;
+    size_t n_aad;
+    struct sq_span sealed;
+};
+/* What was sealed for @owner_id, under his present key or a former one; *@out_back (may be NULL): how far back. SQ_ETAMPERED: under none. */
+sq_err keeper_box_open(struct keeper *k, const uint8_t *owner_id, const struct keeper_box *box, uint8_t *out, unsigned *out_back) SQ_MUST_CHECK;
+void on_reseal(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
 /* download_secrets.c */
 void on_download_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m);

@@ -51,13 +51,9 @@ sq_err keeper_mail_text(struct keeper *k, const uint8_t *owner_id, struct sq_spa
     if (sealed.n <= SQ_BOX_EXTRA_BYTES || sealed.n > SQ_MAIL_MAX_BYTES + SQ_BOX_EXTRA_BYTES)
         return sq_fail(SQ_ETAMPERED);
     struct mail_aad aad = aad_of(owner_id);
-    struct sq_key *key = NULL;
     sq_err err = keeper_clock_ok(k);
     if (!err)
-        err = keeper_owner_key(k, owner_id, "sequester mail v1", &key);
-    if (!err)
-        err = sq_box_open(key, aad.bytes, sizeof aad.bytes, sealed.p, sealed.n, (uint8_t *)out);
-    sq_key_free(key);
+        err = keeper_box_open(k, owner_id, &(struct keeper_box){"sequester mail v1", aad.bytes, sizeof aad.bytes, sealed}, (uint8_t *)out, NULL);
     if (!err)
         out[sealed.n - SQ_BOX_EXTRA_BYTES] = 0;
     return err;

@@ -86,16 +86,10 @@ static sq_err open_passkey(struct keeper *k, const struct sq_msg_passkey_check *
 {
     uint8_t packed[SQ_PASSKEY_PACKED_MAX_BYTES];
     struct keeper_aad aad = keeper_aad_of("pass", q->owner_id, q->factor_id, 0, 0);
-    struct sq_key *key = NULL;
     if (q->sealed.n <= SQ_BOX_EXTRA_BYTES || q->sealed.n > sizeof packed + SQ_BOX_EXTRA_BYTES)
         return sq_fail(SQ_ETAMPERED);
-    sq_err err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
-    if (!err)
-        err = sq_box_open(key, aad.bytes, aad.n, q->sealed.p, q->sealed.n, packed);
-    if (!err)
-        err = sq_passkey_unpack(packed, q->sealed.n - SQ_BOX_EXTRA_BYTES, out);
-    sq_key_free(key);
-    return err;
+    sq_err err = keeper_box_open(k, q->owner_id, &(struct keeper_box){PURPOSE, aad.bytes, aad.n, q->sealed}, packed, NULL);
+    return err ? err : sq_passkey_unpack(packed, q->sealed.n - SQ_BOX_EXTRA_BYTES, out);
 }
 
 /* Section 6.1.1: one that counts never counts backwards, whatever registrar remembers; one that doesn't count stays at 0. */

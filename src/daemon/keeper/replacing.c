@@ -7,7 +7,8 @@
 #include "lib/core/clock.h"
 #include "lib/core/log.h"
 
-enum { REPLACE_TOKEN_KEY = 1 }; /* message key_replace */
+enum { REPLACE_TOKEN_KEY = 1, REPLACE_OWNERS = 3 }; /* message key_replace */
+#define OWNERS_PAGE 256
 
 /* Until when a former key verifies: as long as registrar knows a token, or a token lives that was signed since the start, whose row may not be written yet. */
 static uint64_t end_of_former(const struct keeper *k, uint64_t wanted_s, int64_t now_s)
@@ -36,6 +37,26 @@ static sq_err replace_token_key(struct keeper *k, uint64_t until_s, struct sq_ms
     return err;
 }
 
+/* Each owner by himself: cut short, some have another key and some don't yet, and all is readable. */
+static sq_err replace_owners(struct keeper *k, struct sq_msg_key_replaced_is *out)
+{
+    uint8_t listed[OWNERS_PAGE * SQ_SLAB_LISTED_BYTES], number;
+    uint32_t n = 0, from = 0;
+    sq_err err;
+    do {
+        err = sq_slab_list(k->slab, SQ_SLAB_OWNER, from, listed, OWNERS_PAGE, &n, &from);
+        for (uint32_t i = 0; i < n && !err; i++) {
+            struct sq_slab_replacing how = {.type = SQ_SLAB_OWNER, .id = listed + (size_t)i * SQ_SLAB_LISTED_BYTES};
+            err = sq_slab_replace(k->slab, &how, sq_clock_now_s(), &number);
+            out->n_key += !err;
+            out->number = number > out->number ? number : out->number;
+            if (err == SQ_EKEYGONE || err == SQ_ENOTFOUND) /* his end came meanwhile */
+                err = SQ_OK;
+        }
+    } while (!err && from);
+    return err;
+}
+
 static sq_err replace_one(struct keeper *k, const struct sq_msg_key_replace *q, struct sq_msg_key_replaced_is *out)
 {
     if (pthread_mutex_trylock(&k->relocking))
@@ -44,7 +65,7 @@ static sq_err replace_one(struct keeper *k, const struct sq_msg_key_replace *q, 
     sq_err err = keeper_may_relock(k, q->passphrase);
     pthread_mutex_unlock(&k->backoff.lock);
     if (!err)
-        err = q->which == REPLACE_TOKEN_KEY ? replace_token_key(k, q->until_s, out) : sq_fail(SQ_ERANGE);
+        err = q->which == REPLACE_TOKEN_KEY ? replace_token_key(k, q->until_s, out) : q->which == REPLACE_OWNERS ? replace_owners(k, out) : sq_fail(SQ_ERANGE);
     pthread_mutex_unlock(&k->relocking);
     return err;
 }

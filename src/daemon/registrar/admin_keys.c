@@ -56,7 +56,7 @@ sq_err admin_key_rotate(struct admin *a)
 
 /* ---- keys that the root key wraps ---- */
 
-enum { REPLACE_TOKENS = 1 }; /* message key_replace */
+enum { REPLACE_TOKENS = 1, REPLACE_OWNERS = 3 }; /* message key_replace */
 
 /* What it signed verifies as long as any of it lives; or no more at all. */
 static sq_err last_token_end(struct registrar *r, uint64_t *out_s)
@@ -106,6 +106,23 @@ static sq_err replace_tokens(struct admin *a, bool is_now)
     return SQ_OK;
 }
 
+static sq_err replace_owners(struct admin *a)
+{
+    struct sq_msg ask = sq_msg_of(key_replace, .which = REPLACE_OWNERS, .passphrase = secret_arg(a, "passphrase"));
+    struct sq_msg_key_replaced_is is = {.number = 0};
+    struct resealed done = {.n = 0};
+    sq_err e = ask_replace(a, &ask, &is);
+    sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_keys_replaced, .result = e, .by = &a->by, .a = REPLACE_OWNERS, .b = is.n_key});
+    if (e == SQ_EFULL)
+        return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "owners", "a key was replaced as often as it may be (255 times)");
+    if (!e)
+        e = reseal_all(a->r, &done);
+    if (e || kept)
+        return e ? e : kept;
+    a->answer = json_pack("{s:s, s:I, s:I, s:I}", "replaced", "owners", "keys", (json_int_t)is.n_key, "sealed_anew", (json_int_t)done.n, "not_opened", (json_int_t)done.n_left);
+    return SQ_OK;
+}
+
 sq_err admin_key_replace(struct admin *a)
 {
     const char *which = admin_arg(a, "which");
@@ -113,7 +130,9 @@ sq_err admin_key_replace(struct admin *a)
         return sq_fail(SQ_EFIELD);
     if (!strcmp(which, "tokens"))
         return replace_tokens(a, json_is_true(json_object_get(a->args, "now")));
-    return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "which", "must be tokens");
+    if (!strcmp(which, "owners"))
+        return replace_owners(a);
+    return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "which", "must be tokens or owners");
 }
 
 sq_err admin_key_passphrase(struct admin *a)

@@ -243,6 +243,12 @@ sq_err lookup(struct registrar *r, const char *text, uint8_t out[32]) SQ_MUST_CH
 sq_err factor_may_try(struct registrar *r, const struct caller *c, const struct sq_db_user *user) SQ_MUST_CHECK;
 sq_err factor_tried(struct registrar *r, const struct caller *c, const struct sq_db_user *user, sq_err how) SQ_MUST_CHECK;
 
+/* ---- reseal.c ---- */
+struct resealed {
+    uint64_t n, n_left; /* values sealed anew; not opened by any key of their owner's */
+};
+sq_err reseal_all(struct registrar *r, struct resealed *out) SQ_MUST_CHECK;
+
 /* ---- second_factors.c ---- */
 /** Live second factors of an account, recovery codes aside. */
 sq_err factor_count(struct registrar *r, const uint8_t user[ID], int64_t *out_n) SQ_MUST_CHECK;

@@ -201,6 +201,21 @@ sq_err sq_db_token_insert(struct sq_db *db, const struct sq_db_token *row) SQ_MU
 sq_err sq_db_token_get(struct sq_db *db, const uint8_t jti[16], struct sq_db_token *out) SQ_MUST_CHECK;
 /** Live ones of @kind, newest first. */
 sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t now_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
+/* ---- everything that is sealed under an owner's key (db_sealed.c) ---- */
+#define SQ_DB_SEALED_WHATS 9 /* columns */
+struct sq_db_sealed_at {
+    int what;     /* which column, from 1 */
+    int kind;     /* what keeper knows it as: message reseal */
+    char key[80]; /* of its row, in hex */
+    uint8_t owner_id[SQ_DB_ID_BYTES];
+    struct sq_db_sealed sealed;
+};
+typedef sq_err (*sq_db_on_sealed)(void *ctx, const struct sq_db_sealed_at *row);
+/** Of the column @what, behind the row @after ("": from the start), in order of key. */
+sq_err sq_db_sealed_list(struct sq_db *db, int what, const char *after, int limit, sq_db_on_sealed on, void *ctx) SQ_MUST_CHECK;
+/** The same value, sealed anew; nothing happens when there is another one by now. */
+sq_err sq_db_sealed_set(struct sq_db *db, const struct sq_db_sealed_at *at, const struct sq_db_sealed *sealed_anew) SQ_MUST_CHECK;
+
 /** API tokens that end within @ahead_s, were made for more than twice that, and whose owner wasn't told so since. */
 sq_err sq_db_tokens_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 /** When the next of his API tokens ends; 0: he has none. */
