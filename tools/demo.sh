@@ -8,7 +8,16 @@ data=$root/tests/data/chr20-eur-b37
 sequester=$bin/sequester
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-run() { printf '  $ %s\n' "${*//$root\//}"; "$@" 2>&1 | sed 's/^/    /'; return "${PIPESTATUS[0]}"; }
+# as it can be typed again
+show() {
+    local word
+    printf '  $'
+    for word in "${@//$root\//}"; do
+        case $word in *[!A-Za-z0-9_./:=,@+-]*) printf " '%s'" "$word" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '\n'
+}
+run() { show "$@"; "$@" 2>&1 | sed 's/^/    /'; return "${PIPESTATUS[0]}"; }
 
 # started as root the processes run as users of their own, and must be able to pass to their directories
 work=$(mktemp -d /var/tmp/sequester-demo.XXXXXX)
@@ -46,7 +55,7 @@ for _ in $(seq 300); do
 done
 run "$sequester" admin status --run-dir "$hub/run"
 "$sequester" admin status --run-dir "$hub/run" --json >"$work/status.json"
-ps -o uid,pid,args --ppid "$parent" | sed 's/^/    /'
+ps -o uid,pid,args -p "$parent" --ppid "$parent" | sed 's/^/    /'
 
 step "2. The operator makes an account and adds a reference panel (1000 Genomes, 300 Europeans, 3 Mb of chromosome 20)"
 umask 077
@@ -61,8 +70,9 @@ run "$sequester" upload "$data/target.array.unphased.vcf.gz"
 upload=$("$sequester" uploads --json | json data 0 id)
 
 step "4. The job: quality control, phasing and imputation, each stage in a sandbox of its own without network"
-job=$("$sequester" submit --upload "$upload" --panel 1kgp3-eur-chr20 --name "demo" --json | json id)
-printf '  $ sequester submit --upload %s --panel 1kgp3-eur-chr20\n    %s\n' "$upload" "$job"
+show "$sequester" submit --upload "$upload" --panel 1kgp3-eur-chr20 --name demo
+job=$("$sequester" submit --upload "$upload" --panel 1kgp3-eur-chr20 --name demo)
+printf '    %s\n' "$job"
 run "$sequester" status "$job" --watch
 
 step "5. The result is sealed. Ada signs in again, gets a one-time password, and the package"
@@ -77,18 +87,21 @@ run python3 tools/score/score.py --truth "$data/truth.unphased.vcf.gz" --imputed
 step "7. Ada erases the job: keys destroyed, blocks overwritten and read back, receipts signed"
 run "$sequester" delete "$job" --wait
 run "$sequester" receipt "$job" -o "$work/receipt.txt"
+show "$sequester" receipt verify "$work/receipt.txt"
 "$sequester" receipt verify "$work/receipt.txt" >"$work/receipt.shown" || { cat "$work/receipt.shown"; exit 1; }
-head -30 "$work/receipt.shown" | sed 's/^/    /'
-printf '    ... %s receipts in all\n' "$(grep -c '^sequester-receipt' "$work/receipt.txt")"
-printf '  $ build/sequester download %s -o again.zip\n' "$job"
+# the first receipt, then the job's own and the verdict
+awk '/^receipt of/ {n++} n == 1' "$work/receipt.shown" | sed 's/^/    /'
+echo "    ..."
+sed -n '/^receipt of the whole job/,$p' "$work/receipt.shown" | sed 's/^/    /'
+show "$sequester" download "$job" -o "$work/again.zip"
 if "$sequester" download "$job" -o "$work/again.zip" >"$work/again" 2>&1; then echo "the result could still be downloaded" >&2; exit 1; fi
 sed 's/^/    /' "$work/again"
 
 step "8. The audit log: everything that happened, verifiable without any right on the server"
 sleep 2 # the next checkpoint
 "$sequester" audit key --json >"$work/key.json"
-printf '  $ build/sequester audit tail %s\n' "$job"
-"$sequester" audit tail "$job" | awk '$3 != "view" {printf "    %-5s %s  %-18s %s\n", $1, $2, $3, $5}'
+show "$sequester" audit tail "$job"
+"$sequester" audit tail "$job" | awk '$3 != "view" {printf "    %-5s %s  %-18s %s\n", $1, $2, $3, $5}' # of each entry what tells the story
 run "$sequester" audit verify --log "$hub/state/registrar/log" --vkey "$(json vkey <"$work/key.json")"
 if LC_ALL=C grep -rqa "HG00096\|NA06989" "$hub/state"; then echo "a sample name was found on the server's disk" >&2; exit 1; fi
 
@@ -106,7 +119,7 @@ PYTHON
 
 step "How to go on"
 cat <<'TEXT'
-    ./run serve                     a server to try by hand; it says how to make a user and sign in
+    ./run serve                     a server to try by hand (the demo's is gone, with all that it held); it says how to make a user and sign in
     build/sequester help            all commands; each has --help with an example
     build/sequester impute --help   imputation on this machine, without a server
     docs/api.md                     the HTTPS interface, for scripts and curl

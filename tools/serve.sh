@@ -26,10 +26,13 @@ CA file      $dir/tls/ca.crt
 its log      $dir/log
 
 make a user  build/sequester admin user add NAME --role user --run-dir $dir/run
-a panel      build/sequester admin panel add 1kgp3-chr22 --name "1000 Genomes, chr22" --build hg19 \\
-                 --panel tests/data/chr22-1kgp3-b37/ref.bcf --map tests/data/chr22-1kgp3-b37/chr22.b37.gmap.gz --run-dir $dir/run
-get a token  build/sequester login --server https://$address --cacert $dir/tls/ca.crt --name NAME
-then         build/sequester upload FILE; build/sequester submit --upload ID --panel 1kgp3-chr22; build/sequester help
+a panel      build/sequester panel build tests/data/chr22-1kgp3-b37/ref.bcf --map tests/data/chr22-1kgp3-b37/chr22.b37.gmap.gz --build GRCh37 --out chr22.sqp
+             build/sequester admin panel add 1kgp3-chr22 --name "1000 Genomes, chr22" --panel chr22.sqp --run-dir $dir/run
+sign in      build/sequester login --server https://$address --cacert $dir/tls/ca.crt --name NAME
+a job        build/sequester upload tests/data/chr22-1kgp3-b37/target.array.unphased.vcf.gz
+             build/sequester submit --upload ID --panel 1kgp3-chr22; build/sequester status JOB --watch
+its result   build/sequester claim JOB --download -o results --password-out result.password
+             build/sequester decrypt results/JOB.zip -o opened --password-file result.password; build/sequester help
 
 promises     build/sequester admin status --run-dir $dir/run
              says which of them can't be held here: started as $(id -un), on this machine

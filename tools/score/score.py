@@ -194,9 +194,10 @@ def main():
     a = parser.parse_args()
     n_sample, bins, total = score(a.truth, a.imputed, a.panel)
     print(f"{n_sample} samples, {total.sites} imputed sites")
+    print("aggR2: of all genotypes of a row together; siteR2: mean over its sites; R2: what the result claims of itself")
     print(f"{'panel MAF':10s} {'sites':>7s} {'aggR2':>7s} {'siteR2':>7s} {'R2':>7s}")
     for name, b in [(n, b) for (n, _), b in zip(BINS, bins)] + [("all", total)]:
-        print(f"{name:10s} {b.sites:7d} {b.r2():7.4f} {mean(b.site_r2):7.4f} {mean(b.claimed):7.4f}")
+        print(f"{name:10s} {b.sites:7d} " + " ".join("%7.4f" % x if x == x else "%7s" % "-" for x in (b.r2(), mean(b.site_r2), mean(b.claimed))))
     if not (total.r2() >= a.min_agg and mean(total.site_r2) >= a.min_site):
         print(f"score: below the minimum (aggR2 {a.min_agg}, siteR2 {a.min_site})", file=sys.stderr)
         return 1

@@ -78,6 +78,23 @@ with tap.case("every `sequester` command in a page is one, with options that it 
     if n < 100:
         bad.append("only %d commands were found" % n)
 
+with tap.case("every `sequester` command that programs and scripts tell people to type is one, with options that it has") as bad:
+    n = 0
+    for at, _, names in [(ROOT, [], ["run"]), *os.walk(os.path.join(ROOT, "src")), *os.walk(os.path.join(ROOT, "tools")), *os.walk(os.path.join(ROOT, "deploy"))]:
+        for path in (os.path.relpath(os.path.join(at, x), ROOT) for x in names if x.endswith((".c", ".h", ".def", ".sh", ".service")) or x == "run"):
+            text = re.sub(r"\\\n\s*", " ", read(path))
+            if path.endswith((".c", ".h", ".def")):  # strings, joined as the compiler does
+                text = "\n".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s*\n\s*"', "", text))).replace("\\n", "\n")
+            for mark, words, rest in re.findall(r"(?:^|[\s|;&(/]|(`))sequester ((?:[a-z]+ ?)+)(.*?)(?=[|;&#`]|\. |$)", text, re.M):
+                name = command_of(words.split())
+                n += 1
+                if name:
+                    bad += ["%s: sequester %s has no --%s" % (path, name, o) for o in re.findall(r"(?:^|\s)--([a-z][a-z-]*)", rest) if o not in COMMANDS[name]]
+                elif mark and command_of(["admin"] + words.split()) is None and not any(c.startswith(words.strip() + " ") for c in COMMANDS):
+                    bad.append("%s: sequester %s" % (path, words))
+    if n < 150:
+        bad.append("only %d commands were found" % n)
+
 with tap.case("every `./run` command is one") as bad:
     known = set(re.search(r"^(build \|.*?)\)", read("run"), re.M).group(1).replace(" ", "").split("|")) | {"help"}
     for page in PAGES:
