@@ -294,7 +294,7 @@ static sq_err write_report(int dir, const char *name, struct report *r)
 {
     if (demux_step())
         demux_die();
-    sq_err e = r->e ? r->e : sq_file_write(dir, name, r->text.p, r->text.n, 0666);
+    sq_err e = r->e ? r->e : sq_file_write(dir, name, r->text.p, r->text.n, 0600); /* the very mode, whatever the umask is */
     sq_buf_clear(&r->text);
     r->e = SQ_OK;
     return e;

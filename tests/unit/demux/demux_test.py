@@ -290,6 +290,12 @@ with tap.case("adapters are cut, and masked, as the rule says") as bad:
     if n_cut < 20:
         bad.append("only %d reads had an adapter" % n_cut)
 
+with tap.case("no other user may write what comes out, whatever the umask says") as bad:
+    before = os.umask(0o022)
+    out, _ = demux(RUN)
+    os.umask(before)
+    bad += [x for x in [out] + [os.path.join(at, n) for at, dirs, names in os.walk(out) for n in dirs + names] if os.stat(x).st_mode & 0o022]
+
 with tap.case("a wrong i5 is recognized and named") as bad:
     out, p = demux(RUN, "--i5", "as-read")
     if "--i5 reverse-complement" not in p.stderr:
