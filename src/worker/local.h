@@ -79,8 +79,20 @@ int local_say_error(const char *where, sq_err e, const struct sq_why *why);
 /** local_hint - what to do about @e here, where there is no server and no operator. Static. */
 const char *local_hint(sq_err e);
 int local_cannot_open(const char *path);
-/** local_check_place - can a file of this name be made? Asked before the work. 0, or 1 and has said why not. */
-int local_check_place(const char *path);
+int local_cannot_write(const char *path);
+/** A file that becomes @path when it is whole, and has no name till then: nothing is left of work that was ended. */
+struct local_new {
+    const char *path;
+    char part[4096]; /* its name where the file system knows no files without one */
+    int fd;
+    bool has_name;
+};
+sq_err local_new_open(const char *path, struct local_new *out) SQ_MUST_CHECK;
+/** local_new_close - @e: how the writing went; returns that, or what went wrong now. */
+sq_err local_new_close(struct local_new *f, sq_err e) SQ_MUST_CHECK;
+/** local_check_outputs - asked before the work: can each of @out be made, is none of them one of @in, which are read, and none named twice?
+ *  NULL: a file that isn't asked for. 0, or an exit code and has said why not. */
+int local_check_outputs(const struct local *l, const char *const *out, size_t n_out, const char *const *in, size_t n_in);
 /** local_memory - an empty file in memory, above LOCAL_HIGH_FD; -1. */
 int local_memory(const char *name);
 /** local_open_input - above LOCAL_HIGH_FD; -1 and errno. */

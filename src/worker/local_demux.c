@@ -184,9 +184,9 @@ static int open_folders(struct work *w)
         return local_say_error(given ? given : "SampleSheet.csv", e, NULL);
     w->is_out_new = !mkdir(w->out_path, 0777);
     if (!w->is_out_new && errno != EEXIST)
-        return local_cannot_open(w->out_path);
+        return local_cannot_write(w->out_path);
     w->out_dir = open(w->out_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return w->out_dir < 0 ? local_cannot_open(w->out_path) : 0;
+    return w->out_dir < 0 ? local_cannot_write(w->out_path) : 0;
 }
 
 /* ---- while it works ---- */

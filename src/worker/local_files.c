@@ -27,6 +27,8 @@ const char *local_hint(sq_err e)
                  {SQ_EBUILD, "take the panel of your build, or lift your data over; if only the name differs: bcftools annotate --rename-chrs"},
                  {SQ_ENOOVERLAP, "check build (GRCh37 or GRCh38) and strand; --dry-run and --report show what doesn't fit"},
                  {SQ_ERANGE, "take other positions"},
+                 {SQ_EUNPHASED, "phase them first: sequester phase; `sequester impute` does it on the way when --phased is left away"},
+                 {SQ_ENOVARIANT, "give a file with records"},
                  {SQ_EEMPTY, "give a VCF, VCF.gz or BCF file with a header, samples and variants"}};
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
         if (hints[i].e == e)
@@ -36,7 +38,7 @@ const char *local_hint(sq_err e)
 
 int local_say_error(const char *where, sq_err e, const struct sq_why *why)
 {
-    fprintf(stderr, "sequester: %s: %s", where, sq_err_text(e));
+    fprintf(stderr, "sequester: %s: %s", where, e == SQ_EFULL ? "the disk is full, or your quota is used up" : sq_err_text(e));
     if (why && why->detail[0])
         fprintf(stderr, ": %s", why->detail);
     if (why && why->line)
@@ -51,12 +53,23 @@ int local_say_error(const char *where, sq_err e, const struct sq_why *why)
 
 int local_cannot_open(const char *path)
 {
-    fprintf(stderr, "sequester: %s can't be opened: %s\n", path, strerror(errno));
+    int no = errno;
+    fprintf(stderr, "sequester: %s can't be opened: %s\n  %s\n", path, strerror(no), no == EACCES ? "ask its owner to let you read it" : "check the path");
     return 1;
 }
 
-/* Can a file of this name be made? Asked before the work, not after it. */
-int local_check_place(const char *path)
+static int cannot_write(const char *path, const char *why)
+{
+    fprintf(stderr, "sequester: %s can't be written: %s\n  name a place that is there and where you may write\n", path, why);
+    return 1;
+}
+
+int local_cannot_write(const char *path)
+{
+    return cannot_write(path, strerror(errno));
+}
+
+static int check_place(const char *path)
 {
     char copy[4096];
     struct stat st;
@@ -67,10 +80,28 @@ int local_check_place(const char *path)
         why = S_ISDIR(st.st_mode) ? strerror(EISDIR) : "it is no ordinary file";
     else if (access(dirname(copy), W_OK | X_OK))
         why = strerror(errno);
-    if (!why)
-        return 0;
-    fprintf(stderr, "sequester: %s can't be written: %s\n  name a place that is there and where you may write\n", path, why);
-    return 1;
+    return why ? cannot_write(path, why) : 0;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    return a && b && (!strcmp(a, b) || (!stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino));
+}
+
+int local_check_outputs(const struct local *l, const char *const *out, size_t n_out, const char *const *in, size_t n_in)
+{
+    for (size_t i = 0; i < n_out; i++) {
+        for (size_t k = 0; k < n_in; k++)
+            if (is_same(out[i], in[k]))
+                return local_misused(l, "%s is read: what is written needs another name", out[i]);
+        for (size_t k = 0; k < i; k++)
+            if (is_same(out[i], out[k]))
+                return local_misused(l, "%s is named for two files that are written", out[i]);
+        if (out[i] && check_place(out[i]))
+            return 1;
+    }
+    return 0;
 }
 
 int local_memory(const char *name)
@@ -102,26 +133,51 @@ static sq_err append(int from, int to)
     }
 }
 
+sq_err local_new_open(const char *path, struct local_new *out)
+{
+    char dir[4096];
+    *out = (struct local_new){.path = path, .fd = -1};
+    if ((size_t)snprintf(out->part, sizeof out->part, "%s.part", path) >= sizeof out->part)
+        return sq_fail(SQ_ERANGE);
+    snprintf(dir, sizeof dir, "%s", path);
+    if (!access("/proc/self/fd", X_OK))
+        out->fd = open(dirname(dir), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    out->has_name = out->fd < 0;
+    if (out->has_name)
+        out->fd = open(out->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    return out->fd < 0 ? sq_fail(sq_err_errno()) : SQ_OK;
+}
+
+sq_err local_new_close(struct local_new *f, sq_err e)
+{
+    char proc[40];
+    if (!e)
+        e = sq_fsync(f->fd);
+    if (!e && !f->has_name) { /* linking doesn't replace: by way of .part, and what an older work may have left under that name goes */
+        snprintf(proc, sizeof proc, "/proc/self/fd/%d", f->fd);
+        unlink(f->part);
+        f->has_name = !linkat(AT_FDCWD, proc, AT_FDCWD, f->part, AT_SYMLINK_FOLLOW);
+        if (!f->has_name)
+            e = sq_fail(sq_err_errno());
+    }
+    if (!e && rename(f->part, f->path))
+        e = sq_fail(sq_err_errno());
+    if (e && f->has_name)
+        unlink(f->part);
+    sq_close(&f->fd);
+    return e;
+}
+
 /* Write @n pieces to @path so that either the whole file is there or nothing new. */
 sq_err local_write_file(const char *path, const int *piece, size_t n)
 {
-    char temp[4096];
-    if ((size_t)snprintf(temp, sizeof temp, "%s.part", path) >= sizeof temp)
-        return sq_fail(SQ_ERANGE);
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0)
-        return sq_fail(sq_err_errno());
-    sq_err e = SQ_OK;
-    for (size_t i = 0; i < n && !e; i++)
-        e = append(piece[i], fd);
-    if (!e)
-        e = sq_fsync(fd);
-    close(fd);
-    if (!e && rename(temp, path))
-        e = sq_fail(sq_err_errno());
+    struct local_new f;
+    sq_err e = local_new_open(path, &f);
     if (e)
-        unlink(temp);
-    return e;
+        return e;
+    for (size_t i = 0; i < n && !e; i++)
+        e = append(piece[i], f.fd);
+    return local_new_close(&f, e);
 }
 
 /* Where a large body lies until its header is known: an unnamed file beside the result, else memory. */

@@ -65,10 +65,10 @@ static int qc(struct job *j)
     return 0;
 }
 
-/* of the stages that read panel, target and map */
+/* of the stages that read panel, target and map, and write beside the result */
 static int fail_any(sq_err e, const struct job *j)
 {
-    return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel : e == SQ_ERANGE ? "--region" : j->target, e, j);
+    return fail(e == SQ_EMAP ? j->map : e == SQ_EPANEL ? j->panel : e == SQ_ERANGE ? "--region" : e == SQ_EFULL ? j->result.path : j->target, e, j);
 }
 
 static int phase(struct job *j)
@@ -120,8 +120,6 @@ static int open_result(struct job *j, struct result *r, const char *path, int fd
 {
     if (!path)
         return 0;
-    if (local_check_place(path))
-        return 1;
     *r = (struct result){.path = path, .body = local_body_file(path), .index = local_memory("index")};
     if (r->body < 0 || r->index < 0)
         return fail(path, sq_fail(SQ_ESYS), j);
@@ -141,7 +139,10 @@ static int open_files(struct job *j)
         return local_cannot_open(j->target);
     if (j->map && (l->choice.fd_map = local_open_input(j->map)) < 0)
         return local_cannot_open(j->map);
-    int rc = open_result(j, &j->result, l->opt[LOCAL_dry_run] ? NULL : l->opt[LOCAL_out], NULL);
+    const char *const out[] = {l->opt[LOCAL_report], l->opt[LOCAL_out], l->opt[LOCAL_sites], l->opt[LOCAL_empirical]}, *const in[] = {j->panel, j->target, j->map};
+    int rc = local_check_outputs(l, out, l->opt[LOCAL_dry_run] ? 1 : 4, in, 3);
+    if (!rc)
+        rc = open_result(j, &j->result, l->opt[LOCAL_dry_run] ? NULL : l->opt[LOCAL_out], NULL);
     if (!rc && j->result.path)
         rc = open_result(j, &j->sites, l->opt[LOCAL_sites], l->choice.fd_sites);
     if (!rc && j->result.path)

@@ -72,12 +72,6 @@ static sq_err build_work(struct local_child *child, void *ctx, struct sq_why *wh
     return e;
 }
 
-static bool is_same_file(int a, const char *path)
-{
-    struct stat x, y;
-    return !fstat(a, &x) && !stat(path, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 static void say_built(const struct local *l, const char *out, int64_t start_ms)
 {
     struct stat st;
@@ -90,13 +84,11 @@ int local_panel_build(struct local *l)
 {
     const char *in = l->opt[LOCAL_input] ? l->opt[LOCAL_input] : l->arg[0], *map = l->opt[LOCAL_map], *populations = l->opt[LOCAL_populations],
                *out = l->opt[LOCAL_out];
-    char part[4096];
+    struct local_new new;
     struct sq_why why = {0};
     uint32_t about = SQ_PANEL_FILE_INPUT;
     if (!in || !out)
         return local_misused(l, in ? "-o is needed: the panel to write" : "say what to make it of: sequester panel build REF.bcf -o REF.sqp");
-    if ((size_t)snprintf(part, sizeof part, "%s.part", out) >= sizeof part)
-        return local_misused(l, "the name of the output is too long");
     int64_t start_ms = sq_clock_steady_ms();
     struct stat st = {0};
     struct building b = {.fd_in = local_open_input(in),
@@ -107,27 +99,23 @@ int local_panel_build(struct local *l)
     if (b.fd_in < 0 || (map && b.plan.map_fd < 0) || (populations && b.plan.populations_fd < 0))
         return local_cannot_open(b.fd_in < 0 ? in : map && b.plan.map_fd < 0 ? map
                                                                              : populations);
-    if (is_same_file(b.fd_in, out))
-        return local_misused(l, "the output would overwrite the input");
+    const char *const read[] = {in, map, populations};
+    int code = local_check_outputs(l, &out, 1, read, 3);
+    if (code)
+        return code;
     b.n_in = fstat(b.fd_in, &st) || !S_ISREG(st.st_mode) ? 0 : (uint64_t)st.st_size;
-    b.fd_out = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (b.fd_out < 0)
-        return local_cannot_open(part);
+    if (local_new_open(out, &new))
+        return local_cannot_write(out);
+    b.fd_out = new.fd;
     sq_err e = local_in_child(l, build_work, &b, &why, &about);
     const char *const names[] = {[SQ_PANEL_FILE_INPUT] = in, [SQ_PANEL_FILE_MAP] = map, [SQ_PANEL_FILE_POPULATIONS] = populations,
                                  [SQ_PANEL_FILE_OUTPUT] = out};
     const char *where = about <= SQ_PANEL_FILE_OUTPUT && names[about] ? names[about] : in;
-    if (!e) {
+    if (!e)
         where = out;
-        e = sq_fsync(b.fd_out);
-    }
-    close(b.fd_out);
-    if (!e && rename(part, out))
-        e = sq_fail(sq_err_errno());
-    if (e) {
-        unlink(part);
-        return local_say_error(where, e, &why);
-    }
+    e = local_new_close(&new, e);
+    if (e)
+        return local_say_error(e == SQ_EFULL ? out : where, e, &why);
     say_built(l, out, start_ms);
     return 0;
 }
@@ -328,14 +316,14 @@ static sq_err write_work(struct local_child *child, void *ctx, struct sq_why *wh
     return e;
 }
 
-/* To -o, by way of FILE.part, or to standard output as plain text. */
+/* To -o, which is there once it is whole, or to standard output as plain text. */
 static int write_out(struct local *l, bool is_sites)
 {
     struct opened o = {0};
     struct writing w = {.is_sites = is_sites, .reading = {.panel = &o, .local = l, .fd_out = STDOUT_FILENO}};
     struct sq_panel_export *how = &w.reading.export;
     const char *out = l->opt[LOCAL_out];
-    char part[4096];
+    struct local_new new;
     struct sq_why why = {0};
     if (!parse_region(l, w.chrom, how))
         return LOCAL_MISUSED;
@@ -347,22 +335,18 @@ static int write_out(struct local *l, bool is_sites)
         return local_misused(l, "the output's name says what it becomes: .vcf, .vcf.gz or .bcf");
     if (is_sites && is_bcf)
         return local_misused(l, "sites are written as a table (.tsv, .tsv.gz) or as .vcf or .vcf.gz");
-    if (out && (size_t)snprintf(part, sizeof part, "%s.part", out) >= sizeof part)
-        return local_misused(l, "the name of the output is too long");
     int code = open_panel(l, &o);
+    if (!code)
+        code = local_check_outputs(l, &out, 1, &o.path, 1);
     if (code)
         return code;
+    if (out && local_new_open(out, &new))
+        return local_cannot_write(out);
     if (out)
-        w.reading.fd_out = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (w.reading.fd_out < 0)
-        return local_cannot_open(part);
+        w.reading.fd_out = new.fd;
     sq_err e = local_in_child(l, write_work, &w, &why, NULL);
-    if (out && !e)
-        e = sq_fsync(w.reading.fd_out);
-    if (out && !e && rename(part, out))
-        e = sq_fail(sq_err_errno());
-    if (out && e)
-        unlink(part);
+    if (out)
+        e = local_new_close(&new, e);
     return e ? local_say_error(e == SQ_EIO || e == SQ_EFULL ? out ? out : "standard output" : o.path, e, &why) : 0;
 }
 

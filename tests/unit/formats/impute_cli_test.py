@@ -263,6 +263,37 @@ def check_wrong_maps():
         refused([path(name), "genetic map", "SHAPEIT", *words], "--map", path(name, content))
 
 
+def check_own_files_stay():
+    """What is read is never written over, under whatever name; and no file is named twice."""
+    mine = path("mine.vcf.gz", open(TARGET, "rb").read())
+    os.symlink(mine, path("link.vcf.gz"))
+    for args in (["-o", mine], ["-o", path("link.vcf.gz")], ["-o", os.path.join(TMP.name, ".", "mine.vcf.gz")], ["-o", path("own.vcf.gz"), "--report", mine],
+                 ["-o", path("own.vcf.gz"), "--sites", mine], ["--dry-run", "--report", PANEL]):
+        p = impute(*args, want=2, out=None, target=mine)
+        assert "is read: what is written needs another name" in p.stderr, p.stderr
+        with open(mine, "rb") as f, open(TARGET, "rb") as g:
+            assert f.read() == g.read() and not os.path.exists(path("own.vcf.gz")), args
+    p = impute("--sites", path("own.vcf.gz"), want=2, out="own.vcf.gz")
+    assert "own.vcf.gz is named for two files" in p.stderr, p.stderr
+    p = impute("--report", path("no/such/report"), want=1, out="own.vcf.gz")
+    assert "no/such/report can't be written: No such file or directory" in p.stderr and not os.path.exists(path("own.vcf.gz")), p.stderr
+
+
+def check_full_disk():
+    """The disk of the result is full: its name is said, not the target's, and nothing is left."""
+    full = path("full")
+    os.mkdir(full)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", full], capture_output=True).returncode:
+        print("# no tmpfs can be mounted here: not tried")
+        return
+    try:
+        p = impute("-o", os.path.join(full, "r.vcf.gz"), want=1, out=None)
+        assert "full/r.vcf.gz: the disk is full" in p.stderr and "make room" in p.stderr, p.stderr
+        assert not os.listdir(full), os.listdir(full)
+    finally:
+        subprocess.run(["umount", full], check=True)
+
+
 def check_wrong_words():
     for words, args in ((["`--foo` is no option"], ["--foo"]), (["stands alone"], ["x"]), (["--threads wants a whole number from 1 to 64"], ["--threads", "0"]), (["--threads wants a value"], ["--threads"]),
                         (["--region is written"], ["--region", "22:9-5"]), (["--region is written"], ["--region", "22:a-b"]), (["--region is written"], ["--region", ":1-2"]),

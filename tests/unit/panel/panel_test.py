@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -392,6 +393,37 @@ def text_of(command):
     """SHA-256 of CHROM to ALT and genotypes of what @command prints."""
     return subprocess.run(["sh", "-c", command + " | grep -v '^#' | cut -f1-5,10- | sha256sum"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
 
+
+with tap.case("a build that is ended in the middle leaves nothing, and none writes over what it reads") as bad:
+    name = os.path.join(TMP.name, "ended")
+    os.mkdir(name)
+    source, out = os.path.join(name, "source"), os.path.join(name, "out.sqp")
+    os.mkfifo(source)
+    try:
+        os.close(os.open(name, os.O_TMPFILE | os.O_WRONLY, 0o600))
+        left = {"source"}
+    except OSError:
+        left = {"source", "out.sqp.part"}  # this file system knows no files without a name
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        p = subprocess.Popen([WORKER, "--local", "panel", "build", source, "-o", out], start_new_session=True, stderr=subprocess.DEVNULL,
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        with open(source, "wb", buffering=0) as f:  # more than a pipe holds: it has read of it when all is written
+            f.write(vcf([(i + 1, ".", "A", ["C"], ["0|1"] * 50) for i in range(2000)], 50).encode())
+            os.killpg(p.pid, sig)
+            p.wait()
+        if p.returncode != -sig or not set(os.listdir(name)) <= left:
+            bad.append("signal %d: exit %d, %s" % (sig, p.returncode, os.listdir(name)))
+    chr22 = os.path.join(DATA, "chr22-1kgp3-b37")
+    must("build", os.path.join(chr22, "ref.bcf"), "-o", path("kept.sqp"), "-q")
+    write("map", "pos chr cM\n1 22 0\n51304566 22 60\n")
+    before = read("kept.sqp"), read("map")
+    for args in (("build", os.path.join(chr22, "ref.bcf"), "--map", path("map"), "-o", path("map")), ("sites", path("kept.sqp"), "-o", path("kept.sqp"))):
+        r = run(*args)
+        if r.returncode != 2 or b"is read: what is written needs another name" not in r.stderr or (read("kept.sqp"), read("map")) != before:
+            bad.append("%s: exit %d, %r" % (args[0], r.returncode, r.stderr))
+    r = run("build", os.path.join(chr22, "target.array.unphased.vcf.gz"), "-o", path("no.sqp"))
+    if r.returncode != 1 or b"phase them first: sequester phase" not in r.stderr or b"phasing=" in r.stderr:
+        bad.append("not phased: %d %r" % (r.returncode, r.stderr))
 
 sets = [("tests/data/chr22-1kgp3-b37/ref.bcf", os.path.join(DATA, "chr22-1kgp3-b37/ref.bcf"), 650000)]
 sets += [(name, os.path.join(SHARED, name), most) for name, most in (
