@@ -13,10 +13,12 @@
 #define DEFAULT_NEIGHBOURS 32U  /* at a place; in a window with few places up to MOST_NEIGHBOURS, so that rows aren't few */
 #define MOST_NEIGHBOURS 128U
 #define MANY_PLACES 40U
-#define DEFAULT_CUT 1e-3
+#define DEFAULT_CUT 2e-3
 #define DEFAULT_MEMORY ((size_t)1 << 30)
 #define STEP_CM 0.1 /* between places */
 #define BATCH_TARGETS 1024U
+#define DOUBT_CM 0.75       /* another phasing is imputed so far on both sides of a place where it differs */
+#define DOUBT_FLANK_CM 1.5 /* and modelled so much farther */
 #define PIECE_DOSAGES ((uint64_t)8 << 20) /* a piece has about so many, packed some .4 bytes each; what waits to be written is whole pieces */
 #define PIECE_MIN_ROWS 16U
 #define GUESSED_KEPT 40U /* posteriors a cluster and target: for cutting spans alone */
@@ -71,21 +73,39 @@ static uint32_t first_of_pair(const struct run *r, uint32_t t)
 
 static sq_err one_target(struct run *r, struct states *s, struct hmm *m, uint32_t in_batch, unsigned thread)
 {
-    uint32_t t = r->first_target + in_batch, row = r->phasing * r->w->n_target + t;
-    struct posterior *out = r->phasing ? &r->drawn[in_batch] : &r->target[t];
-    if (r->phasing && (is_haploid(r, t) || !phasing_differs(r->w, r->phasing, r->sample_of[t], first_of_pair(r, t))))
-        return SQ_OK;
+    uint32_t t = r->first_target + in_batch;
+    struct part span = {r->from_cluster, r->to_cluster};
     double before = crew_cpu_now();
-    sq_err e = states_choose(s, &r->y, &r->near, row, in_batch, r->p.n_neighbour);
+    states_choose(s, &r->y, &r->near, t, in_batch, r->p.n_neighbour, part_all(&r->y));
     r->cpu_states[thread] += crew_cpu_now() - before;
+    hmm_begin(m, &r->y);
+    sq_err e = hmm_part(m, &r->y, s, &r->rates, span, r->left_out ? r->left_out + t : NULL, r->w->n_target);
     if (!e)
-        e = hmm_run(m, &r->y, s, &r->rates, row, r->from_cluster, r->to_cluster, r->left_out && !r->phasing ? r->left_out + t : NULL,
-                    r->w->n_target, out);
-    if (e || r->phasing)
-        return e;
+        e = hmm_end(m, &r->y, &r->target[t]);
     atomic_fetch_add(&r->n_row, s->n_row);
-    atomic_fetch_add(&r->n_kept, out->start[r->y.n_cluster]);
-    return SQ_OK;
+    atomic_fetch_add(&r->n_kept, m->n_kept);
+    return e;
+}
+
+/* The same by another phasing, around the places where it has another order than the best one. */
+static sq_err one_drawn(struct run *r, struct states *s, struct hmm *m, uint32_t in_batch, unsigned thread)
+{
+    uint32_t t = r->first_target + in_batch;
+    if (is_haploid(r, t))
+        return SQ_OK;
+    struct doubt d = {.y = &r->y, .w = r->w, .p = r->phasing, .s = r->sample_of[t], .t = first_of_pair(r, t), .before = NOBODY};
+    sq_err e = SQ_OK;
+    hmm_begin(m, &r->y);
+    for (struct part near; !e && doubt_next(&d, DOUBT_CM, &near);) {
+        struct part keep = {near.first > r->from_cluster ? near.first : r->from_cluster, near.last < r->to_cluster ? near.last : r->to_cluster};
+        if (keep.first > keep.last)
+            continue;
+        double before = crew_cpu_now();
+        states_choose(s, &r->y, &r->near, r->phasing * r->w->n_target + t, in_batch, r->p.n_neighbour, part_around(&r->y, near, DOUBT_FLANK_CM));
+        r->cpu_states[thread] += crew_cpu_now() - before;
+        e = hmm_part(m, &r->y, s, &r->rates, keep, NULL, 0);
+    }
+    return e || !m->n_kept ? e : hmm_end(m, &r->y, &r->drawn[in_batch]);
 }
 
 static sq_err model_targets(void *ctx, unsigned thread)
@@ -97,7 +117,7 @@ static sq_err model_targets(void *ctx, unsigned thread)
     if (!e)
         e = hmm_init(&m, &r->y, r->p.n_state);
     for (uint32_t i; !e && !crew_is_stopped(&r->crew) && (i = atomic_fetch_add(&r->next, 1)) < r->n_batch;) {
-        e = one_target(r, &s, &m, i, thread);
+        e = r->phasing ? one_drawn(r, &s, &m, i, thread) : one_target(r, &s, &m, i, thread);
         uint32_t n_done = atomic_fetch_add(&r->n_done, 1) + 1;
         if (!e && !thread && !r->phasing)
             e = tell(r, n_done);

@@ -82,9 +82,19 @@ struct stretch {
     uint32_t row, before; /* the stretch before it in its row, or NOBODY */
 };
 
+/* Clusters first..last. */
+struct part {
+    uint32_t first, last;
+};
+static inline struct part part_all(const struct typed *y)
+{
+    return (struct part){0, y->n_cluster - 1};
+}
+
 /* One thread's; used for one target after another. */
 struct states {
     uint32_t target, n_row, n_stretch, n_cluster;
+    struct part part; /* where there are rows */
     size_t row_words;
     struct stretch *stretch;  /* [n_stretch] ascending by first */
     uint32_t *last_of_row;    /* [n_row] its last stretch */
@@ -96,9 +106,9 @@ struct states {
 };
 sq_err states_init(struct states *s, const struct typed *y, uint32_t n_row, uint32_t n_each) SQ_MUST_CHECK;
 void states_free(struct states *s);
-/** states_choose - rows for @target (of the window), which is number @in_batch of @n. */
-sq_err states_choose(struct states *s, const struct typed *y, const struct neighbours *n, uint32_t target, uint32_t in_batch,
-                     uint32_t n_neighbour) SQ_MUST_CHECK;
+/** states_choose - rows in @part for @target (of the window), which is number @in_batch of @n. */
+void states_choose(struct states *s, const struct typed *y, const struct neighbours *n, uint32_t target, uint32_t in_batch, uint32_t n_neighbour,
+                   struct part part);
 
 /* ---- hmm.c: forward and backward -------------------------------------------------------------------------------------- */
 
@@ -124,23 +134,36 @@ struct hmm {
     uint32_t *index, *at_stretch;
     uint64_t *once, *twice; /* [words of rows] */
     uint16_t *saved;        /* [n_cluster][padded rows] */
-    uint32_t *kept_start;
+    struct part *kept_at;   /* [n_cluster] the cluster's part of the next two, its last one not included */
     uint32_t *kept_hap;
     uint16_t *kept_weight;
-    size_t kept_cap;
+    size_t n_kept, kept_cap;
 };
 sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row) SQ_MUST_CHECK;
 void hmm_free(struct hmm *m);
 /** hmm_likelihood - log P(typed alleles of the target | states), by a forward pass alone. */
 double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r);
-/** hmm_run - posteriors of clusters [from, to] of @target; @left_out (may be NULL) [n_marker], a thousandth each, @stride apart. */
-sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t target,
-               uint32_t from, uint32_t to, uint16_t *left_out, size_t stride, struct posterior *out) SQ_MUST_CHECK;
+/** hmm_begin - another target: nothing is kept yet. */
+void hmm_begin(struct hmm *m, const struct typed *y);
+/** hmm_part - forward and backward where @s has rows; posteriors of @keep are kept. @left_out (may be NULL) [n_marker], a thousandth each, @stride apart. */
+sq_err hmm_part(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, struct part keep, uint16_t *left_out,
+                size_t stride) SQ_MUST_CHECK;
+/** hmm_end - hands out what was kept of all parts since hmm_begin(). */
+sq_err hmm_end(const struct hmm *m, const struct typed *y, struct posterior *out) SQ_MUST_CHECK;
 
 /* ---- mean.c: the mean of posteriors over phasings ------------------------------------------------------------------------- */
 
-/** phasing_differs - whether phasing @p has the two haplotypes of sample @s in another order at some heterozygotes than at others. */
-bool phasing_differs(const struct sq_engine_window *w, unsigned p, uint32_t s, uint32_t t);
+/* A walk over the places where phasing @p begins to have the two haplotypes of sample @s, targets @t and t + 1, in another order than the best one. */
+struct doubt {
+    const struct typed *y;
+    const struct sq_engine_window *w;
+    unsigned p;
+    uint32_t s, t, marker, before; /* marker: what comes next; before: the last heterozygote, or NOBODY */
+};
+/** part_around - with what lies nearer than @cm on either side. */
+struct part part_around(const struct typed *y, struct part of, double cm);
+/** doubt_next - the next place and all whose surroundings touch its own: clusters nearer than @cm. False: there's none. */
+bool doubt_next(struct doubt *d, double cm, struct part *out);
 /* One thread's scratch. */
 struct mean {
     uint32_t *where;       /* [n_hap] */
@@ -152,7 +175,7 @@ sq_err mean_init(struct mean *m, const struct typed *y) SQ_MUST_CHECK;
 void mean_free(struct mean *m);
 /**
  * mean_take - @best becomes the mean over p phasings and itself, which counts for three: it was over p - 1 before. @drawn: of the two haplotypes of sample @s, targets @t
- * and t + 1, as phasing @p has them; where its order is the other way round they change places.
+ * and t + 1, as phasing @p has them; where its order is the other way round they change places. Where @drawn has nothing it is taken to be as the best is.
  */
 sq_err mean_take(struct mean *m, const struct typed *y, const struct sq_engine_window *w, unsigned p, uint32_t s, uint32_t t,
                  struct posterior *best, const struct posterior *drawn) SQ_MUST_CHECK;

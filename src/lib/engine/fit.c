@@ -47,7 +47,7 @@ static sq_err choose_states(void *ctx, unsigned thread)
         uint32_t t = (uint32_t)((uint64_t)i * f->n->n_target / f->n_target);
         e = states_init(&f->states[i], f->y, f->p->n_state, f->p->n_neighbour);
         if (!e)
-            e = states_choose(&f->states[i], f->y, f->n, f->n->first_target + t, t, f->p->n_neighbour);
+            states_choose(&f->states[i], f->y, f->n, f->n->first_target + t, t, f->p->n_neighbour, part_all(f->y));
     }
     return e;
 }

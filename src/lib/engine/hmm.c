@@ -33,11 +33,11 @@ sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row)
     m->once = malloc(2 * sq_kernel_words(n_row) * sizeof *m->once);
     m->twice = m->once + sq_kernel_words(n_row);
     m->saved = aligned_alloc(64, ((size_t)y->n_cluster * sq_kernel_pad(n_row) * sizeof *m->saved + 63) / 64 * 64);
-    m->kept_start = malloc(((size_t)y->n_cluster + 2) * sizeof *m->kept_start);
+    m->kept_at = malloc(((size_t)y->n_cluster + 1) * sizeof *m->kept_at);
     m->kept_cap = (size_t)64 * y->n_cluster + n;
     m->kept_hap = malloc(m->kept_cap * sizeof *m->kept_hap);
     m->kept_weight = malloc(m->kept_cap * sizeof *m->kept_weight);
-    bool is_whole = m->x && m->b && m->post && m->value && m->index && m->at_stretch && m->once && m->saved && m->kept_start &&
+    bool is_whole = m->x && m->b && m->post && m->value && m->index && m->at_stretch && m->once && m->saved && m->kept_at &&
                     m->kept_hap && m->kept_weight;
     return is_whole ? SQ_OK : sq_fail(SQ_ENOMEM);
 }
@@ -52,7 +52,7 @@ void hmm_free(struct hmm *m)
     free(m->at_stretch);
     free(m->once);
     free(m->saved);
-    free(m->kept_start);
+    free(m->kept_at);
     free(m->kept_hap);
     free(m->kept_weight);
     *m = (struct hmm){0};
@@ -93,8 +93,8 @@ static float forward_step(struct hmm *m, const struct typed *y, const struct sta
 {
     float hit, miss;
     emissions(y, s, r, c, &hit, &miss);
-    if (!c)
-        return sq_kernels()->forward(m->x, s->n_row, match_at(s, 0), 0, 1.0F / (float)s->n_row, hit, miss, save);
+    if (c == s->part.first)
+        return sq_kernels()->forward(m->x, s->n_row, match_at(s, c), 0, 1.0F / (float)s->n_row, hit, miss, save);
     double jump = r->jump[c], left = 0;
     for (uint32_t i = s->change_first[c]; i < s->change_first[c + 1]; i++) {
         uint32_t row = s->stretch[s->change[i]].row;
@@ -110,7 +110,7 @@ double hmm_likelihood(struct hmm *m, const struct typed *y, const struct states 
     double total = 0;
     float sum = 1;
     memset(m->x, 0, sq_kernel_pad(s->n_row) * sizeof *m->x);
-    for (uint32_t c = 0; c < y->n_cluster; c++) {
+    for (uint32_t c = s->part.first; c <= s->part.last; c++) {
         sum = forward_step(m, y, s, r, c, sum, NULL);
         total += log((double)sum);
     }
@@ -145,12 +145,12 @@ static sq_err keep_room(struct hmm *m, size_t n)
 }
 
 /* What is above the cut of cluster @c's posterior, as whole numbers that add up to WEIGHT_FULL. */
-static sq_err keep(struct hmm *m, const struct states *s, float total, double cut, size_t *n)
+static sq_err keep(struct hmm *m, const struct states *s, uint32_t c, float total, double cut)
 {
     double even = 0.9 / s->n_row; /* so that something is above it */
     float above = (float)((cut < even ? cut : even) * (double)total);
     uint32_t n_above = sq_kernels()->above(m->post, s->n_row, above, m->index, m->value);
-    sq_err e = keep_room(m, *n + n_above);
+    sq_err e = keep_room(m, m->n_kept + n_above);
     if (e)
         return e;
     double sum = 0;
@@ -158,7 +158,7 @@ static sq_err keep(struct hmm *m, const struct states *s, float total, double cu
         sum += (double)m->value[i];
     float to_weight = sum > 0 ? (float)(WEIGHT_FULL / sum) : 0;
     uint32_t rest = WEIGHT_FULL, largest = 0;
-    size_t first = *n;
+    size_t first = m->n_kept;
     for (uint32_t i = 0; i < n_above; i++) {
         uint32_t weight = (uint32_t)(m->value[i] * to_weight);
         m->kept_hap[first + i] = s->stretch[m->at_stretch[m->index[i]]].hap;
@@ -169,17 +169,18 @@ static sq_err keep(struct hmm *m, const struct states *s, float total, double cu
     }
     if (n_above) /* rounding */
         m->kept_weight[first + largest] = (uint16_t)(m->kept_weight[first + largest] + rest);
-    *n += n_above;
+    m->n_kept += n_above;
+    m->kept_at[c] = (struct part){(uint32_t)first, (uint32_t)m->n_kept};
     return SQ_OK;
 }
 
 /* Rows that disagree with the target at just one marker of the cluster, and at that marker. Both [row_words]. */
-static void find_lone(struct hmm *m, const struct typed *y, const struct states *s, uint32_t c, uint32_t target)
+static void find_lone(struct hmm *m, const struct typed *y, const struct states *s, uint32_t c)
 {
     memset(m->once, 0, s->row_words * sizeof *m->once);
     memset(m->twice, 0, s->row_words * sizeof *m->twice);
     for (uint32_t k = y->cluster_first[c]; k < y->cluster_first[c + 1]; k++) {
-        size_t at = target * y->marker_words + k / 64;
+        size_t at = s->target * y->marker_words + k / 64;
         if (y->missing[at] >> (k % 64) & 1)
             continue;
         uint64_t flip = y->target[at] >> (k % 64) & 1 ? ~UINT64_C(0) : 0;
@@ -195,7 +196,7 @@ static void find_lone(struct hmm *m, const struct typed *y, const struct states 
 
 /* P(ALT) at each marker of the cluster as it would be without that marker's own allele: a row that disagrees with the target there and
  * nowhere else in the cluster counts as if it agreed. */
-static void leave_out(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c, uint32_t target,
+static void leave_out(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t c,
                       const float sums[3], uint16_t *left_out, size_t stride)
 {
     float hit, miss;
@@ -204,9 +205,9 @@ static void leave_out(struct hmm *m, const struct typed *y, const struct states 
     uint32_t first = y->cluster_first[c], end = y->cluster_first[c + 1];
     bool is_single = end == first + 1;
     if (!is_single)
-        find_lone(m, y, s, c, target);
+        find_lone(m, y, s, c);
     for (uint32_t k = first; k < end; k++) {
-        size_t at = target * y->marker_words + k / 64;
+        size_t at = s->target * y->marker_words + k / 64;
         bool is_missing = y->missing[at] >> (k % 64) & 1, is_alt = y->target[at] >> (k % 64) & 1;
         const uint64_t *alt = s->alt + k * s->row_words;
         double sum_alt = (double)(is_single ? sums[2] : sq_kernels()->masked_sum(m->post, s->n_row, alt));
@@ -224,45 +225,25 @@ static void leave_out(struct hmm *m, const struct typed *y, const struct states 
     }
 }
 
-/* What was kept was found from the last cluster to the first; it is handed out the other way round. */
-static sq_err hand_out(const struct hmm *m, const struct typed *y, uint32_t from, uint32_t to, size_t n, struct posterior *out)
+void hmm_begin(struct hmm *m, const struct typed *y)
 {
-    *out = (struct posterior){.start = malloc(((size_t)y->n_cluster + 1) * sizeof *out->start),
-                              .hap = malloc((n + 1) * sizeof *out->hap),
-                              .weight = malloc((n + 1) * sizeof *out->weight)};
-    if (!out->start || !out->hap || !out->weight) {
-        posterior_free(out);
-        return sq_fail(SQ_ENOMEM);
-    }
-    uint32_t at = 0;
-    for (uint32_t c = 0; c < y->n_cluster; c++) {
-        out->start[c] = at;
-        if (c < from || c > to)
-            continue;
-        uint32_t first = m->kept_start[to - c], end = m->kept_start[to - c + 1];
-        memcpy(out->hap + at, m->kept_hap + first, (end - first) * sizeof *out->hap);
-        memcpy(out->weight + at, m->kept_weight + first, (end - first) * sizeof *out->weight);
-        at += end - first;
-    }
-    out->start[y->n_cluster] = at;
-    return SQ_OK;
+    memset(m->kept_at, 0, y->n_cluster * sizeof *m->kept_at);
+    m->n_kept = 0;
 }
 
-sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, uint32_t target,
-               uint32_t from, uint32_t to, uint16_t *left_out, size_t stride, struct posterior *out)
+sq_err hmm_part(struct hmm *m, const struct typed *y, const struct states *s, const struct hmm_rates *r, struct part keep_of, uint16_t *left_out, size_t stride)
 {
-    size_t pad = sq_kernel_pad(s->n_row), n = 0;
+    size_t pad = sq_kernel_pad(s->n_row);
     float sum = 1, hit, miss, sums[3] = {1, 1, 0};
     memset(m->x, 0, pad * sizeof *m->x);
     memset(m->b, 0, pad * sizeof *m->b);
-    for (uint32_t c = 0; c < y->n_cluster; c++)
+    for (uint32_t c = s->part.first; c <= s->part.last; c++)
         sum = forward_step(m, y, s, r, c, sum, m->saved + c * pad);
     memcpy(m->at_stretch, s->last_of_row, s->n_row * sizeof *m->at_stretch);
-    m->kept_start[0] = 0;
     sq_err e = SQ_OK;
-    for (uint32_t c = y->n_cluster; c-- > 0 && !e;) {
+    for (uint32_t c = s->part.last + 1; c-- > s->part.first && !e;) {
         float stay = 0, evenly = 1;
-        if (c + 1 < y->n_cluster) {
+        if (c < s->part.last) {
             double jump = r->jump[c + 1];
             stay = (float)((1 - jump) / (double)sums[1]);
             evenly = (float)(jump / s->n_row);
@@ -272,11 +253,30 @@ sq_err hmm_run(struct hmm *m, const struct typed *y, const struct states *s, con
         sq_kernels()->backward(m->b, s->n_row, m->saved + c * pad, match_at(s, c), s->alt + y->cluster_first[c] * s->row_words,
                                stay, evenly, hit, miss, m->post, sums);
         if (left_out)
-            leave_out(m, y, s, r, c, target, sums, left_out, stride);
-        if (c < from || c > to)
-            continue;
-        e = keep(m, s, sums[0], r->cut, &n);
-        m->kept_start[to - c + 1] = (uint32_t)n;
+            leave_out(m, y, s, r, c, sums, left_out, stride);
+        if (c >= keep_of.first && c <= keep_of.last)
+            e = keep(m, s, c, sums[0], r->cut);
     }
-    return e ? e : hand_out(m, y, from, to, n, out);
+    return e;
+}
+
+sq_err hmm_end(const struct hmm *m, const struct typed *y, struct posterior *out)
+{
+    *out = (struct posterior){.start = malloc(((size_t)y->n_cluster + 1) * sizeof *out->start),
+                              .hap = malloc((m->n_kept + 1) * sizeof *out->hap),
+                              .weight = malloc((m->n_kept + 1) * sizeof *out->weight)};
+    if (!out->start || !out->hap || !out->weight) {
+        posterior_free(out);
+        return sq_fail(SQ_ENOMEM);
+    }
+    uint32_t at = 0;
+    for (uint32_t c = 0; c < y->n_cluster; c++) {
+        uint32_t first = m->kept_at[c].first, n = m->kept_at[c].last - first;
+        out->start[c] = at;
+        memcpy(out->hap + at, m->kept_hap + first, n * sizeof *out->hap);
+        memcpy(out->weight + at, m->kept_weight + first, n * sizeof *out->weight);
+        at += n;
+    }
+    out->start[y->n_cluster] = at;
+    return SQ_OK;
 }

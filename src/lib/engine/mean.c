@@ -20,13 +20,45 @@ static bool is_swapped(const struct sq_engine_typed *m, unsigned p, uint32_t s)
     return m->swap && m->swap[s] >> (p - 1) & 1;
 }
 
-bool phasing_differs(const struct sq_engine_window *w, unsigned p, uint32_t s, uint32_t t)
+struct part part_around(const struct typed *y, struct part of, double cm)
 {
-    bool has[2] = {false, false};
-    for (uint32_t m = 0; m < w->n_typed; m++)
-        if (is_het(&w->typed[m], t))
-            has[is_swapped(&w->typed[m], p, s)] = true;
-    return has[0] && has[1];
+    struct part out = of;
+    while (out.first && y->cluster_cm[of.first] - y->cluster_cm[out.first - 1] < cm)
+        out.first--;
+    while (out.last + 1 < y->n_cluster && y->cluster_cm[out.last + 1] - y->cluster_cm[of.last] < cm)
+        out.last++;
+    return out;
+}
+
+/* The next two heterozygotes between which the order turns. */
+static bool next_turn(struct doubt *d, uint32_t *out_left, uint32_t *out_right)
+{
+    for (; d->marker < d->w->n_typed; d->marker++) {
+        if (!is_het(&d->w->typed[d->marker], d->t))
+            continue;
+        uint32_t before = d->before;
+        d->before = d->marker;
+        if (before == NOBODY || is_swapped(&d->w->typed[before], d->p, d->s) == is_swapped(&d->w->typed[d->marker], d->p, d->s))
+            continue;
+        *out_left = before;
+        *out_right = d->marker++;
+        return true;
+    }
+    return false;
+}
+
+bool doubt_next(struct doubt *d, double cm, struct part *out)
+{
+    const struct typed *y = d->y;
+    struct doubt after;
+    uint32_t left, right;
+    if (!next_turn(d, &left, &right))
+        return false;
+    uint32_t first = y->cluster_of[left], last = y->cluster_of[right];
+    for (after = *d; next_turn(&after, &left, &right) && y->cluster_cm[y->cluster_of[left]] - y->cluster_cm[last] < 2 * cm; *d = after)
+        last = y->cluster_of[right];
+    *out = part_around(y, (struct part){first, last}, cm);
+    return true;
 }
 
 sq_err mean_init(struct mean *m, const struct typed *y)
@@ -114,10 +146,7 @@ static uint32_t put_cluster(const struct mean *m, uint32_t n, uint32_t of, struc
 static sq_err mean_one(struct mean *m, const struct typed *y, unsigned p, struct posterior *best, const struct posterior *drawn, unsigned which)
 {
     uint32_t all = best->start[y->n_cluster], at = 0;
-    for (uint32_t c = 0; c < y->n_cluster; c++) {
-        const struct posterior *other = &drawn[which != m->is_other[c]];
-        all += other->start[c + 1] - other->start[c];
-    }
+    all += drawn[0].start[y->n_cluster] + drawn[1].start[y->n_cluster]; /* one of them in each cluster */
     struct posterior out = {.start = malloc(((size_t)y->n_cluster + 1) * sizeof *out.start), .hap = malloc(((size_t)all + 1) * sizeof *out.hap),
                             .weight = malloc(((size_t)all + 1) * sizeof *out.weight)};
     sq_err e = out.start && out.hap && out.weight ? SQ_OK : sq_fail(SQ_ENOMEM);
@@ -127,7 +156,8 @@ static sq_err mean_one(struct mean *m, const struct typed *y, unsigned p, struct
         e = need_room(m, best->start[c + 1] - best->start[c] + other->start[c + 1] - other->start[c]);
         if (e)
             break;
-        uint32_t n = add_cluster(m, best, c, BEST + p - 1, 0);
+        bool has_other = other->start[c + 1] > other->start[c];
+        uint32_t n = add_cluster(m, best, c, has_other ? BEST + p - 1 : BEST + p, 0);
         n = add_cluster(m, other, c, 1, n);
         out.weight[at] = 0;
         at = put_cluster(m, n, BEST + p, &out, at);

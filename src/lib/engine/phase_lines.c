@@ -19,21 +19,30 @@
 #define MIN_JUMP 1e-8
 #define DOUBT 0.45 /* the guess is the pairs' choice, which speaks for it besides: where the truth is known about as many were wrong as it says then */
 #define STRIDE 4U /* places between two that are asked one after the other */
+#define HOM_MAX_CM 0.01
 
 /* Markers [first, end) of the model, of which those of [core, core_end) are decided. */
 struct span {
     uint32_t first, core, core_end, end;
 };
 
+/* Markers [first, end): an open one, which is a heterozygote or a missing call, or homozygotes beside each other: a line goes with all of them or it doesn't. */
+struct step {
+    uint32_t first, end;
+    bool is_open;
+    double cm, jump; /* P(a haplotype moves on) between the step before and this one */
+};
+
 struct lines {
-    uint32_t max_line, n_line, n_span;
+    uint32_t max_line, n_line, n_span, n_step;
     size_t words, pad;
     struct span *span;
     uint32_t *line;               /* [max_line] the pool's numbers */
     uint64_t *is_taken;           /* [words of the pool's numbers] */
-    uint64_t *alt;                /* [n_marker][words] of the span: the line carries ALT */
+    uint64_t *alt;                /* [n_marker][words] of the span: the line carries ALT; at the first marker of homozygotes: it goes with all of them */
     uint64_t *match;              /* [words] */
-    double *jump;                 /* [n_marker] P(a haplotype moves on) between the marker before and this one */
+    struct step *step;            /* [n_step] of the span */
+    double per_cm;                /* jumps */
     float *b, *x[MAX_WALK][2];
     float sum[MAX_WALK][2];       /* of x */
     uint16_t *saved[2];           /* [markers of a core][pad] at open ones: how likely the marker and all that follows it is */
@@ -80,21 +89,18 @@ sq_err lines_new(const struct pool *p, const struct neighbours *near, const stru
     m->is_taken = calloc(n_hap / 64 + 1, sizeof *m->is_taken);
     m->alt = malloc(y->marker_words * 64 * sq_kernel_words(max_line) * sizeof *m->alt);
     m->match = malloc(sq_kernel_words(max_line) * sizeof *m->match);
-    m->jump = malloc((size_t)y->n_marker * sizeof *m->jump);
+    m->step = malloc((size_t)y->n_marker * sizeof *m->step);
+    m->per_cm = 0.04 * k->scale / (double)(y->n_hap + p->n_target);
     m->b = aligned_alloc(64, pad * sizeof *m->b);
     m->saved[0] = aligned_alloc(64, n_saved * pad * sizeof *m->saved[0]);
     m->saved[1] = aligned_alloc(64, n_saved * pad * sizeof *m->saved[0]);
-    bool is_whole = m->span && m->line && m->is_taken && m->alt && m->match && m->jump && m->b && m->saved[0] && m->saved[1];
+    bool is_whole = m->span && m->line && m->is_taken && m->alt && m->match && m->step && m->b && m->saved[0] && m->saved[1];
     for (unsigned i = 0; i < 2 * MAX_WALK; i++) {
         m->x[i / 2][i % 2] = aligned_alloc(64, pad * sizeof *m->b);
         is_whole = is_whole && m->x[i / 2][i % 2];
     }
     if (!is_whole)
         return sq_fail(SQ_ENOMEM);
-    for (uint32_t a = 1; a < y->n_marker; a++) {
-        double jump = -expm1(-0.04 * k->scale / (double)(y->n_hap + p->n_target) * (y->cm[a] - y->cm[a - 1]));
-        m->jump[a] = jump < MIN_JUMP ? MIN_JUMP : jump;
-    }
     return answer_init(&m->answer, y->n_marker);
 }
 
@@ -107,7 +113,7 @@ void lines_free(struct lines *m)
     free(m->is_taken);
     free(m->alt);
     free(m->match);
-    free(m->jump);
+    free(m->step);
     free(m->b);
     free(m->saved[0]);
     free(m->saved[1]);
@@ -171,18 +177,52 @@ static void choose_lines(struct lines *m, const struct pool *p, const struct nei
     set_lines(m, p, s);
 }
 
+/* ---- steps ---------------------------------------------------------------------------------------------------------- */
+
+/* Homozygotes of @t as one: what is at its first marker becomes the lines that go with all of them. */
+static void join_homs(struct lines *m, const uint64_t *is_alt, const struct step *t)
+{
+    uint64_t *all = m->alt + t->first * m->words;
+    for (uint32_t a = t->first; a < t->end; a++) {
+        const uint64_t *alt = m->alt + a * m->words, flip = phase_bit(is_alt, a) ? 0 : ~UINT64_C(0);
+        for (size_t w = 0; w < m->words; w++)
+            all[w] = (a > t->first ? all[w] : ~UINT64_C(0)) & (alt[w] ^ flip);
+    }
+}
+
+static void find_steps(struct lines *m, const struct pool *p, const struct span *s, uint32_t sample)
+{
+    const struct typed *y = p->y;
+    const uint64_t *het = p->het + sample * y->marker_words, *missing = p->missing + sample * y->marker_words;
+    m->n_step = 0;
+    for (uint32_t a = s->first, end; a < s->end; a = end) {
+        struct step *t = &m->step[m->n_step++];
+        bool is_open = phase_bit(het, a) || phase_bit(missing, a);
+        for (end = a + 1; !is_open && end < s->end && !phase_bit(het, end) && !phase_bit(missing, end) && y->cm[end] - y->cm[a] <= HOM_MAX_CM;)
+            end++;
+        *t = (struct step){.first = a, .end = end, .is_open = is_open, .cm = (y->cm[a] + y->cm[end - 1]) / 2, .jump = 1};
+        if (m->n_step > 1)
+            t->jump = fmax(MIN_JUMP, -expm1(-m->per_cm * (t->cm - t[-1].cm)));
+        if (!is_open)
+            join_homs(m, p->alt + sample * y->marker_words, t);
+    }
+}
+
 /* ---- the model ----------------------------------------------------------------------------------------------------- */
 
-/* Lines that go with @allele at marker @a; with all where it isn't known. */
-static const uint64_t *match_at(struct lines *m, uint32_t a, bool is_known, bool allele)
+/* Lines that go with the step, where it's open with @allele; with all where that isn't known. */
+static const uint64_t *match_at(struct lines *m, const struct step *t, bool is_known, bool allele)
 {
+    const uint64_t *alt = m->alt + t->first * m->words;
+    if (!t->is_open)
+        return alt;
     uint64_t flip = allele ? 0 : ~UINT64_C(0), all = is_known ? 0 : ~UINT64_C(0);
     for (size_t w = 0; w < m->words; w++)
-        m->match[w] = (m->alt[a * m->words + w] ^ flip) | all;
+        m->match[w] = (alt[w] ^ flip) | all;
     return m->match;
 }
 
-/* One marker on, @x adding up to @sum before; returns what it adds up to then. */
+/* One step on, @x adding up to @sum before; returns what it adds up to then. */
 static float move(const struct lines *m, float *x, float sum, double jump, const uint64_t *match, float miss, uint16_t *save)
 {
     return sq_kernels()->forward(x, m->n_line, match, (float)((1 - jump) / (double)sum), (float)(jump / m->n_line), 1 - miss, miss, save);
@@ -196,10 +236,12 @@ static void backward(struct lines *m, const struct pool *p, const struct span *s
         const uint64_t *own = pool_guess(p, p->target, 0, p->first_target[sample] + h);
         memset(m->b, 0, m->pad * sizeof *m->b);
         float sum = 1;
-        for (uint32_t a = s->end; a-- > s->core;) {
-            bool is_missing = phase_bit(p->missing + of, a), is_open = is_missing || phase_bit(p->het + of, a);
-            double jump = a + 1 < s->end ? m->jump[a + 1] : 1;
-            sum = move(m, m->b, sum, jump, match_at(m, a, !is_missing, phase_bit(own, a)), miss, is_open && a < s->core_end ? m->saved[h] + (a - s->core) * m->pad : NULL);
+        for (uint32_t i = m->n_step; i-- > 0 && m->step[i].end > s->core;) {
+            const struct step *t = &m->step[i];
+            uint32_t a = t->first;
+            double jump = i + 1 < m->n_step ? t[1].jump : 1;
+            uint16_t *save = t->is_open && a < s->core_end ? m->saved[h] + (a - s->core) * m->pad : NULL;
+            sum = move(m, m->b, sum, jump, match_at(m, t, !phase_bit(p->missing + of, a), phase_bit(own, a)), miss, save);
         }
     }
 }
@@ -223,27 +265,25 @@ static void weigh(struct lines *m, unsigned w, uint32_t a, const struct span *s,
             n[i][j] = d[0][0][i] * d[1][1][j] + d[0][1][i] * d[1][0][j];
 }
 
-static void walk_marker(struct lines *m, const struct pool *p, const struct span *s, double jump, float miss, uint32_t sample, uint32_t a, unsigned w)
+static void walk_step(struct lines *m, const struct pool *p, const struct span *s, const struct step *t, float miss, uint32_t sample, unsigned w)
 {
     size_t of = sample * p->y->marker_words;
-    uint32_t first = p->first_target[sample];
-    bool is_missing = phase_bit(p->missing + of, a), is_het = phase_bit(p->het + of, a), is_alt = phase_bit(p->alt + of, a);
+    uint32_t first = p->first_target[sample], a = t->first;
+    bool is_missing = phase_bit(p->missing + of, a);
     bool guess[2] = {phase_bit(pool_guess(p, p->target, 0, first), a), phase_bit(pool_guess(p, p->target, 0, first + 1), a)};
     uint8_t *order = m->answer.order + (size_t)a * MAX_WALK + w, chance = UINT8_MAX;
-    if ((is_missing || is_het) && a >= s->core) {
+    if (t->is_open && a >= s->core) {
         const struct sq_phase_site *site = &p->w->typed[a];
-        uint8_t set = is_het && site->set ? site->set[sample] : 0;
+        uint8_t set = !is_missing && site->set ? site->set[sample] : 0;
         double n[2][2];
         if (is_missing || walk_asks(&m->walk[w], set))
-            weigh(m, w, a, s, jump, guess, !is_missing, miss, n);
+            weigh(m, w, a, s, t->jump, guess, !is_missing, miss, n);
         *order = is_missing ? walk_fill(n) : walk_order(&m->walk[w], n, DOUBT, set, set ? order_as_read(site, first) : 0, &chance);
         if (!w)
             m->answer.chance[a] = chance;
     }
-    for (unsigned h = 0; h < 2; h++) {
-        bool allele = is_missing || is_het ? *order >> h & 1 : is_alt;
-        m->sum[w][h] = move(m, m->x[w][h], m->sum[w][h], jump, match_at(m, a, !is_missing, allele), miss, NULL);
-    }
+    for (unsigned h = 0; h < 2; h++)
+        m->sum[w][h] = move(m, m->x[w][h], m->sum[w][h], t->jump, match_at(m, t, !is_missing, *order >> h & 1), miss, NULL);
 }
 
 sq_err lines_run(struct lines *m, struct pool *p, const struct neighbours *near, const struct phase_rates *k, uint32_t sample)
@@ -258,15 +298,16 @@ sq_err lines_run(struct lines *m, struct pool *p, const struct neighbours *near,
     for (uint32_t i = 0; i < m->n_span; i++) {
         const struct span *s = &m->span[i];
         choose_lines(m, p, near, s, sample);
+        find_steps(m, p, s, sample);
         backward(m, p, s, (float)k->mismatch, sample);
         for (unsigned w = 0; w < n_walk; w++)
             for (unsigned h = 0; h < 2; h++) {
                 memset(m->x[w][h], 0, m->pad * sizeof *m->b);
                 m->sum[w][h] = 1;
             }
-        for (uint32_t a = s->first; a < s->core_end; a++)
+        for (const struct step *t = m->step; t < m->step + m->n_step && t->first < s->core_end; t++)
             for (unsigned w = 0; w < n_walk; w++)
-                walk_marker(m, p, s, a > s->first ? m->jump[a] : 1, (float)k->mismatch, sample, a, w);
+                walk_step(m, p, s, t, (float)k->mismatch, sample, w);
     }
     answer_keep(&m->answer, p, sample);
     if (k->is_last)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECOND_CHOICE 0.3 /* a less likely order is taken from here on */
+#define SECOND_CHOICE 0.35 /* a less likely order is taken from here on */
 
 sq_err answer_init(struct answer *a, uint32_t n_marker)
 {

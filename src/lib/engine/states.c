@@ -111,9 +111,11 @@ static uint32_t match_end(const struct subject *t, uint32_t hap, uint32_t m)
     return end < t->y->n_marker ? end : t->y->n_marker;
 }
 
-/* Takes the interval in: into one of the haplotype's that it touches, or as a new one. */
-static void take_interval(struct states_work *k, uint32_t hap, uint32_t first, uint32_t last)
+/* Takes what @part has of the interval in: into one of the haplotype's that it touches, or as a new one. */
+static void take_interval(struct states_work *k, struct part part, uint32_t hap, uint32_t first, uint32_t last)
 {
+    first = first < part.first ? part.first : first;
+    last = last > part.last ? part.last : last;
     for (uint32_t i = k->newest[hap]; i != NOBODY; i = k->interval[i].before) {
         struct interval *v = &k->interval[i];
         if (first > v->last + 1 || v->first > last + 1)
@@ -139,7 +141,7 @@ static void ask_for(const struct typed *y, uint32_t hap, size_t from_word, size_
 
 /* The n_neighbour longest matches at a place, from both sides of the target. */
 static void take_place(struct states_work *k, const struct subject *t, const struct neighbours *n, unsigned way, uint32_t place,
-                       uint32_t in_batch, uint32_t n_neighbour)
+                       uint32_t in_batch, uint32_t n_neighbour, struct part part)
 {
     const uint32_t *side[2] = {neighbours_at(n, way, place, in_batch, 0), neighbours_at(n, way, place, in_batch, 1)};
     uint32_t m = n->place[place], at[2] = {0, 0}, length[2], edge[2];
@@ -156,7 +158,7 @@ static void take_place(struct states_work *k, const struct subject *t, const str
         if (at[i] + AHEAD < n->n_each && side[i][at[i] + AHEAD] != NOBODY)
             ask_for(t->y, side[i][at[i] + AHEAD], m / 64, m / 64);
         uint32_t first = way ? m : edge[i], last = way ? edge[i] - 1 : m;
-        take_interval(k, side[i][at[i]], t->y->cluster_of[first], t->y->cluster_of[last]);
+        take_interval(k, part, side[i][at[i]], t->y->cluster_of[first], t->y->cluster_of[last]);
         uint32_t hap = ++at[i] < n->n_each ? side[i][at[i]] : NOBODY;
         edge[i] = hap == NOBODY ? m : way ? match_end(t, hap, m) : match_begin(t, hap, m);
         length[i] = hap == NOBODY ? 0 : way ? edge[i] - m : m + 1 - edge[i];
@@ -237,17 +239,17 @@ static void fill_rows(struct states *s)
     }
 }
 
-/* Rows reach from the first cluster to the last; gaps are halved. Then the changes, cluster by cluster. */
+/* Rows reach from the part's first cluster to its last; gaps are halved. Then the changes, cluster by cluster. */
 static void close_gaps(struct states *s)
 {
     uint32_t n = s->n_cluster;
     memset(s->change_first, 0, ((size_t)n + 2) * sizeof *s->change_first);
     for (uint32_t row = 0; row < s->n_row; row++)
-        s->stretch[s->last_of_row[row]].last = n - 1;
+        s->stretch[s->last_of_row[row]].last = s->part.last;
     for (uint32_t i = 0; i < s->n_stretch; i++) {
         struct stretch *v = &s->stretch[i];
         if (v->before == NOBODY) {
-            v->first = 0;
+            v->first = s->part.first;
             continue;
         }
         struct stretch *b = &s->stretch[v->before];
@@ -265,10 +267,15 @@ static void close_gaps(struct states *s)
 
 /* ---- bits ------------------------------------------------------------------------------------------------------------ */
 
+/* Words of markers. */
+struct words {
+    size_t from, to;
+};
+
 /* Markers of the row's stretches, back from its last one: a word every 64. */
-static void row_alleles(const struct states *s, const struct typed *y, uint32_t row, uint64_t *out)
+static void row_alleles(const struct states *s, const struct typed *y, uint32_t row, struct words words, uint64_t *out)
 {
-    for (size_t w = 0; w < y->marker_words; w++)
+    for (size_t w = words.from; w < words.to; w++)
         out[w * 64] = 0;
     for (uint32_t i = s->last_of_row[row]; i != NOBODY; i = s->stretch[i].before) {
         const struct stretch *v = &s->stretch[i];
@@ -302,6 +309,7 @@ static void set_bits(struct states *s, const struct typed *y, const struct subje
 {
     struct states_work *k = s->work;
     size_t of_tile = y->marker_words * 64;
+    struct words words = {y->cluster_first[s->part.first] / 64, (y->cluster_first[s->part.last + 1] + 63) / 64};
     uint64_t tile[TILES][64];
     memset(s->match, 0xff, s->n_cluster * s->row_words * sizeof *s->match);
     for (size_t g = 0; g < s->row_words; g += TILES) {
@@ -310,10 +318,10 @@ static void set_bits(struct states *s, const struct typed *y, const struct subje
             memset(k->row_bits + (n_tile - 1) * of_tile, 0, of_tile * sizeof *k->row_bits);
         for (size_t i = 0; i < n_row; i++) {
             if (g * 64 + i + AHEAD < s->n_row)
-                ask_for(y, s->stretch[s->last_of_row[g * 64 + i + AHEAD]].hap, 0, y->marker_words - 1);
-            row_alleles(s, y, (uint32_t)(g * 64 + i), k->row_bits + i / 64 * of_tile + i % 64);
+                ask_for(y, s->stretch[s->last_of_row[g * 64 + i + AHEAD]].hap, words.from, words.to - 1);
+            row_alleles(s, y, (uint32_t)(g * 64 + i), words, k->row_bits + i / 64 * of_tile + i % 64);
         }
-        for (size_t w = 0; w < y->marker_words; w++) {
+        for (size_t w = words.from; w < words.to; w++) {
             for (size_t i = 0; i < n_tile; i++) {
                 memcpy(tile[i], k->row_bits + i * of_tile + w * 64, sizeof tile[i]);
                 sq_kernels()->transpose(tile[i]);
@@ -323,23 +331,24 @@ static void set_bits(struct states *s, const struct typed *y, const struct subje
     }
 }
 
-sq_err states_choose(struct states *s, const struct typed *y, const struct neighbours *n, uint32_t target, uint32_t in_batch,
-                     uint32_t n_neighbour)
+void states_choose(struct states *s, const struct typed *y, const struct neighbours *n, uint32_t target, uint32_t in_batch, uint32_t n_neighbour,
+                   struct part part)
 {
     struct states_work *k = s->work;
     struct subject t = {y, y->target + target * y->marker_words, y->missing + target * y->marker_words};
     s->target = target;
+    s->part = part;
     k->n_interval = s->n_row = s->n_stretch = 0;
     for (unsigned way = 0; way < 2; way++)
         for (uint32_t p = 0; p < n->n_place; p++)
-            take_place(k, &t, n, way, p, in_batch, n_neighbour);
+            if (y->cluster_of[n->place[p]] >= part.first && y->cluster_of[n->place[p]] <= part.last)
+                take_place(k, &t, n, way, p, in_batch, n_neighbour, part);
     for (uint32_t i = 0; i < k->n_interval; i++)
         k->newest[k->interval[i].hap] = NOBODY;
     if (!k->n_interval) /* agrees with nobody anywhere: any haplotype is as good as another */
-        k->interval[k->n_interval++] = (struct interval){0, 0, s->n_cluster - 1, NOBODY};
+        k->interval[k->n_interval++] = (struct interval){0, part.first, part.last, NOBODY};
     fill_rows(s);
     s->row_words = sq_kernel_words(s->n_row);
     close_gaps(s);
     set_bits(s, y, &t);
-    return SQ_OK;
 }

@@ -17,7 +17,7 @@
 #include <string.h>
 
 /* A change that is meant to change results: put here what the program says it found, and say in docs/decisions/0020 what it gained. */
-#define GOLDEN UINT64_C(0x7b59cee6c7dc5f5c)
+#define GOLDEN UINT64_C(0xfd331e2effc92cc3)
 
 enum { N_PANEL = 300,
        N_SITE = 420,
