@@ -133,6 +133,8 @@ struct hmm {
     float *x, *b, *post, *value;
     uint32_t *index, *at_stretch;
     uint64_t *once, *twice; /* [words of rows] */
+    uint64_t *lone;         /* [markers of the largest cluster][words of rows] */
+    float *sum_alt, *sum_lone; /* [markers of the largest cluster] */
     uint16_t *saved;        /* [n_cluster][padded rows] */
     struct part *kept_at;   /* [n_cluster] the cluster's part of the next two, its last one not included */
     uint32_t *kept_hap;

@@ -32,12 +32,18 @@ sq_err hmm_init(struct hmm *m, const struct typed *y, uint32_t n_row)
     m->at_stretch = malloc(n * sizeof *m->at_stretch);
     m->once = malloc(2 * sq_kernel_words(n_row) * sizeof *m->once);
     m->twice = m->once + sq_kernel_words(n_row);
+    uint32_t largest = 0;
+    for (uint32_t c = 0; c < y->n_cluster; c++)
+        largest = y->cluster_first[c + 1] - y->cluster_first[c] > largest ? y->cluster_first[c + 1] - y->cluster_first[c] : largest;
+    m->lone = malloc(((size_t)largest * sq_kernel_words(n_row) + 1) * sizeof *m->lone);
+    m->sum_alt = floats((size_t)2 * largest + 1);
+    m->sum_lone = m->sum_alt + largest;
     m->saved = aligned_alloc(64, ((size_t)y->n_cluster * sq_kernel_pad(n_row) * sizeof *m->saved + 63) / 64 * 64);
     m->kept_at = malloc(((size_t)y->n_cluster + 1) * sizeof *m->kept_at);
     m->kept_cap = (size_t)64 * y->n_cluster + n;
     m->kept_hap = malloc(m->kept_cap * sizeof *m->kept_hap);
     m->kept_weight = malloc(m->kept_cap * sizeof *m->kept_weight);
-    bool is_whole = m->x && m->b && m->post && m->value && m->index && m->at_stretch && m->once && m->saved && m->kept_at &&
+    bool is_whole = m->x && m->b && m->post && m->value && m->index && m->at_stretch && m->once && m->lone && m->sum_alt && m->saved && m->kept_at &&
                     m->kept_hap && m->kept_weight;
     return is_whole ? SQ_OK : sq_fail(SQ_ENOMEM);
 }
@@ -51,6 +57,8 @@ void hmm_free(struct hmm *m)
     free(m->index);
     free(m->at_stretch);
     free(m->once);
+    free(m->lone);
+    free(m->sum_alt);
     free(m->saved);
     free(m->kept_at);
     free(m->kept_hap);
@@ -174,24 +182,35 @@ static sq_err keep(struct hmm *m, const struct states *s, uint32_t c, float tota
     return SQ_OK;
 }
 
-/* Rows that disagree with the target at just one marker of the cluster, and at that marker. Both [row_words]. */
-static void find_lone(struct hmm *m, const struct typed *y, const struct states *s, uint32_t c)
+/* Where the target's known allele at marker @k isn't a row's: alt ^ flip & known. */
+struct own {
+    uint64_t flip, known;
+};
+static struct own own_at(const struct typed *y, uint32_t target, uint32_t k)
 {
-    memset(m->once, 0, s->row_words * sizeof *m->once);
-    memset(m->twice, 0, s->row_words * sizeof *m->twice);
-    for (uint32_t k = y->cluster_first[c]; k < y->cluster_first[c + 1]; k++) {
-        size_t at = s->target * y->marker_words + k / 64;
-        if (y->missing[at] >> (k % 64) & 1)
-            continue;
-        uint64_t flip = y->target[at] >> (k % 64) & 1 ? ~UINT64_C(0) : 0;
-        const uint64_t *alt = s->alt + k * s->row_words;
-        for (size_t w = 0; w < s->row_words; w++) {
-            m->twice[w] |= m->once[w] & (alt[w] ^ flip);
-            m->once[w] |= alt[w] ^ flip;
+    size_t at = target * y->marker_words + k / 64;
+    return (struct own){.flip = y->target[at] >> (k % 64) & 1 ? ~UINT64_C(0) : 0, .known = y->missing[at] >> (k % 64) & 1 ? 0 : ~UINT64_C(0)};
+}
+
+/* For each marker of the cluster the rows that disagree with the target there and nowhere else in the cluster. */
+static void find_lone(struct hmm *m, const struct typed *y, const struct states *s, uint32_t first, uint32_t end)
+{
+    size_t words = s->row_words;
+    memset(m->once, 0, words * sizeof *m->once);
+    memset(m->twice, 0, words * sizeof *m->twice);
+    for (uint32_t k = first; k < end; k++) {
+        struct own own = own_at(y, s->target, k);
+        const uint64_t *alt = s->alt + k * words;
+        uint64_t *lone = m->lone + (k - first) * words;
+        for (size_t w = 0; w < words; w++) {
+            lone[w] = (alt[w] ^ own.flip) & own.known;
+            m->twice[w] |= m->once[w] & lone[w];
+            m->once[w] |= lone[w];
         }
     }
-    for (size_t w = 0; w < s->row_words; w++)
-        m->once[w] &= ~m->twice[w];
+    for (uint32_t k = 0; k < end - first; k++)
+        for (size_t w = 0; w < words; w++)
+            m->lone[k * words + w] &= ~m->twice[w];
 }
 
 /* P(ALT) at each marker of the cluster as it would be without that marker's own allele: a row that disagrees with the target there and
@@ -204,23 +223,18 @@ static void leave_out(struct hmm *m, const struct typed *y, const struct states 
     double more = (double)hit / (double)miss - 1, total = (double)sums[0];
     uint32_t first = y->cluster_first[c], end = y->cluster_first[c + 1];
     bool is_single = end == first + 1;
-    if (!is_single)
-        find_lone(m, y, s, c);
+    m->sum_alt[0] = sums[2];
+    if (!is_single) {
+        find_lone(m, y, s, first, end);
+        sq_kernels()->masked_sums(m->post, s->n_row, s->alt + (first + 1) * s->row_words, s->row_words, end - first - 1, m->sum_alt + 1);
+        sq_kernels()->masked_sums(m->post, s->n_row, m->lone, s->row_words, end - first, m->sum_lone);
+    }
     for (uint32_t k = first; k < end; k++) {
-        size_t at = s->target * y->marker_words + k / 64;
-        bool is_missing = y->missing[at] >> (k % 64) & 1, is_alt = y->target[at] >> (k % 64) & 1;
-        const uint64_t *alt = s->alt + k * s->row_words;
-        double sum_alt = (double)(is_single ? sums[2] : sq_kernels()->masked_sum(m->post, s->n_row, alt));
-        double lone = is_alt ? total - sum_alt : sum_alt;
-        if (!is_single) {
-            uint64_t flip = is_alt ? ~UINT64_C(0) : 0;
-            for (size_t w = 0; w < s->row_words; w++)
-                m->twice[w] = m->once[w] & (alt[w] ^ flip);
-            lone = (double)sq_kernels()->masked_sum(m->post, s->n_row, m->twice);
-        }
-        if (is_missing || lone < 0)
+        struct own own = own_at(y, s->target, k);
+        double sum_alt = (double)m->sum_alt[k - first], lone = is_single ? (own.flip ? total - sum_alt : sum_alt) : (double)m->sum_lone[k - first];
+        if (!own.known || lone < 0)
             lone = 0;
-        double p = (sum_alt + (is_alt ? 0 : more * lone)) / (total + more * lone);
+        double p = (sum_alt + (own.flip ? 0 : more * lone)) / (total + more * lone);
         left_out[k * stride] = (uint16_t)(p >= 1 ? SQ_ENGINE_FULL : p > 0 ? p * SQ_ENGINE_FULL + 0.5 : 0);
     }
 }

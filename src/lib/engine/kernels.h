@@ -76,8 +76,8 @@ struct sq_kernels {
      */
     uint32_t (*above)(const float *post, uint32_t n, float cut, uint32_t *out_index, float *out_value);
 
-    /** Sum of x[i] over the i whose bit is set. @x [pad(n)], zeros in the padding; @bits [words(n)]. */
-    float (*masked_sum)(const float *x, uint32_t n, const uint64_t *bits);
+    /** Of each of @count sets, @stride words apart: the sum of x[i] over the i whose bit is set. @x [pad(n)], zeros in the padding; @bits [count][words(n)]. */
+    void (*masked_sums)(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out);
 
     /**
      * Weights of patterns, spread over the 64 rows that they tell of:

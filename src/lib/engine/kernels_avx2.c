@@ -343,15 +343,17 @@ INLINE uint64_t sum_of(__m256i four)
 }
 
 /* Squares of two numbers are at most 2,000,000: 1,000 of them fit 32 bits. */
-static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+static void masked_sums(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out)
 {
-    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-    for (size_t base = 0; base < n; base += 32) {
-        const __m256i word = _mm256_set1_epi32((int)(uint32_t)(bits[base / 64] >> (base % 64)));
-        for (unsigned q = 0; q < 4; q++)
-            sum[q] = _mm256_add_ps(sum[q], _mm256_and_ps(choose(table_of_masks(), word, q), _mm256_loadu_ps(x + base + q * V)));
+    for (uint32_t k = 0; k < count; k++, bits += stride) {
+        __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+        for (size_t base = 0; base < n; base += 32) {
+            const __m256i word = _mm256_set1_epi32((int)(uint32_t)(bits[base / 64] >> (base % 64)));
+            for (unsigned q = 0; q < 4; q++)
+                sum[q] = _mm256_add_ps(sum[q], _mm256_and_ps(choose(table_of_masks(), word, q), _mm256_loadu_ps(x + base + q * V)));
+        }
+        out[k] = lane_sum(sum);
     }
-    return lane_sum(sum);
 }
 
 /* 32 of the 64 rows. */

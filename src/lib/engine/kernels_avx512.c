@@ -279,13 +279,39 @@ static void milli(const float *x, size_t n, uint16_t *out)
 }
 
 /* Squares of two numbers are at most 2,000,000: 1,000 of them fit 32 bits. */
-static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+/* Of few sets at once: one sum alone would wait for itself. */
+static inline __attribute__((always_inline)) void masked_few(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out)
 {
-    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    __m512 sum[4][2];
+    for (uint32_t k = 0; k < count; k++)
+        sum[k][0] = sum[k][1] = _mm512_setzero_ps();
     for (size_t base = 0; base < n; base += 64)
-        for (unsigned q = 0; q < 4; q++)
-            sum[q % 2] = _mm512_mask_add_ps(sum[q % 2], mask_of(bits[base / 64], q), sum[q % 2], _mm512_loadu_ps(x + base + q * V));
-    return lane_sum(sum[0], sum[1]);
+        for (unsigned q = 0; q < 4; q++) {
+            __m512 v = _mm512_loadu_ps(x + base + q * V);
+            for (uint32_t k = 0; k < count; k++)
+                sum[k][q % 2] = _mm512_mask_add_ps(sum[k][q % 2], mask_of(bits[k * stride + base / 64], q), sum[k][q % 2], v);
+        }
+    for (uint32_t k = 0; k < count; k++)
+        out[k] = lane_sum(sum[k][0], sum[k][1]);
+}
+
+static void masked_sums(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out)
+{
+    for (; count >= 4; count -= 4, bits += 4 * stride, out += 4)
+        masked_few(x, n, bits, stride, 4, out);
+    switch (count) {
+    case 3:
+        masked_few(x, n, bits, stride, 3, out);
+        break;
+    case 2:
+        masked_few(x, n, bits, stride, 2, out);
+        break;
+    case 1:
+        masked_few(x, n, bits, stride, 1, out);
+        break;
+    default:
+        break;
+    }
 }
 
 static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,

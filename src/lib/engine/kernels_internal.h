@@ -31,7 +31,7 @@ extern const struct sq_kernels sq_kernels_neon;
         .partition16 = partition16,                                                                                    \
         .milli = milli,                                                                                                \
         .row_sums = row_sums,                                                                                          \
-        .masked_sum = masked_sum,                                                                                      \
+        .masked_sums = masked_sums,                                                                                    \
         .spread = spread,                                                                                              \
         .class_bits = class_bits,                                                                                      \
         .pair_match = pair_match,                                                                              \

@@ -199,17 +199,19 @@ static void milli(const float *x, size_t n, uint16_t *out)
 }
 
 /* A lane gets two squares, at most 2,000,000, each time: 1,000 times fit 32 bits. */
-static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+static void masked_sums(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out)
 {
-    float32x4_t sum[8];
-    for (unsigned q = 0; q < 8; q++)
-        sum[q] = vdupq_n_f32(0);
-    for (size_t base = 0; base < n; base += 32) {
-        const uint32x4_t word = vdupq_n_u32((uint32_t)(bits[base / 64] >> (base % 64)));
+    for (uint32_t k = 0; k < count; k++, bits += stride) {
+        float32x4_t sum[8];
         for (unsigned q = 0; q < 8; q++)
-            sum[q] = vaddq_f32(sum[q], keep(vld1q_f32(x + base + q * V), mask_of(word, q)));
+            sum[q] = vdupq_n_f32(0);
+        for (size_t base = 0; base < n; base += 32) {
+            const uint32x4_t word = vdupq_n_u32((uint32_t)(bits[base / 64] >> (base % 64)));
+            for (unsigned q = 0; q < 8; q++)
+                sum[q] = vaddq_f32(sum[q], keep(vld1q_f32(x + base + q * V), mask_of(word, q)));
+        }
+        out[k] = lane_sum(sum);
     }
-    return lane_sum(sum);
 }
 
 /* 32 of the 64 rows. */

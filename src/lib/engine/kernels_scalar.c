@@ -180,13 +180,15 @@ static void milli(const float *x, size_t n, uint16_t *out)
     }
 }
 
-static float masked_sum(const float *x, uint32_t n, const uint64_t *bits)
+static void masked_sums(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out)
 {
-    float lane[KERNEL_LANES] = {0};
-    for (size_t base = 0; base < n; base += 64)
-        for (unsigned j = 0; j < 64; j++)
-            lane[j % KERNEL_LANES] += bits[base / 64] >> j & 1 ? x[base + j] : 0;
-    return lane_sum(lane);
+    for (uint32_t k = 0; k < count; k++, bits += stride) {
+        float lane[KERNEL_LANES] = {0};
+        for (size_t base = 0; base < n; base += 64)
+            for (unsigned j = 0; j < 64; j++)
+                lane[j % KERNEL_LANES] += bits[base / 64] >> j & 1 ? x[base + j] : 0;
+        out[k] = lane_sum(lane);
+    }
 }
 
 static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t *right, uint32_t n, const uint32_t *of_left,

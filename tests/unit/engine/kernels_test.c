@@ -334,27 +334,32 @@ static void try_rows(const struct sq_kernels *k, uint32_t n, size_t skew)
     free(milli.base);
 }
 
-static void try_masked_sum(const struct sq_kernels *k, uint32_t n, size_t skew)
+static void try_masked_sums(const struct sq_kernels *k, uint32_t n, size_t skew)
 {
-    size_t pad = sq_kernel_pad(n);
-    struct array x = array_new(pad, 4, skew), bits = array_new(sq_kernel_words(n), 8, skew);
-    float *xv = x.at, lane[32] = {0};
+    size_t pad = sq_kernel_pad(n), stride = sq_kernel_words(n) + n % 3;
+    uint32_t count = (uint32_t)(draw() % 10);
+    struct array x = array_new(pad, 4, skew), bits = array_new(stride * count, 8, skew), out = array_new(count, 4, skew);
+    float *xv = x.at, *got = out.at;
     uint64_t *bv = bits.at;
     memset(xv, 0, pad * 4);
     for (uint32_t i = 0; i < n; i++)
         xv[i] = draw() % 8 ? unit() : number();
-    for (size_t i = 0; i < sq_kernel_words(n); i++)
+    for (size_t i = 0; i < stride * count; i++)
         bv[i] = word();
-    for (uint32_t i = 0; i < n; i++)
-        lane[i % 32] += bit(bv, i) ? xv[i] : 0;
-    for (unsigned step = 16; step; step /= 2)
-        for (unsigned j = 0; j < step; j++)
-            lane[j] += lane[j + step];
-    float got = k->masked_sum(xv, n, bv);
-    check(got == lane[0] || (isnan(got) && isnan(lane[0])), "masked_sum");
-    digest_add(&got, 4);
+    k->masked_sums(xv, n, bv, stride, count, got);
+    for (uint32_t c = 0; c < count; c++) {
+        float lane[32] = {0};
+        for (uint32_t i = 0; i < n; i++)
+            lane[i % 32] += bit(bv + c * stride, i) ? xv[i] : 0;
+        for (unsigned step = 16; step; step /= 2)
+            for (unsigned j = 0; j < step; j++)
+                lane[j] += lane[j + step];
+        check(got[c] == lane[0] || (isnan(got[c]) && isnan(lane[0])), "masked_sums");
+    }
+    digest_add(got, (size_t)count * 4);
     free(x.base);
     free(bits.base);
+    free(out.base);
 }
 
 static void try_spread(const struct sq_kernels *k, uint32_t n, size_t skew)
@@ -450,7 +455,7 @@ static void at_shape(const struct sq_kernels *k, uint32_t n, size_t skew)
     try_partition(k, n, 4, skew);
     try_partition(k, n, 2, skew);
     try_rows(k, n, skew);
-    try_masked_sum(k, n, skew);
+    try_masked_sums(k, n, skew);
     try_spread(k, n, skew);
     try_class_bits(k, n, skew);
 }
