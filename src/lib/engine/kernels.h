@@ -104,6 +104,16 @@ struct sq_kernels {
     /** The same for short numbers. */
     uint32_t (*partition16)(const uint16_t *order, uint32_t n, const uint64_t *bits, uint16_t *out, uint64_t *out_in_order);
 
+    /**
+     * Ranks of those who aren't in the order themselves, moved on with it (algorithm 5 of Durbin 2014, without divergences): one whose bit is set goes behind
+     * all without it and the ones that were before it, another one behind the zeros that were.
+     * @rank      [n] in/out, each 0..number of haplotypes.
+     * @own       [words(n)].
+     * @in_order  [words + 1] of partition(); the last one is never counted.
+     * @before    [words + 1] scratch.
+     */
+    void (*move_ranks)(uint32_t *rank, uint32_t n, const uint64_t *own, const uint64_t *in_order, size_t words, uint32_t n_zero, uint32_t *before);
+
     /** Thousandths: out[i] = floor(fma(x[i], 1000, 0.5)), at least 0, at most 1000; 0 for a NaN. @x, @out [n]. */
     void (*milli)(const float *x, size_t n, uint16_t *out);
 

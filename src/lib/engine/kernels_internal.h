@@ -29,6 +29,7 @@ extern const struct sq_kernels sq_kernels_neon;
         .transpose = transpose,                                                                                        \
         .partition = partition,                                                                                        \
         .partition16 = partition16,                                                                                    \
+        .move_ranks = move_ranks,                                                                                      \
         .milli = milli,                                                                                                \
         .row_sums = row_sums,                                                                                          \
         .masked_sums = masked_sums,                                                                                    \
@@ -42,6 +43,33 @@ extern const struct sq_kernels sq_kernels_neon;
         .pair_emit = pair_emit,                                                                                \
         .line_sums = line_sums,                                                                                        \
     }
+
+/* Where the processor has no instruction for it the compiler's own would be a call. */
+static inline uint32_t kernel_bits_in(uint64_t x)
+{
+#if defined(__POPCNT__) || defined(__aarch64__)
+    return (uint32_t)__builtin_popcountll(x);
+#else
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    return (uint32_t)(((x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f)) * UINT64_C(0x0101010101010101) >> 56);
+#endif
+}
+
+/* One text for all versions. */
+static inline void move_ranks(uint32_t *rank, uint32_t n, const uint64_t *own, const uint64_t *in_order, size_t words, uint32_t n_zero, uint32_t *before)
+{
+    uint32_t sum = 0;
+    for (size_t w = 0; w < words; w++) {
+        before[w] = sum;
+        sum += kernel_bits_in(in_order[w]);
+    }
+    before[words] = sum;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t r = rank[i], ones = before[r / 64] + kernel_bits_in(in_order[r / 64] & ((UINT64_C(1) << (r % 64)) - 1));
+        rank[i] = own[i / 64] >> (i % 64) & 1 ? n_zero + ones : r - ones;
+    }
+}
 
 /* Bits of the block at @base that stand for elements below @n. base < n. */
 static inline uint64_t kernel_valid(uint32_t n, size_t base)

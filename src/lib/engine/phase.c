@@ -159,8 +159,8 @@ static void fill_report(struct run *r)
     struct sq_phase_report *o = r->report;
     size_t n = (size_t)r->pool.n_sample * r->y.marker_words;
     for (size_t i = 0; i < n; i++) {
-        o->n_het += phase_count(r->pool.het[i]);
-        o->n_missing += phase_count(r->pool.missing[i]);
+        o->n_het += bits_in(r->pool.het[i]);
+        o->n_missing += bits_in(r->pool.missing[i]);
     }
     o->mean_rows = (double)atomic_load(&r->n_row) / r->w->n_sample;
     for (unsigned i = 0; i < SQ_ENGINE_MAX_THREADS; i++)

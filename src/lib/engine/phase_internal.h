@@ -15,14 +15,6 @@ static inline void phase_set(uint64_t *bits, size_t i, bool value)
     bits[i / 64] = (bits[i / 64] & ~(UINT64_C(1) << (i % 64))) | (uint64_t)value << (i % 64);
 }
 
-/* Bits set. The instruction isn't there in every processor that we are built for, and a call for each word would take longer. */
-static inline uint32_t phase_count(uint64_t x)
-{
-    x -= x >> 1 & UINT64_C(0x5555555555555555);
-    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
-    return (uint32_t)(((x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f)) * UINT64_C(0x0101010101010101) >> 56);
-}
-
 /* Random numbers by counting (SplitMix64: Steele, Lea & Flood, OOPSLA 2014): the n-th of a key is the same whoever asks, and when. */
 static inline uint64_t phase_mix(uint64_t x)
 {

@@ -155,18 +155,7 @@ static void order_step(struct order *o, const struct pool *p, uint32_t m)
     void *swap = o->now;
     o->now = o->other;
     o->other = swap;
-    uint32_t sum = 0;
-    for (size_t w = 0; w < o->words; w++) {
-        o->ones_before[w] = sum;
-        sum += phase_count(o->in_order[w]);
-    }
-    o->ones_before[o->words] = sum;
-    for (uint32_t t = 0; t < p->n_target * p->n_guess; t++) {
-        uint32_t r = o->rank[t];
-        uint64_t below = r % 64 ? o->in_order[r / 64] << (64 - r % 64) : 0;
-        uint32_t ones = o->ones_before[r / 64] + phase_count(below);
-        o->rank[t] = phase_bit(p->by_marker + m * p->target_words, t) ? n_zero + ones : r - ones;
-    }
+    sq_kernels()->move_ranks(o->rank, p->n_target * p->n_guess, p->by_marker + m * p->target_words, o->in_order, o->words, n_zero, o->ones_before);
 }
 
 /* ---- neighbours ------------------------------------------------------------------------------------------------------ */

@@ -136,7 +136,7 @@ static struct evidence look(const struct beside *a, size_t w, uint64_t range, bo
 
 static void add(struct reach *r, const struct evidence *v, uint64_t part, uint32_t at)
 {
-    r->sum += FOR_HOM * (float)phase_count(v->hom & part) + FOR_HET * (float)phase_count(v->het & part);
+    r->sum += FOR_HOM * (float)bits_in(v->hom & part) + FOR_HET * (float)bits_in(v->het & part);
     if (r->sum > r->best) {
         r->best = r->sum;
         r->at = at;

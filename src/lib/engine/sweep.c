@@ -22,6 +22,7 @@ struct way {
     uint64_t *in_order;     /* [hap_words] */
     uint32_t *ones_before;  /* [hap_words + 1] */
     uint32_t *rank;         /* [count] */
+    uint64_t *own;          /* [words of count] the targets' alleles */
 };
 
 sq_err neighbours_init(struct neighbours *n, const struct typed *y, double step_cm, uint32_t n_each, uint32_t n_target)
@@ -54,6 +55,7 @@ static void way_free(struct way *v)
     free(v->in_order);
     free(v->ones_before);
     free(v->rank);
+    free(v->own);
 }
 
 static sq_err way_init(struct way *v, const struct typed *y, uint32_t count)
@@ -65,7 +67,8 @@ static sq_err way_init(struct way *v, const struct typed *y, uint32_t count)
     v->in_order = calloc(y->hap_words + 1, sizeof *v->in_order);
     v->ones_before = malloc((y->hap_words + 1) * sizeof *v->ones_before);
     v->rank = calloc(count, sizeof *v->rank);
-    if (!v->order || !v->other || !v->in_order || !v->ones_before || !v->rank)
+    v->own = malloc((sq_kernel_words(count) + 1) * sizeof *v->own);
+    if (!v->order || !v->other || !v->in_order || !v->ones_before || !v->rank || !v->own)
         return sq_fail(SQ_ENOMEM);
     for (uint32_t h = 0; h < y->n_hap; h++)
         if (v->is_short)
@@ -73,12 +76,6 @@ static sq_err way_init(struct way *v, const struct typed *y, uint32_t count)
         else
             ((uint32_t *)v->order)[h] = h;
     return SQ_OK;
-}
-
-static uint32_t ones_before(const struct way *v, uint32_t rank)
-{
-    uint64_t below = rank % 64 ? v->in_order[rank / 64] << (64 - rank % 64) : 0;
-    return v->ones_before[rank / 64] + bits_in(below);
 }
 
 static bool bit_at(const uint64_t *bits, size_t i)
@@ -95,18 +92,14 @@ static void way_step(struct way *v, const struct typed *y, uint32_t m, uint32_t 
     void *swap = v->order;
     v->order = v->other;
     v->other = swap;
-    uint32_t sum = 0;
-    for (size_t w = 0; w < y->hap_words; w++) {
-        v->ones_before[w] = sum;
-        sum += bits_in(v->in_order[w]);
-    }
-    v->ones_before[y->hap_words] = sum;
+    memset(v->own, 0, sq_kernel_words(count) * sizeof *v->own);
     for (uint32_t t = 0; t < count; t++) {
         size_t row = (size_t)(first + t) * y->marker_words;
-        uint32_t r = v->rank[t], ones = ones_before(v, r);
-        bool is_alt = bit_at(y->missing + row, m) ? bit_at(v->in_order, r ? r - 1 : 0) : bit_at(y->target + row, m);
-        v->rank[t] = is_alt ? n_zero + ones : r - ones;
+        uint32_t above = v->rank[t] ? v->rank[t] - 1 : 0;
+        bool is_alt = bit_at(y->missing + row, m) ? bit_at(v->in_order, above) : bit_at(y->target + row, m);
+        v->own[t / 64] |= (uint64_t)is_alt << (t % 64);
     }
+    sq_kernels()->move_ranks(v->rank, count, v->own, v->in_order, y->hap_words, n_zero, v->ones_before);
 }
 
 static uint32_t hap_at(const struct way *v, uint32_t i)

@@ -334,6 +334,38 @@ static void try_rows(const struct sq_kernels *k, uint32_t n, size_t skew)
     free(milli.base);
 }
 
+static void try_move_ranks(const struct sq_kernels *k, uint32_t n, size_t skew)
+{
+    uint32_t n_hap = (uint32_t)(draw() % 300), count = n % 200, n_zero = 0;
+    size_t words = sq_kernel_words(n_hap), n_own = sq_kernel_words(count);
+    struct array rank = array_new(count, 4, skew), own = array_new(n_own, 8, skew), in_order = array_new(words + 1, 8, skew), before = array_new(words + 1, 4, skew);
+    uint32_t *rv = rank.at, *want = calloc((size_t)count + 1, 4);
+    uint64_t *ov = own.at, *bv = in_order.at;
+    for (size_t i = 0; i < n_own; i++)
+        ov[i] = word();
+    memset(bv, 0, (words + 1) * 8);
+    for (uint32_t i = 0; i < n_hap; i++) {
+        bool is_one = draw() % 3 == 0;
+        bv[i / 64] |= (uint64_t)is_one << (i % 64);
+        n_zero += !is_one;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t ones = 0;
+        rv[i] = (uint32_t)(draw() % (n_hap + 1));
+        for (uint32_t j = 0; j < rv[i]; j++)
+            ones += bit(bv, j);
+        want[i] = bit(ov, i) ? n_zero + ones : rv[i] - ones;
+    }
+    k->move_ranks(rv, count, ov, bv, words, n_zero, before.at);
+    check(same(rv, want, (size_t)count * 4), "move_ranks");
+    digest_add(rv, (size_t)count * 4);
+    free(rank.base);
+    free(own.base);
+    free(in_order.base);
+    free(before.base);
+    free(want);
+}
+
 static void try_masked_sums(const struct sq_kernels *k, uint32_t n, size_t skew)
 {
     size_t pad = sq_kernel_pad(n), stride = sq_kernel_words(n) + n % 3;
@@ -454,6 +486,7 @@ static void at_shape(const struct sq_kernels *k, uint32_t n, size_t skew)
     try_transpose(k, skew);
     try_partition(k, n, 4, skew);
     try_partition(k, n, 2, skew);
+    try_move_ranks(k, n, skew);
     try_rows(k, n, skew);
     try_masked_sums(k, n, skew);
     try_spread(k, n, skew);
