@@ -249,17 +249,21 @@ static double match_before(const struct pool *p, uint32_t hap, const uint64_t *o
 static double vote(const struct pool *p, const struct order *o, uint32_t guess, uint32_t m)
 {
     const uint64_t *alleles = p->y->by_marker + m * p->y->hap_words, *own = p->target + guess * p->y->marker_words;
-    double sum = 0;
+    uint32_t voter[2 * N_VOTER], n = 0;
     for (int step = -1; step <= 1; step += 2) {
-        unsigned n = 0;
-        for (int64_t i = (int64_t)o->rank[guess] - (step < 0); n < N_VOTER && i >= 0 && i < o->n; i += step) {
+        uint32_t end = step < 0 ? N_VOTER : n + N_VOTER;
+        for (int64_t i = (int64_t)o->rank[guess] - (step < 0); n < end && i >= 0 && i < o->n; i += step) {
             uint32_t hap = hap_at(o, (uint32_t)i);
             if (hap >= p->base)
                 continue;
-            double weight = LEAST_VOTE + match_before(p, hap, own, m);
-            sum += phase_bit(alleles, hap) ? weight : -weight;
-            n++;
+            __builtin_prefetch(pool_hap(p, hap) + m / 64); /* haplotypes lie far apart in memory */
+            voter[n++] = hap;
         }
+    }
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double weight = LEAST_VOTE + match_before(p, voter[i], own, m);
+        sum += phase_bit(alleles, voter[i]) ? weight : -weight;
     }
     return sum;
 }
