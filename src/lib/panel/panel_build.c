@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #define PACK_BLOCKS 16U /* small enough that threads which take packs in turn end at about the same time */
 #define PACK_BYTES ((size_t)4 << 20)      /* of text: then the pack ends */
@@ -380,6 +381,36 @@ static void builder_done(struct builder *b)
     sq_genotypes_close(b->in);
 }
 
+/* 37 or 38 when @name says one of these in one of the usual ways, else 0. */
+static unsigned build_no(const char *name)
+{
+    static const char *const ways[] = {"GRCh37", "hg19", "b37", "GRCh38", "hg38", "b38"};
+    for (unsigned i = 0; i < 6; i++)
+        if (!strcasecmp(name, ways[i]))
+            return i < 3 ? 37 : 38;
+    return 0;
+}
+
+/* Every label is taken but a wrong one: the chromosome has the other build's length. */
+static sq_err check_build(const struct builder *b, struct sq_why *why)
+{
+    static const struct {
+        const char *chrom;
+        int64_t bp[2];
+    } rows[] = {
+#define SQ_BUILD_ROW(chrom, grch37, grch38) {chrom, {grch37, grch38}},
+#include "lib/panel/builds.def"
+#undef SQ_BUILD_ROW
+    };
+    unsigned no = b->plan->build ? build_no(b->plan->build) : 0;
+    int64_t length = (int64_t)sq_genotypes_chrom_length(b->in);
+    for (size_t i = 0; no && i < sizeof rows / sizeof rows[0]; i++)
+        if (sq_chrom_same(rows[i].chrom, sq_genotypes_chrom(b->in)) && length == rows[i].bp[no == 37])
+            return sq_why_set(why, sq_fail(SQ_EBUILD), 0, 0, "build", "its chromosome %s has %lld bases: that is GRCh%u, not %s", rows[i].chrom, (long long)length,
+                              no == 37 ? 38U : 37U, b->plan->build);
+    return SQ_OK;
+}
+
 /* The map as soon as the chromosome is known: a wrong one shouldn't be found after an hour. */
 static sq_err read_map(struct builder *b, struct sq_why *why)
 {
@@ -402,7 +433,9 @@ static sq_err read_records(struct builder *b, struct sq_why *why)
             return e;
         if (!has)
             break;
-        e = read_map(b, why);
+        e = n ? SQ_OK : check_build(b, why);
+        if (!e)
+            e = read_map(b, why);
         if (!e)
             e = add_record(b, &r, why);
         if (!e && b->plan->progress && n % 256 == 0)

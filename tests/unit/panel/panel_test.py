@@ -394,7 +394,7 @@ def text_of(command):
     return subprocess.run(["sh", "-c", command + " | grep -v '^#' | cut -f1-5,10- | sha256sum"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
 
 
-with tap.case("a build that is ended in the middle leaves nothing, and none writes over what it reads") as bad:
+with tap.case("a build that is ended in the middle leaves nothing, none writes over what it reads, and a build of another name is refused") as bad:
     name = os.path.join(TMP.name, "ended")
     os.mkdir(name)
     source, out = os.path.join(name, "source"), os.path.join(name, "out.sqp")
@@ -421,6 +421,10 @@ with tap.case("a build that is ended in the middle leaves nothing, and none writ
         r = run(*args)
         if r.returncode != 2 or b"is read: what is written needs another name" not in r.stderr or (read("kept.sqp"), read("map")) != before:
             bad.append("%s: exit %d, %r" % (args[0], r.returncode, r.stderr))
+    for name, ok in (("GRCh37", True), ("HG19", True), ("mine", True), ("GRCh38", False), ("hg38", False)):  # the header has GRCh37's length
+        r = run("build", os.path.join(chr22, "ref.bcf"), "--build", name, "-o", path(name + ".sqp"), "-q")
+        if r.returncode != (0 if ok else 1) or os.path.exists(path(name + ".sqp")) != ok or (not ok and b"51304566 bases: that is GRCh37, not " + name.encode() not in r.stderr):
+            bad.append("--build %s: %d %r" % (name, r.returncode, r.stderr))
     r = run("build", os.path.join(chr22, "target.array.unphased.vcf.gz"), "-o", path("no.sqp"))
     if r.returncode != 1 or b"phase them first: sequester phase" not in r.stderr or b"phasing=" in r.stderr:
         bad.append("not phased: %d %r" % (r.returncode, r.stderr))
