@@ -59,6 +59,8 @@ const struct cli_command *cli_commands(size_t *out_n);
 /** cli_parse - fill @c from @argv (kept). 0, or EXIT_USAGE after a message on standard error. @c->command NULL: none was named. */
 int cli_parse(struct cli *c, int argc, char **argv);
 const struct cli_option *cli_option(size_t opt);
+/** The command whose name is a slip or two away from what was typed, or NULL. */
+const char *cli_nearest(const char *typed);
 /** "--run-dir" */
 void cli_option_text(const struct cli_option *o, char out[32]);
 bool cli_takes(const struct cli_command *command, size_t opt);

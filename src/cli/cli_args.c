@@ -142,6 +142,50 @@ static bool is_beginning(const struct cli *c, char words[64])
     return false;
 }
 
+/* letters to put in, take out or exchange; @b has fewer than 64 */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[64], n = (unsigned)strlen(b);
+    for (unsigned i = 0; i <= n; i++)
+        row[i] = i;
+    for (; *a; a++) {
+        unsigned before = row[0]++;
+        for (unsigned i = 0; i < n; i++) {
+            unsigned above = row[i + 1], best = before + (*a != b[i]);
+            best = above + 1 < best ? above + 1 : best;
+            row[i + 1] = row[i] + 1 < best ? row[i] + 1 : best;
+            before = above;
+        }
+    }
+    return row[n];
+}
+
+const char *cli_nearest(const char *typed)
+{
+    const char *nearest = NULL;
+    unsigned least = strlen(typed) < 5 ? 2 : 3; /* so that other words aren't taken for slips */
+    for (size_t i = 0; i < N_COMMAND; i++) {
+        unsigned n = distance(typed, commands[i].name);
+        if (n < least) {
+            least = n;
+            nearest = commands[i].name;
+        }
+    }
+    return nearest;
+}
+
+static int no_such(const struct cli *c)
+{
+    char typed[64] = "";
+    const char *nearest = NULL;
+    for (int n = c->n_arg < 3 ? c->n_arg : 3; n && !nearest; n--) { /* the longest words first: the others may be arguments */
+        snprintf(typed, sizeof typed, "%.20s%s%.20s%s%.20s", c->arg[0], n > 1 ? " " : "", n > 1 ? c->arg[1] : "", n > 2 ? " " : "", n > 2 ? c->arg[2] : "");
+        nearest = cli_nearest(typed);
+    }
+    return cli_misused(c, "there is no command `%s%s%s`%s%s%s", c->arg[0], c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "",
+                       nearest ? "; do you mean sequester " : "", nearest ? nearest : "", nearest ? "?" : "");
+}
+
 /* impute, phase, demux and panel ... have options of their own, which the worker reads */
 static bool is_passed_on(int argc, char **argv)
 {
@@ -174,9 +218,7 @@ int cli_parse(struct cli *c, int argc, char **argv)
     if (!is_found && !c->opt[OPT_help] && is_beginning(c, words))
         return cli_misused(c, "`%s` wants another word: sequester help %s", words, words);
     if (!is_found)
-        return c->n_arg && !c->opt[OPT_help] ? cli_misused(c, "there is no command `%s%s%s`", c->arg[0],
-                                                           c->n_arg > 1 ? " " : "", c->n_arg > 1 ? c->arg[1] : "")
-                                             : 0;
+        return c->n_arg && !c->opt[OPT_help] ? no_such(c) : 0;
     if (c->opt[OPT_help])
         return 0;
     for (size_t i = 0; i < OPT_COUNT; i++) {

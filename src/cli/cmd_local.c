@@ -70,5 +70,8 @@ int cmd_help(struct cli *c)
     for (size_t i = 0; i < n; i++) /* the first words of several: `sequester help admin` */
         if (!strncmp(commands[i].name, name, strlen(name)) && commands[i].name[strlen(name)] == ' ')
             cli_help_line(&commands[i], stdout), n_shown++;
-    return n_shown ? 0 : cli_misused(c, "there is no command `%s`", name);
+    const char *nearest = n_shown ? NULL : cli_nearest(name);
+    return n_shown   ? 0
+           : nearest ? cli_misused(c, "there is no command `%s`; do you mean sequester help %s?", name, nearest)
+                     : cli_misused(c, "there is no command `%s`", name);
 }
