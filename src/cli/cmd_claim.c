@@ -91,17 +91,16 @@ static int confirm_with(struct http *h, const char *job, const char *path, const
     return rc;
 }
 
-static int fetch_and_confirm(struct cli *c, struct http *h, const char *job, const struct secret *password, char *path,
-                             size_t size)
+/* into --out, a directory: JOB.zip or what @suffix says */
+static int fetch_package(struct cli *c, struct http *h, const char *suffix, char *path, size_t size)
 {
     const char *dir = c->opt[OPT_out] ? c->opt[OPT_out] : ".";
     uint64_t n;
     if (mkdir(dir, 0700) && errno != EEXIST)
         return out_error(c, SQ_EIO, "the directory can't be made", dir);
-    if ((size_t)snprintf(path, size, "%s/%s.zip", dir, job) >= size)
+    if ((size_t)snprintf(path, size, "%s/%s.%s", dir, c->arg[0], suffix) >= size)
         return cli_misused(c, "the path is too long");
-    int rc = http_download(h, SQ_ROUTE_job_package, job, path, &n);
-    return rc || c->opt[OPT_no_confirm] ? rc : confirm_with(h, job, path, password, NULL);
+    return http_download(h, SQ_ROUTE_job_package, c->arg[0], path, &n);
 }
 
 static void show_claim(const struct cli *c, const char *job, const struct secret *password, const char *path)
@@ -127,16 +126,10 @@ static void show_claim(const struct cli *c, const char *job, const struct secret
 /* There is no password: fetched as it is, or said where it is. */
 static int fetch_sealed_to(struct cli *c, struct http *h, const json_t *j)
 {
-    const char *dir = c->opt[OPT_out] ? c->opt[OPT_out] : ".";
-    char path[4200];
-    uint64_t n;
+    char path[4200] = "";
     if (!c->opt[OPT_download] && !c->opt[OPT_out])
         return out_error(c, SQ_ECONFLICT, "this result is sealed to your own key: there is no password and nothing to claim", "fetch it with `sequester download`");
-    if (mkdir(dir, 0700) && errno != EEXIST)
-        return out_error(c, SQ_EIO, "the directory can't be made", dir);
-    if ((size_t)snprintf(path, sizeof path, "%s/%s.%s", dir, c->arg[0], seal_to_suffix(j)) >= sizeof path)
-        return cli_misused(c, "the path is too long");
-    int rc = http_download(h, SQ_ROUTE_job_package, c->arg[0], path, &n);
+    int rc = fetch_package(c, h, seal_to_suffix(j), path, sizeof path);
     json_t *answer = json_pack("{s:b, s:s, s:s, s:s}", "success", 1, "id", c->arg[0], "package", path, "sealed_to", seal_to_kind(j));
     if (out_as_text(c, rc, answer)) {
         printf("package  %s\n", path);
@@ -170,7 +163,9 @@ static int claim_with_password(struct cli *c, struct http *h)
     if (!rc)
         rc = await_package(h, job);
     if (!rc && is_fetched)
-        rc = fetch_and_confirm(c, h, job, &password, path, sizeof path);
+        rc = fetch_package(c, h, "zip", path, sizeof path);
+    if (!rc && is_fetched && !c->opt[OPT_no_confirm])
+        rc = confirm_with(h, job, path, &password, NULL);
     if (!rc)
         show_claim(c, job, &password, path);
     secret_done(&password);

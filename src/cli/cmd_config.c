@@ -72,15 +72,22 @@ static void check_file(struct checking *k, const char *key, bool is_private)
         find(k, 0, key, "may be read by others: chmod 600");
 }
 
+/* the file that @key names, or -1: none, which is found and told when one is named */
+static int open_named(struct checking *k, const char *key)
+{
+    const char *path = value_of(k, key);
+    int fd = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (*path && fd < 0)
+        find(k, 0, key, "names no file that can be read");
+    return fd;
+}
+
 static void check_networks(struct checking *k)
 {
     struct sq_networks *nets = NULL;
     struct sq_why why = {.line = 0};
     char what[256];
-    const char *path = value_of(k, "networks");
-    int fd = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (*path && fd < 0)
-        find(k, 0, "networks", "names no file that can be read");
+    int fd = open_named(k, "networks");
     if (fd < 0)
         return;
     if (sq_networks_read_fd(fd, &nets, &why)) {
@@ -95,10 +102,7 @@ static void check_password_list(struct checking *k)
 {
     struct sq_breached *list = NULL;
     struct sq_why why = {.line = 0};
-    const char *path = value_of(k, "password_list");
-    int fd = *path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (*path && fd < 0)
-        find(k, 0, "password_list", "names no file that can be read");
+    int fd = open_named(k, "password_list");
     if (fd < 0)
         return;
     if (sq_breached_open(fd, &list, &why))

@@ -54,7 +54,7 @@ with tap.case("a slip in a command's name gets the right one; what is far from a
                        (("admin", "user", "ad", "ada"), "do you mean sequester admin user add?"), (("help", "demuks"), "do you mean sequester help demux?"), (("frobnicate",), None),
                        (("x",), None), (("help", "frobnicate"), None), (("é" * 200, "y" * 200, "z" * 200), None)):
         p = run(*args)
-        if p.returncode != 2 or "there is no command" not in p.stderr or (want or "do you mean") not in p.stderr and want or (not want and "do you mean" in p.stderr):
+        if p.returncode != 2 or "there is no command" not in p.stderr or (want not in p.stderr if want else "do you mean" in p.stderr):
             bad.append("%s: %d %s" % (p.command, p.returncode, p.stderr))
 
 with tap.case("without arguments: a documented code; 2 where something is missing") as bad:
