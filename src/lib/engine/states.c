@@ -292,6 +292,12 @@ static void row_alleles(const struct states *s, const struct typed *y, uint32_t 
     }
 }
 
+static void ask_for_row(const struct states *s, const struct typed *y, uint32_t row)
+{
+    for (uint32_t i = s->last_of_row[row]; i != NOBODY; i = s->stretch[i].before)
+        ask_for(y, s->stretch[i].hap, y->cluster_first[s->stretch[i].first] / 64, (y->cluster_first[s->stretch[i].last + 1] - 1) / 64);
+}
+
 /* The 64 markers of word @w: bits of rows 64g .. of each of them, and where these agree with the target. */
 static void put_tiles(struct states *s, const struct typed *y, const struct subject *t, size_t w, size_t g, size_t n_tile, uint64_t tile[TILES][64])
 {
@@ -318,7 +324,7 @@ static void set_bits(struct states *s, const struct typed *y, const struct subje
             memset(k->row_bits + (n_tile - 1) * of_tile, 0, of_tile * sizeof *k->row_bits);
         for (size_t i = 0; i < n_row; i++) {
             if (g * 64 + i + AHEAD < s->n_row)
-                ask_for(y, s->stretch[s->last_of_row[g * 64 + i + AHEAD]].hap, words.from, words.to - 1);
+                ask_for_row(s, y, (uint32_t)(g * 64 + i + AHEAD));
             row_alleles(s, y, (uint32_t)(g * 64 + i), words, k->row_bits + i / 64 * of_tile + i % 64);
         }
         for (size_t w = words.from; w < words.to; w++) {
