@@ -13,7 +13,7 @@
 #define DEFAULT_NEIGHBOURS 32U  /* at a place; in a window with few places up to MOST_NEIGHBOURS, so that rows aren't few */
 #define MOST_NEIGHBOURS 128U
 #define MANY_PLACES 40U
-#define DEFAULT_CUT 2e-3
+#define DEFAULT_CUT 1e-3
 #define DEFAULT_MEMORY ((size_t)1 << 30)
 #define STEP_CM 0.1 /* between places */
 #define BATCH_TARGETS 1024U
