@@ -225,6 +225,8 @@ int config_values(const struct cli *c, const char *path, const char *const key[]
 
 /* ---- cmd_audit.c ---- */
 #define CLI_VKEY_BYTES 256
+/** "a,b c" as a JSON list of words; NULL: out of memory or not UTF-8. */
+json_t *cli_words(const char *text);
 /** --vkey KEY, or the first line of FILE for @FILE. 0 or an exit code after a message. */
 int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES]);
 

@@ -179,6 +179,20 @@ int cmd_admin_user_expire(struct cli *c)
     return change(c, "user-expire", args, SQ_ROUTE_admin_user_set, body, is_never ? "it expires no more" : "set");
 }
 
+int cmd_admin_user_networks(struct cli *c)
+{
+    bool is_any = !strcmp(c->arg[1], "any");
+    json_t *list = cli_words(is_any ? "" : c->arg[1]), *args = list ? json_pack("{s:s, s:O}", "name", c->arg[0], "networks", list) : NULL;
+    json_t *body = list ? json_pack("{s:O}", "networks", list) : NULL;
+    json_decref(list);
+    if (!args || !body) {
+        json_decref(args);
+        json_decref(body);
+        return out_error(c, SQ_EFIELD, "the arguments must be UTF-8", NULL);
+    }
+    return change(c, "user-networks", args, SQ_ROUTE_admin_user_set, body, is_any ? "it may be used from anywhere" : "set");
+}
+
 int cmd_admin_role_set(struct cli *c)
 {
     return change(c, "user-role", json_pack("{s:s, s:s}", "name", c->arg[0], "role", c->arg[1]), SQ_ROUTE_admin_user_role, json_pack("{s:s}", "role", c->arg[1]),

@@ -5,8 +5,7 @@
 
 #include <stdlib.h>
 
-/* "a,b c" as a JSON list of words; NULL: out of memory or not UTF-8 */
-static json_t *words(const char *text)
+json_t *cli_words(const char *text)
 {
     json_t *list = json_array();
     for (const char *p = text; list && *p;) {
@@ -62,7 +61,7 @@ static int show_made(const struct cli *c, json_t *j)
 int cmd_token_create(struct cli *c)
 {
     long days;
-    json_t *j = NULL, *scopes = words(c->opt[OPT_scopes] ? c->opt[OPT_scopes] : "read"), *networks = words(c->opt[OPT_networks] ? c->opt[OPT_networks] : "");
+    json_t *j = NULL, *scopes = cli_words(c->opt[OPT_scopes] ? c->opt[OPT_scopes] : "read"), *networks = cli_words(c->opt[OPT_networks] ? c->opt[OPT_networks] : "");
     int rc = cli_number(c, OPT_days, 90, 1, 365, &days);
     json_t *body = !rc && scopes && networks ? json_pack("{s:s, s:O, s:I, s:O}", "name", c->arg[0], "scopes", scopes, "days", (json_int_t)days, "networks", networks) : NULL;
     json_decref(scopes);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Limits of an account, rules of networks and proxies against the whole hub: what registrar counts, what the audit log says, what a reload does."""
+import json
 import os
 import re
 import subprocess
@@ -119,8 +120,74 @@ def operators_come_from_their_networks():
         assert h.admin_ok("user-show", {"name": "ada"})["role"] == "user"
 
 
+def an_account_comes_from_its_networks():
+    """A list of one account: 127.0.0.1 is let in and 127.0.0.2 isn't, whatever its headers say; sign-in, sessions, API tokens; over the API and at the socket."""
+    with hub.Hub() as h:
+        ada, bob, vera = h.user("ada"), h.user("bob"), h.user("vera", "security")
+        vera.enrol()
+        made = ada.call("POST", "/api/v1/me/tokens", {"name": "cluster", "scopes": ["read"], "days": 3, "password": ada.password}, status=201).json["token"]
+
+        def cli(*args):
+            p = subprocess.run([hub.CLI, "admin", "user", *args, "--json", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, timeout=60)
+            return p.returncode, json.loads(p.stdout) if p.stdout.startswith("{") else p.stderr
+
+        def asked(source, path, *more, token=None):
+            """(status, code) of a request that really comes from @source."""
+            rc, out = h.curl("--interface", source, "-w", "\n%{http_code}", *more, "https://127.0.0.1:%d%s" % (h.port, path), token=token)
+            assert rc == 0, (rc, out)
+            body, status = out.decode().rsplit("\n", 1)
+            return int(status), json.loads(body).get("code") if body.startswith("{") else None
+
+        def sign_in(source, name, password):
+            return asked(source, "/api/v1/login", "-H", "Content-Type: application/json", "-d", json.dumps({"name": name, "password": password}))
+        assert asked("127.0.0.2", "/jobs", token=ada.token) == (200, None)
+        for bad in ("127.0.0.1/8", "x", "10.0.0.0/33", ",".join(["10.0.0.0/8"] * 17)):
+            code, said = cli("networks", "ada", bad)
+            assert code == 1, (bad, said)
+        code, said = cli("networks", "ada", "127.0.0.1,2001:db8::/32")
+        assert code == 0 and said["networks"] == ["127.0.0.1/32", "2001:db8::/32"], said
+        spoofs = (), ("-H", "X-Forwarded-For: 127.0.0.1"), ("-H", "Forwarded: for=127.0.0.1"), ("-H", "X-Real-IP: 127.0.0.1")
+        for token in (ada.token, made):
+            assert asked("127.0.0.1", "/jobs", token=token) == (200, None)
+            for spoof in spoofs:
+                assert asked("127.0.0.2", "/jobs", *spoof, token=token) == (403, "ENETWORK"), spoof
+        assert sign_in("127.0.0.1", "ada", ada.password) == (200, None)
+        assert sign_in("127.0.0.2", "ada", ada.password) == (403, "ENETWORK")
+        wrong, nobody = sign_in("127.0.0.2", "ada", "not her password"), sign_in("127.0.0.2", "nobody", "not her password")
+        assert wrong == nobody and wrong[0] == 401, (wrong, nobody)  # only she gets to know it
+        assert asked("127.0.0.2", "/jobs", token=bob.token) == (200, None)
+        refused = [e for e in ada.get("/api/v1/me/audit?limit=50")["data"] if e["result"] == "ENETWORK"]
+        assert len(refused) == 9 and all(e["event"] == "denied" for e in refused), refused
+
+        # a security officer over the API; an operator may change users alone; the list is shown
+        one = "/api/v1/admin/users/" + vera.call("POST", "/api/v1/admin/find", {"name": "ada"}, status=200).json["id"]
+        for bad in (["127.0.0.1/8"], ["x"], "127.0.0.2", [1], ["127.0.0.2"] * 17, [None]):
+            assert vera.call("PUT", one, {"networks": bad}).status == 400, bad
+        assert vera.call("PUT", one, {"networks": ["127.0.0.2/32"]}, status=200).json["networks"] == ["127.0.0.2/32"]
+        assert ada.call("PUT", one, {"networks": []}).status == 403
+        assert asked("127.0.0.2", "/jobs", token=made) == (200, None) and asked("127.0.0.1", "/jobs", token=made) == (403, "ENETWORK")
+        h.kill("registrar")
+        h.wait_up()
+        assert asked("127.0.0.1", "/jobs", token=made) == (403, "ENETWORK")
+        assert vera.get(one)["networks"] == ["127.0.0.2/32"]
+        vera.call("PUT", one, {"networks": ["127.0.0.2", "2001:db8::/32"]}, status=200)
+
+        # behind a proxy that is trusted, the address that it says
+        h.stop()
+        with open(os.path.join(h.dir, "networks"), "w") as f:
+            f.write("proxy 127.0.0.1 x-forwarded-for\n")
+        with open(h.ini, "a") as f:
+            f.write("networks = %s\n" % os.path.join(h.dir, "networks"))
+        h.start()
+        for said, status in (("2001:db8:7::1", 200), ("2001:db9::1", 403), ("2001:db8::1, 198.51.100.7", 403), ("127.0.0.2", 200)):
+            assert h.request("GET", "/jobs", token=made, headers={"X-Forwarded-For": said}).status == status, said
+        assert cli("networks", "ada", "any")[1]["networks"] == []
+        assert h.request("GET", "/jobs", token=made).status == 200
+        h.clean()
+
+
 def main():
-    tests = [an_account_is_counted_with_all_its_tokens, rules_of_networks, operators_come_from_their_networks]
+    tests = [an_account_is_counted_with_all_its_tokens, rules_of_networks, operators_come_from_their_networks, an_account_comes_from_its_networks]
     hub.main(tests)
 
 

@@ -344,6 +344,7 @@ static const struct {
     {"user-enable", admin_user_enable, false},
     {"user-role", admin_user_role, false},
     {"user-expire", admin_user_expire, false},
+    {"user-networks", admin_user_networks, false},
     {"user-factors-reset", admin_user_factors_reset, false},
     {"user-show", admin_user_show, false},
     {"user-list", admin_user_list, false},

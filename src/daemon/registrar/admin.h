@@ -33,6 +33,7 @@ sq_err admin_user_disable(struct admin *a);
 sq_err admin_user_enable(struct admin *a);
 sq_err admin_user_role(struct admin *a);
 sq_err admin_user_expire(struct admin *a);
+sq_err admin_user_networks(struct admin *a);
 sq_err admin_user_factors_reset(struct admin *a);
 sq_err admin_user_show(struct admin *a);
 sq_err admin_user_list(struct admin *a);

@@ -75,6 +75,14 @@ sq_err admin_user_expire(struct admin *a)
     return change(a, &x);
 }
 
+sq_err admin_user_networks(struct admin *a)
+{
+    struct account_change x = {.set_networks = true};
+    const json_t *networks = json_object_get(a->args, "networks");
+    sq_err e = networks ? account_networks(networks, &x, &a->why) : sq_fail(SQ_EFIELD);
+    return e ? e : change(a, &x);
+}
+
 /* Whoever lost his authenticator and his recovery codes. His password stays, and is asked for. */
 sq_err admin_user_factors_reset(struct admin *a)
 {

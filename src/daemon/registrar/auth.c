@@ -97,7 +97,7 @@ sq_err caller_from_token(struct registrar *r, struct sq_span token, unsigned via
     memcpy(out->request, request, sizeof out->request);
     memcpy(out->seal_owner, user.id, ID);
     e = seal_address(r, out);
-    if (!e && !sq_scope_lets(claims.scope, address)) {
+    if (!e && (!sq_scope_lets(claims.scope, address) || !sq_cidr_list_holds(user.networks, address))) {
         e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENETWORK, .by = out, .subject = out->user, .object = out->jti});
         return e ? e : sq_fail(SQ_ENETWORK);
     }

@@ -228,7 +228,7 @@ static bool is_good(const struct sq_db_token *row, const struct sq_db_user *user
 }
 
 /* One answer for whatever is wrong with it: an unknown link looks like an ended one. */
-sq_err download_link_follow(struct registrar *r, const char *text, struct sq_db_job *out_job, uint8_t out_link[ID])
+sq_err download_link_follow(struct registrar *r, const char *text, const char *address, struct sq_db_job *out_job, uint8_t out_link[ID])
 {
     uint8_t both[2 * ID];
     struct sq_db_token row;
@@ -240,7 +240,7 @@ sq_err download_link_follow(struct registrar *r, const char *text, struct sq_db_
     if (!e)
         e = sq_db_user_get(db, row.user_id, &user);
     db_unlock(r);
-    if (!e && !is_good(&row, &user))
+    if (!e && (!is_good(&row, &user) || !sq_cidr_list_holds(user.networks, address)))
         e = SQ_ENOTFOUND;
     if (e)
         return e == SQ_ENOTFOUND ? sq_fail(SQ_ELINK) : e;

@@ -87,7 +87,7 @@ static sq_err find_object(struct registrar *r, const struct sq_msg_download_open
     struct api a = {.r = r, .route = sq_route_row_of(m->route), .caller = v->by};
     if (!m->params.n || m->params.p[m->params.n - 1] != '\n' || sq_span_copy((struct sq_span){m->params.p, m->params.n - 1}, a.param, sizeof a.param))
         return sq_fail(SQ_ENOTFOUND);
-    sq_err e = m->route == SQ_ROUTE_link_download ? download_link_follow(r, a.param, &v->job, v->link) : job_by_param(&a, &v->job);
+    sq_err e = m->route == SQ_ROUTE_link_download ? download_link_follow(r, a.param, v->by.address, &v->job, v->link) : job_by_param(&a, &v->job);
     sq_wipe(a.param, sizeof a.param);
     if (e)
         return e;

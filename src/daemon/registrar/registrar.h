@@ -31,7 +31,7 @@
 #include "lib/core/rates.h"
 #include "lib/db/db.h"
 #include "lib/http/routes.h"
-#include "lib/identity/jwt.h"
+#include "lib/identity/scope.h"
 #include "lib/identity/strength.h"
 #include "lib/jobs/stages.h"
 #include "lib/proc/node.h"
@@ -290,16 +290,21 @@ struct account_change { /* what is to become of an account: any of these */
     struct sq_db_user user; /* as it was, then as it is */
     const struct caller *by;
     bool is_local; /* the operator at the local socket may also stop the last one: he can make another */
-    bool set_disabled, is_disabled, set_expires, revoke, reset_factors;
+    bool set_disabled, is_disabled, set_expires, set_networks, revoke, reset_factors;
+    char networks[SQ_CIDR_LIST_BYTES];
     int64_t expires_s;
     int role;  /* 0: as it is */
     struct sq_db_link link; /* to confirm the reset by; its id zero: no mail is sent here, so nobody confirms it */
     int64_t n; /* sessions and tokens that ended */
 };
 sq_err account_change(struct registrar *r, struct account_change *x) SQ_MUST_CHECK;
+/** The JSON list @networks into @x (NULL: not asked for). SQ_EFIELD with @why. */
+sq_err account_networks(const json_t *networks, struct account_change *x, struct sq_why *why) SQ_MUST_CHECK;
 sq_err tx_account_change(struct tx *tx, void *x) SQ_MUST_CHECK;
 sq_err revoke_everybody(struct registrar *r, const struct caller *by, int64_t *out_n) SQ_MUST_CHECK;
 json_t *account_json(struct registrar *r, const struct sq_db_user *u);
+/** "a,b" as a list; @between: what stands between two. */
+json_t *view_words(const char *text, const char *between);
 
 /* ---- sessions.c ---- */
 /* The caller's own token of this kind that the parameter names, not revoked; SQ_ENOTFOUND, and recorded as denied where it is another's. */
@@ -402,7 +407,7 @@ void streams_stop(struct registrar *r, const uint8_t *user);
 void streams_stop_by(struct registrar *r, const uint8_t by[ID]);
 /* download_links.c */
 /** The path's @text is a good link: whose package, and the link's id. SQ_ELINK for whatever is wrong with it. */
-sq_err download_link_follow(struct registrar *r, const char *text, struct sq_db_job *out_job, uint8_t out_link[ID]) SQ_MUST_CHECK;
+sq_err download_link_follow(struct registrar *r, const char *text, const char *address, struct sq_db_job *out_job, uint8_t out_link[ID]) SQ_MUST_CHECK;
 /** Inside a transaction: SQ_ELINK when it was revoked meanwhile. */
 sq_err tx_download_link_used(struct tx *tx, const uint8_t link[ID]) SQ_MUST_CHECK;
 /** A task that ended with @code: when that means a damaged object, it is recorded with its job. */

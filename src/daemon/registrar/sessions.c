@@ -150,6 +150,11 @@ sq_err begin_session(struct api *a, const struct sq_db_user *user, const uint8_t
     if (!e)
         e = address_hmac(r, a->caller.address, x.address_hmac);
     x.row.address_sealed = x.by.address_sealed;
+    if (!e && !sq_cidr_list_holds(user->networks, a->caller.address)) { /* only who has proved who he is gets to know it */
+        a->is_audited = true;
+        e = record(r, &(struct event){.no = SQ_AUDIT_denied, .result = SQ_ENETWORK, .by = &x.by, .subject = user->id});
+        return e ? e : sq_fail(SQ_ENETWORK);
+    }
     if (a->caller.via == VIA_COOKIE) /* the browser's session so far, whoever's: what somebody planted or saw is of no use any more */
         memcpy(x.replaces, a->caller.jti, ID);
     if (!e)
@@ -391,7 +396,7 @@ static json_t *session_json(const struct api *a, const struct sq_db_token *t, co
                      view_time(t->expires_s), "address", address, "factor", t->factor_s != 0, "current", !memcmp(t->jti, a->caller.jti, ID));
 }
 
-static json_t *words(const char *text, const char *between)
+json_t *view_words(const char *text, const char *between)
 {
     json_t *list = json_array();
     for (const char *p = text; *p;) {
@@ -409,7 +414,7 @@ static json_t *token_json(const struct sq_db_token *t, const char *name, const c
     for (unsigned k = 0; k < SQ_SCOPE_NAMES; k++)
         if ((unsigned)t->scopes >> k & 1)
             json_array_append_new(scopes, json_string(sq_scope_name(k)));
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", view_id(t->jti), "name", name, "scopes", scopes, "networks", words(networks, ","), "created",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "id", view_id(t->jti), "name", name, "scopes", scopes, "networks", view_words(networks, ","), "created",
                      view_time(t->issued_s), "last_used", t->used_s > t->issued_s ? view_time(t->used_s) : json_null(), "expires", view_time(t->expires_s));
 }
 

@@ -31,9 +31,9 @@ json_t *account_json(struct registrar *r, const struct sq_db_user *u)
         e = sq_db_token_count(db, u->id, SQ_DB_token_kind_api, now, &tokens);
     db_unlock(r);
     (void)e; /* numbers that couldn't be read are 0 */
-    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:I, s:I, s:I}", "id", view_id(u->id), "role", sq_db_name(SQ_DB_role, u->role), "state", state_of(u), "created",
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:b, s:I, s:I, s:I, s:o}", "id", view_id(u->id), "role", sq_db_name(SQ_DB_role, u->role), "state", state_of(u), "created",
                      view_time(u->created_s), "last_login", view_time(u->last_login_s), "expires", view_time(u->expires_s), "has_mail", u->mail_sealed.n != 0, "factors",
-                     (json_int_t)factors, "sessions", (json_int_t)sessions, "tokens", (json_int_t)tokens);
+                     (json_int_t)factors, "sessions", (json_int_t)sessions, "tokens", (json_int_t)tokens, "networks", view_words(u->networks, ","));
 }
 
 static sq_err user_by_hex(struct api *a, const char *hex, struct sq_db_user *out)
@@ -115,6 +115,30 @@ static sq_err keeps_one(struct tx *tx, const struct sq_db_user *was)
     return !e && !n && user_is_able(was) ? sq_fail(SQ_ELAST) : e;
 }
 
+static uint64_t n_words(const char *list)
+{
+    uint64_t n = *list != 0;
+    for (; *list; list++)
+        n += *list == ',';
+    return n;
+}
+
+sq_err account_networks(const json_t *networks, struct account_change *x, struct sq_why *why)
+{
+    const char *each[SQ_CIDR_LIST_MAX];
+    const json_t *one;
+    size_t i;
+    x->set_networks = networks != NULL;
+    if (networks && (!json_is_array(networks) || json_array_size(networks) > SQ_CIDR_LIST_MAX))
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "must be a list of at most %d networks, as [\"192.0.2.0/24\"]; empty: anywhere", SQ_CIDR_LIST_MAX);
+    json_array_foreach(networks, i, one) {
+        each[i] = json_string_value(one);
+        if (!each[i] || strlen(each[i]) != json_string_length(one))
+            return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "must be texts like 192.0.2.0/24");
+    }
+    return sq_cidr_list_write(each, json_array_size(networks), x->networks, why);
+}
+
 sq_err tx_account_change(struct tx *tx, void *ctx)
 {
     struct account_change *x = ctx;
@@ -130,6 +154,10 @@ sq_err tx_account_change(struct tx *tx, void *ctx)
         e = sq_db_user_set_expires(tx->db, now.id, x->expires_s);
     if (!e && x->set_expires)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_user_expires, .by = x->by, .subject = now.id, .a = (uint64_t)x->expires_s});
+    if (!e && x->set_networks)
+        e = sq_db_user_set_networks(tx->db, now.id, x->networks);
+    if (!e && x->set_networks)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_user_networks, .by = x->by, .subject = now.id, .a = n_words(x->networks)});
     if (!e && x->role && x->role != now.role)
         e = sq_db_user_set_role(tx->db, now.id, x->role);
     if (!e && x->role && x->role != now.role)
@@ -199,14 +227,16 @@ static sq_err refuse_text(struct api *a, const char *field, const char *what)
 sq_err api_admin_user_set(struct api *a)
 {
     struct account_change x = {.n = 0};
-    json_t *disabled = json_object_get(a->body, "disabled"), *expires = json_object_get(a->body, "expires");
+    json_t *disabled = json_object_get(a->body, "disabled"), *expires = json_object_get(a->body, "expires"), *networks = json_object_get(a->body, "networks");
     sq_err e = begin_change(a, &x);
-    if (!e && !disabled && !expires)
-        e = refuse_text(a, "disabled", "or expires must be there");
+    if (!e && !disabled && !expires && !networks)
+        e = refuse_text(a, "disabled", "or expires or networks must be there");
     if (!e && disabled && !json_is_boolean(disabled))
         e = refuse_text(a, "disabled", "must be true or false");
     if (!e && expires && !json_is_null(expires) && (!json_is_string(expires) || !sq_clock_read(json_string_value(expires), &x.expires_s)))
         e = refuse_text(a, "expires", "must be a time like 2027-01-31T00:00:00Z, or null for no end");
+    if (!e && (e = account_networks(networks, &x, &a->why_store)))
+        a->why = &a->why_store;
     x.set_disabled = disabled != NULL;
     x.is_disabled = json_is_true(disabled);
     x.set_expires = expires != NULL;

@@ -150,6 +150,7 @@ struct sq_db_user {
     struct sq_db_sealed mail_sealed; /* n = 0: no address */
     bool is_notified;                /* wants mails */
     uint8_t workgroup_id[SQ_DB_ID_BYTES];
+    char networks[800]; /* from where alone it may be used; "": from anywhere */
 };
 typedef sq_err (*sq_db_on_user)(void *ctx, const struct sq_db_user *row);
 
@@ -164,6 +165,7 @@ sq_err sq_db_user_count(struct sq_db *db, int role, int64_t *out_n) SQ_MUST_CHEC
 sq_err sq_db_user_count_able(struct sq_db *db, int role, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_user_set_role(struct sq_db *db, const uint8_t id[16], int role) SQ_MUST_CHECK;
 sq_err sq_db_user_set_expires(struct sq_db *db, const uint8_t id[16], int64_t expires_s) SQ_MUST_CHECK; /* 0: no end */
+sq_err sq_db_user_set_networks(struct sq_db *db, const uint8_t id[16], const char *networks) SQ_MUST_CHECK;
 sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pending) SQ_MUST_CHECK;
 sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_s) SQ_MUST_CHECK;
 /** Accounts that were made before @before_s and never came to life, and can't any more: no link of theirs is left. In order of id. */

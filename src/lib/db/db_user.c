@@ -20,6 +20,7 @@ static const struct sq_column user_columns[] = {
     SQ_COLUMN(sq_db_user, mail_sealed, SEALED),
     SQ_COLUMN_AS(sq_db_user, is_notified, "notify", BOOL),
     SQ_COLUMN(sq_db_user, workgroup_id, ID_OR_NULL),
+    SQ_COLUMN(sq_db_user, networks, TEXT),
 };
 static const struct sq_db_rows_of users = SQ_ROWS_OF("user", user_columns, sq_db_user);
 SQ_DB_DEFINE_EACH(user, &users, sq_db_user, sq_db_on_user)
@@ -68,6 +69,11 @@ sq_err sq_db_user_set_role(struct sq_db *db, const uint8_t id[16], int role)
 sq_err sq_db_user_set_expires(struct sq_db *db, const uint8_t id[16], int64_t expires_s)
 {
     return sq_db_run_one(db, "UPDATE user SET expires_s = ?2 WHERE id = ?1", ARGS(A_ID(id), A_NO_OR_NULL(expires_s)));
+}
+
+sq_err sq_db_user_set_networks(struct sq_db *db, const uint8_t id[16], const char *networks)
+{
+    return sq_db_run_one(db, "UPDATE user SET networks = ?2 WHERE id = ?1", ARGS(A_ID(id), A_TEXT(networks)));
 }
 
 sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pending)

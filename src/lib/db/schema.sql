@@ -19,7 +19,8 @@ CREATE TABLE user (
     last_failure_s INTEGER,
     mail_sealed BLOB,
     notify INTEGER NOT NULL CHECK (notify IN (0, 1)),
-    workgroup_id BLOB CHECK (length(workgroup_id) = 16)
+    workgroup_id BLOB CHECK (length(workgroup_id) = 16),
+    networks TEXT NOT NULL -- from where alone it may be used, CIDR with commas between; empty: from anywhere
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE token (

@@ -79,6 +79,48 @@ static bool holds(const struct network *net, const struct network *address)
     return true;
 }
 
+#define LOOKS "must look like 192.0.2.0/24 or 2001:db8::/32, without bits behind the length"
+
+static bool spell_network(const char *given, struct network *out, char text[INET6_ADDRSTRLEN])
+{
+    return read_network(given, '/', out) && inet_ntop(out->n_byte == 4 ? AF_INET : AF_INET6, out->p, text, INET6_ADDRSTRLEN);
+}
+
+sq_err sq_cidr_list_write(const char *const *networks, size_t n_network, char out[SQ_CIDR_LIST_BYTES], struct sq_why *why)
+{
+    char text[INET6_ADDRSTRLEN];
+    size_t n = 0;
+    *out = 0;
+    if (n_network > SQ_CIDR_LIST_MAX)
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "must be at most %d", SQ_CIDR_LIST_MAX);
+    for (size_t i = 0; i < n_network; i++) {
+        struct network net;
+        if (!spell_network(networks[i], &net, text))
+            return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "%s", LOOKS);
+        n += (size_t)snprintf(out + n, SQ_CIDR_LIST_BYTES - n, "%s%s/%u", i ? "," : "", text, net.n_bit);
+    }
+    sq_assert(n < SQ_CIDR_LIST_BYTES); /* 16 networks of at most 49 bytes */
+    return SQ_OK;
+}
+
+bool sq_cidr_list_holds(const char *list, const char *address)
+{
+    struct network net, from;
+    bool is_known = read_address(address, &from);
+    for (const char *p = list; *p && is_known;) {
+        char one[64];
+        size_t n = strcspn(p, ",");
+        if (n < sizeof one) {
+            memcpy(one, p, n);
+            one[n] = 0;
+            if (read_network(one, '/', &net) && holds(&net, &from))
+                return true;
+        }
+        p += n + (p[n] != 0);
+    }
+    return !*list;
+}
+
 sq_err sq_scope_write(unsigned scopes, const char *const *networks, size_t n_network, char out[SQ_JWT_SCOPE_BYTES], struct sq_why *why)
 {
     char text[INET6_ADDRSTRLEN];
@@ -92,8 +134,8 @@ sq_err sq_scope_write(unsigned scopes, const char *const *networks, size_t n_net
             n += (size_t)snprintf(out + n, SQ_JWT_SCOPE_BYTES - n, " %s", names[k]);
     for (size_t i = 0; i < n_network; i++) {
         struct network net;
-        if (!read_network(networks[i], '/', &net) || !inet_ntop(net.n_byte == 4 ? AF_INET : AF_INET6, net.p, text, sizeof text))
-            return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "must look like 192.0.2.0/24 or 2001:db8::/32, without bits behind the length");
+        if (!spell_network(networks[i], &net, text))
+            return sq_why_set(why, SQ_EFIELD, 0, 0, "networks", "%s", LOOKS);
         n += (size_t)snprintf(out + n, SQ_JWT_SCOPE_BYTES - n, " net:%s-%u", text, net.n_bit);
     }
     sq_assert(n < SQ_JWT_SCOPE_BYTES); /* 4 networks of at most 49 bytes */

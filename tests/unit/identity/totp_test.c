@@ -87,6 +87,21 @@ static void scopes(void **state)
     static const char *const bad[] = {"192.0.2.1/24", "192.0.2.0/33", "192.0.2.0/", "192.0.2.0/2x", "example.org", "", "2001:db8::/129", "1.2.3", "192.0.2.0/024x", "2001:db8::1/32"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(sq_scope_write(SQ_SCOPE_READ, &bad[i], 1, scope, &why), SQ_EFIELD);
+    char list[SQ_CIDR_LIST_BYTES];
+    const char *many[SQ_CIDR_LIST_MAX + 1];
+    assert_int_equal(sq_cidr_list_write(nets, 3, list, &why), SQ_OK);
+    assert_string_equal(list, "192.0.2.0/24,2001:db8::/32,198.51.100.7/32");
+    assert_true(sq_cidr_list_holds(list, "192.0.2.200") && sq_cidr_list_holds(list, "2001:db8:1::5") && sq_cidr_list_holds(list, "198.51.100.7") && sq_cidr_list_holds(list, "::ffff:192.0.2.9"));
+    assert_false(sq_cidr_list_holds(list, "192.0.3.1") || sq_cidr_list_holds(list, "198.51.100.8") || sq_cidr_list_holds(list, "2001:db9::1") || sq_cidr_list_holds(list, "") || sq_cidr_list_holds(list, "x"));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(sq_cidr_list_write(&bad[i], 1, list, &why), SQ_EFIELD);
+    assert_int_equal(sq_cidr_list_write(NULL, 0, list, &why), SQ_OK);
+    assert_true(sq_cidr_list_holds(list, "203.0.113.5"));
+    for (size_t i = 0; i <= SQ_CIDR_LIST_MAX; i++)
+        many[i] = "2001:db8:1111:2222:3333:4444:5555:6666";
+    assert_int_equal(sq_cidr_list_write(many, SQ_CIDR_LIST_MAX, list, &why), SQ_OK);
+    assert_true(sq_cidr_list_holds(list, many[0]));
+    assert_int_equal(sq_cidr_list_write(many, SQ_CIDR_LIST_MAX + 1, list, &why), SQ_EFIELD);
 }
 
 int main(void)
