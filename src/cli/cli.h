@@ -227,8 +227,9 @@ int config_values(const struct cli *c, const char *path, const char *const key[]
 #define CLI_VKEY_BYTES 256
 /** "a,b c" as a JSON list of words; NULL: out of memory or not UTF-8. */
 json_t *cli_words(const char *text);
-/** --vkey KEY, or the first line of FILE for @FILE. 0 or an exit code after a message. */
-int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES]);
+struct sq_note_keys;
+/** --vkey KEY; for @FILE its first line, and the keys that follow from it by the changes behind that. 0 or an exit code after a message. */
+int cli_vkeys(const struct cli *c, struct sq_note_keys *out);
 
 /* ---- cli_package.c ---- */
 /** The check entry's text of package @path, without line end. 0 or an exit code after a message. */
@@ -251,7 +252,7 @@ void seal_to_say_how(const json_t *job, const char *path);
 #undef SQ_CMD
 
 /* ---- cmd_receipt.c ---- */
-/** The key that receipts and attestations are signed with: --vkey, else the server is asked. */
-int receipt_vkey(struct cli *c, char vkey[CLI_VKEY_BYTES]);
+/** The keys that receipts and attestations are signed with: --vkey, else the server is asked. */
+int receipt_keys(struct cli *c, struct sq_note_keys *out);
 
 #endif

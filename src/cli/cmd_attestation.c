@@ -67,12 +67,12 @@ static bool show(const char *text)
     return is_whole;
 }
 
-static int check(const struct cli *c, const char *vkey, const struct sq_buf *note)
+static int check(const struct cli *c, const struct sq_note_keys *keys, const struct sq_buf *note)
 {
     static const char first[] = "sequester-attestation/v1\n";
     struct sq_span inside;
     char text[ATTESTATION_MAX_BYTES];
-    if (sq_note_open(vkey, (const char *)note->p, note->n, &inside))
+    if (sq_note_open_any(keys, (const char *)note->p, note->n, &inside))
         return out_error(c, SQ_EAUDIT, "the signature doesn't fit", "the attestation was changed, cut off, or signed by another key");
     if (inside.n < sizeof first || memcmp(inside.p, first, sizeof first - 1) || sq_span_copy(inside, text, sizeof text))
         return out_error(c, SQ_EAUDIT, "this is signed, but no attestation of version 1", NULL);
@@ -83,13 +83,13 @@ static int check(const struct cli *c, const char *vkey, const struct sq_buf *not
 
 int cmd_attestation_verify(struct cli *c)
 {
-    char vkey[CLI_VKEY_BYTES];
+    struct sq_note_keys keys;
     struct sq_buf note;
     sq_buf_init(&note, ATTESTATION_MAX_BYTES);
     sq_err e = sq_file_read(AT_FDCWD, c->arg[0], &note);
-    int rc = e ? out_path_error(c, "the file can't be read", c->arg[0]) : receipt_vkey(c, vkey);
+    int rc = e ? out_path_error(c, "the file can't be read", c->arg[0]) : receipt_keys(c, &keys);
     if (!rc)
-        rc = check(c, vkey, &note);
+        rc = check(c, &keys, &note);
     sq_buf_done(&note);
     return rc;
 }

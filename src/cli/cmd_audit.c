@@ -10,25 +10,44 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES])
+/* What --vkey gives: the key, and what stands behind it in the file. @changes borrows from @text. */
+static int read_vkey(const struct cli *c, struct sq_buf *text, char out[CLI_VKEY_BYTES], struct sq_span *changes)
 {
     const char *given = c->opt[OPT_vkey];
-    struct sq_buf text;
-    if (*given != '@') {
-        if (strlen(given) >= CLI_VKEY_BYTES)
-            return cli_misused(c, "--vkey is no key");
-        snprintf(out, CLI_VKEY_BYTES, "%s", given);
-        return 0;
-    }
-    sq_buf_init(&text, 4096);
-    sq_err e = sq_file_read(AT_FDCWD, given + 1, &text);
+    sq_err e = *given == '@' ? sq_file_read(AT_FDCWD, given + 1, text) : sq_buf_add(text, given, strlen(given));
+    if (e)
+        return out_error(c, SQ_EIO, "the key's file can't be read", given + 1);
     size_t n = 0;
-    while (!e && n < text.n && text.p[n] != '\n' && text.p[n] != '\r')
+    while (n < text->n && text->p[n] != '\n' && text->p[n] != '\r')
         n++;
-    if (!e)
-        e = sq_span_copy(sq_span_of(text.p, n), out, CLI_VKEY_BYTES);
+    e = sq_span_copy(sq_span_of(text->p, n), out, CLI_VKEY_BYTES);
+    while (n < text->n && (text->p[n] == '\n' || text->p[n] == '\r'))
+        n++;
+    *changes = sq_span_of(text->p + n, text->n - n);
+    return e || sq_vkey_decode(out, NULL, NULL, NULL) ? cli_misused(c, "--vkey is no key: it looks like NAME+HEX+BASE64 (sequester audit key)") : 0;
+}
+
+static int cli_vkey(const struct cli *c, char out[CLI_VKEY_BYTES])
+{
+    struct sq_buf text;
+    struct sq_span changes;
+    sq_buf_init(&text, SQ_KEY_CHANGES_MAX_BYTES);
+    int rc = read_vkey(c, &text, out, &changes);
     sq_buf_done(&text);
-    return e ? out_error(c, SQ_EIO, "the key's file can't be read", given + 1) : 0;
+    return rc;
+}
+
+int cli_vkeys(const struct cli *c, struct sq_note_keys *out)
+{
+    char vkey[CLI_VKEY_BYTES];
+    struct sq_buf text;
+    struct sq_span changes;
+    sq_buf_init(&text, SQ_KEY_CHANGES_MAX_BYTES);
+    int rc = read_vkey(c, &text, vkey, &changes);
+    if (!rc && sq_note_keys_from(vkey, (const char *)changes.p, changes.n, out))
+        rc = cli_misused(c, "--vkey is no key");
+    sq_buf_done(&text);
+    return rc;
 }
 
 static int open_log(const struct cli *c, int *out_dir)
@@ -213,7 +232,12 @@ static void show_keys(const json_t *j)
     printf("log key      %s\nreceipt key  %s\n\n%s", out_text(j, "vkey"), out_text(j, "receipt_vkey"), out_text(j, "checkpoint"));
 }
 
+static void show_changes(const json_t *j)
+{
+    fputs(out_text(j, "key_changes"), stdout);
+}
+
 int cmd_audit_key(struct cli *c)
 {
-    return http_show(c, SQ_ROUTE_checkpoint, NULL, NULL, NULL, show_keys);
+    return http_show(c, SQ_ROUTE_checkpoint, NULL, NULL, NULL, c->opt[OPT_changes] ? show_changes : show_keys);
 }

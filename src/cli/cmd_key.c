@@ -65,7 +65,9 @@ static void show_wrapped(const json_t *j)
 /* another of the keys that the root key wraps */
 static void show_replaced(const json_t *j)
 {
-    if (!strcmp(out_text(j, "replaced"), "owners"))
+    if (!strcmp(out_text(j, "replaced"), "notes"))
+        puts("another key signs the audit log, receipts and attestations; the old one is destroyed, and what it signed stays verifiable: sequester audit key --changes");
+    else if (!strcmp(out_text(j, "replaced"), "owners"))
         printf("%llu owners' keys replaced, %llu values of the database sealed anew\n", out_number(j, "keys"), out_number(j, "sealed_anew"));
     else if (json_is_null(json_object_get(j, "former_until")))
         printf("another key signs tokens; nothing that was signed before counts: %llu sessions and API tokens ended\n", out_number(j, "ended"));
@@ -78,9 +80,9 @@ int cmd_key_rotate(struct cli *c)
     struct secret present = {NULL};
     if (c->opt[OPT_now] && !c->opt[OPT_tokens])
         return cli_misused(c, "--now goes with --tokens");
-    const char *which = c->opt[OPT_tokens] ? "tokens" : c->opt[OPT_owners] ? "owners" : NULL;
-    if (c->opt[OPT_tokens] && c->opt[OPT_owners])
-        return cli_misused(c, "--tokens or --owners, not both");
+    const char *which = c->opt[OPT_tokens] ? "tokens" : c->opt[OPT_owners] ? "owners" : c->opt[OPT_notes] ? "notes" : NULL;
+    if ((c->opt[OPT_tokens] != NULL) + (c->opt[OPT_owners] != NULL) + (c->opt[OPT_notes] != NULL) > 1)
+        return cli_misused(c, "--tokens, --owners or --notes: one at a time");
     int rc = ask_present(c, &present);
     const char *passphrase = present.text ? present.text : "";
     if (!rc && which)

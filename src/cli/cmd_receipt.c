@@ -269,13 +269,13 @@ static sq_err take_text(struct all *a, struct sq_span text, struct sq_why *why)
     return e;
 }
 
-static int take_note(struct all *a, const char *vkey, const char *note, size_t n)
+static int take_note(struct all *a, const struct sq_note_keys *keys, const char *note, size_t n)
 {
     struct sq_span inside;
     struct sq_why why = {.line = 0};
     char detail[240];
     a->n_note++;
-    if (sq_note_open(vkey, note, n, &inside)) {
+    if (sq_note_open_any(keys, note, n, &inside)) {
         snprintf(detail, sizeof detail, "receipt %u: changed, cut off, or signed by another key", a->n_note);
         return out_error(a->c, SQ_EAUDIT, "the signature doesn't fit", detail);
     }
@@ -340,13 +340,13 @@ static int compare_all(struct all *a)
     return 0;
 }
 
-static int verify_all(struct cli *c, const char *vkey, const char *text, size_t n)
+static int verify_all(struct cli *c, const struct sq_note_keys *keys, const char *text, size_t n)
 {
     struct all a = {.c = c, .list = json_array(), .jobs = json_array()};
     int rc = 0;
     for (size_t at = 0, end; at < n && !rc; at = end) {
         end = note_end(text, at, n);
-        rc = take_note(&a, vkey, text + at, end - at);
+        rc = take_note(&a, keys, text + at, end - at);
     }
     if (!rc && !a.n_note)
         rc = out_error(c, SQ_EAUDIT, "there is no receipt in this file", NULL);
@@ -361,36 +361,35 @@ static int verify_all(struct cli *c, const char *vkey, const char *text, size_t 
     return rc;
 }
 
-static int ask_server(struct cli *c, char vkey[CLI_VKEY_BYTES])
+/* The server's key, and what it says of those before. */
+static int ask_server(struct cli *c, struct sq_note_keys *out)
 {
     json_t *j = NULL;
     int rc = http_once(c, SQ_ROUTE_checkpoint, NULL, NULL, NULL, &j);
-    if (!rc)
-        snprintf(vkey, CLI_VKEY_BYTES, "%s", out_text(j, "receipt_vkey"));
+    const char *changes = out_text(j, "key_changes");
+    if (!rc && sq_note_keys_from(out_text(j, "receipt_vkey"), changes, strlen(changes), out))
+        rc = out_error(c, SQ_EPROTO, "the server's answer has no key", NULL);
     json_decref(j);
     return rc;
 }
 
-int receipt_vkey(struct cli *c, char vkey[CLI_VKEY_BYTES])
+int receipt_keys(struct cli *c, struct sq_note_keys *out)
 {
-    int rc = c->opt[OPT_vkey] ? cli_vkey(c, vkey) : ask_server(c, vkey);
-    if (!rc && sq_vkey_decode(vkey, NULL, NULL, NULL))
-        rc = cli_misused(c, "--vkey is no key: it looks like NAME+HEX+BASE64 (sequester audit key)");
-    return rc;
+    return c->opt[OPT_vkey] ? cli_vkeys(c, out) : ask_server(c, out);
 }
 
 int cmd_receipt_verify(struct cli *c)
 {
-    char vkey[CLI_VKEY_BYTES];
+    struct sq_note_keys keys;
     struct sq_buf text;
     sq_buf_init(&text, RECEIPTS_MAX_BYTES);
     errno = 0;
     sq_err e = sq_file_read(AT_FDCWD, c->arg[0], &text);
     int rc = e && errno         ? out_path_error(c, "the file can't be read", c->arg[0])
              : e                ? out_error(c, e, "the file can't be read", e == SQ_ETOOBIG ? "it is too large to be receipts" : NULL)
-                                : receipt_vkey(c, vkey);
+                                : receipt_keys(c, &keys);
     if (!rc)
-        rc = verify_all(c, vkey, (const char *)text.p, text.n);
+        rc = verify_all(c, &keys, (const char *)text.p, text.n);
     sq_buf_done(&text);
     return rc;
 }

@@ -324,6 +324,32 @@ def mail_test(w):
     return a["end"], a
 
 
+def test_peers_keys():
+    """peer_rsa_bits = 3072: mail, webhook and syslog servers with RSA-2048 get nothing; with 3072 bits, or another kind of key, they do."""
+    with World(syslog="tls", hook_tls=True, peer_rsa_bits="3072") as w:
+        weak, strong = w.ca.pair("weak", rsa_bits=2048), w.ca.pair("strong", rsa_bits=3072)
+        assert mail_test(w)[0] == "sent"
+        n, done = len(w.sink.mails), len(w.sink.commands)
+        w.sink.up(weak)
+        assert mail_test(w)[0] == "certificate", mail_test(w)
+        assert len(w.sink.mails) == n and len(w.sink.commands) == done, w.sink.commands[done:]
+        w.sink.up(strong)
+        assert mail_test(w)[0] == "sent", mail_test(w)
+        hub.wait_for("lines by TLS", lambda: w.log.lines, 20)
+        port = w.log.port
+        w.log.stop()
+        fake = outside.Collector("tls", weak, port)
+        w.ada.get("/api/v1/me")
+        hub.wait_for("the status to say so", lambda: "certificate" in (w.status()["syslog"]["last_error"] or ""), 40)
+        assert not fake.lines
+        fake.stop()
+        w.log = outside.Collector("tls", strong, port)
+        hub.wait_for("the collector to have all", lambda: w.status()["syslog"]["behind"] <= 3 and w.log.lines, 60)
+    with World() as w:  # as delivered
+        w.sink.up(w.ca.pair("weak", rsa_bits=2048))
+        assert mail_test(w)[0] == "sent", mail_test(w)
+
+
 def test_certificates():
     with World(syslog="tls", hook_tls=True) as w:
         assert mail_test(w)[0] == "sent"
@@ -509,6 +535,6 @@ def test_captured_courier():
 
 
 if __name__ == "__main__":
-    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_the_account_is_told, test_what_ends_is_told_before, test_certificates, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
+    tests = [test_the_life_of_a_job_is_told, test_a_late_job_is_told, test_the_account_decides, test_the_account_is_told, test_what_ends_is_told_before, test_certificates, test_peers_keys, test_a_dead_mail_server_delays_nothing, test_answers_of_the_server,
              test_killed_anywhere, test_captured_courier]
     hub.main([t for t in tests if not sys.argv[1:] or t.__name__ in sys.argv[1:]])

@@ -179,4 +179,97 @@ def test_owners_keys():
         h.clean()
 
 
-hub.main([test_token_key, test_owners_keys])
+
+def audit_verify(h, *args):
+    p = subprocess.run([hub.CLI, "audit", "verify", "--log", h.log_dir(), *args], text=True, capture_output=True, timeout=60)
+    return p.returncode, p.stdout + p.stderr
+
+
+def receipt_verify(path, vkey):
+    p = subprocess.run([hub.CLI, "receipt", "verify", path, "--vkey", vkey], text=True, capture_output=True, timeout=60)
+    return p.returncode, p.stdout + p.stderr
+
+
+def test_note_key():
+    """The key of the log and of receipts: whoever has the first key, or any later one, verifies everything that was signed before and since; a forger doesn't get in between."""
+    with hub.Hub() as h:
+        ada = h.user("ada")
+        h.panel()
+
+        def receipts(name):
+            upload = ada.upload()
+            ada.call("DELETE", "/api/v1/uploads/" + upload["id"], status=202)
+            hub.wait_for("the erasure", lambda: ada.get("/api/v1/uploads/" + upload["id"])["state"] == "erased", 60)
+            path = os.path.join(h.dir, name)
+            with open(path, "w") as f:
+                f.write("".join(ada.get("/api/v1/uploads/%s/receipt" % upload["id"])["receipts"]))
+            return path
+        keys, files, kept = [h.vkeys()], [receipts("first.txt")], []
+        assert keys[0]["key_changes"] is None
+        for no in range(1, 4):
+            h.verify_log()
+            kept.append(h.vkeys()["checkpoint"])
+            if no == 2:  # killed before the new key stands, and behind it
+                for fault in ("keeper.replace_kept", "keeper.replaced"):
+                    h.arm(fault)
+                    rotate(h, "--notes")
+                    hub.wait_for("the fault", lambda: not h.is_armed(), 30)
+                    h.wait_up()
+            else:
+                assert "verifiable" in rotate_ok(h, "--notes")
+            keys.append(h.vkeys())
+            assert keys[-1]["vkey"] not in [k["vkey"] for k in keys[:-1]] and keys[-1]["receipt_vkey"] != keys[-2]["receipt_vkey"]
+            files.append(receipts("after-%d.txt" % no))
+        h.verify_log()
+        changes = keys[-1]["key_changes"]
+        assert changes.count("sequester-key-change/v1") >= 3
+        for k in keys:  # the log from each of them; what was kept elsewhere too
+            assert audit_verify(h, "--vkey", k["vkey"])[0] == 0, k
+        for n, note in enumerate(kept):
+            path = os.path.join(h.dir, "kept-%d" % n)
+            with open(path, "w") as f:
+                f.write(note)
+            for k in (keys[0], keys[-1]):
+                code, said = audit_verify(h, "--vkey", k["vkey"], "--checkpoint", path)
+                assert code == 0, said
+        for n, k in enumerate(keys):  # receipts: alone by their own key; with the changes by any
+            path = os.path.join(h.dir, "key-%d" % n)
+            with open(path, "w") as f:
+                f.write(k["receipt_vkey"] + "\n" + changes)
+            for m, receipt in enumerate(files):
+                code, said = receipt_verify(receipt, "@" + path)
+                assert code == 0, (n, m, said, open(receipt).read(), open(path).read())
+                if n in (0, 3):
+                    assert (receipt_verify(receipt, k["receipt_vkey"])[0] == 0) == (n == m), (n, m)
+        h.stop()
+        h.start()
+        assert h.vkeys()["key_changes"] == changes and h.vkeys()["vkey"] == keys[-1]["vkey"]
+
+        # the old keys are gone from the slab; their public halves are there
+        with open(os.path.join(h.base, "key")) as f:
+            kek = bytes.fromhex(f.read().strip())
+        with open(os.path.join(h.state, "keeper", "slab"), "rb") as f:
+            slab = slab_oracle.Slab(f.read(), kek)
+        halves = {slab.unwrap(slab.root, slot) for (kind, _), slot in slab.slots.items() if kind == 4 and slot[1] == 4}
+        assert halves == {base64.b64decode(k["vkey"].split("+", 2)[2])[1:] for k in public_keys(changes)}, halves
+
+        # a forger who writes into the log's directory: a change that nobody signed, a changed one, one that was cut off
+        h.verify_log()
+        h.stop()
+        path = os.path.join(h.log_dir(), "keys")
+        with open(path) as f:
+            good = f.read()
+        for bad in ("", good.replace("entries ", "entries 1"), good[:len(good) // 2], good.replace(keys[0]["vkey"].split("+", 2)[2], keys[-1]["vkey"].split("+", 2)[2])):
+            with open(path, "w") as f:
+                f.write(bad)
+            assert audit_verify(h, "--vkey", keys[0]["vkey"])[0] != 0, bad
+        h.start()  # written anew
+        h.verify_log()
+        assert audit_verify(h, "--vkey", keys[0]["vkey"])[0] == 0
+
+
+def public_keys(changes):
+    return [{"vkey": line.split(" ", 1)[1]} for line in changes.split("\n") if line.startswith("from ")]
+
+
+hub.main([test_token_key, test_owners_keys, test_note_key])

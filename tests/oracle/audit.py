@@ -83,6 +83,11 @@ class Key:
 
     def open_checkpoint(self, note):
         """(size, root) of a signed note, as bytes; ValueError otherwise."""
+        body = self.open_note(note)
+        return self.head(body)
+
+    def open_note(self, note):
+        """Text of a note that this key signed; ValueError otherwise."""
         text = note.decode("utf-8")
         if any((ord(c) < 0x20 and c != "\n") or ord(c) == 0x7F for c in text) or not text.endswith("\n"):
             raise ValueError("control bytes")
@@ -108,6 +113,9 @@ class Key:
             n_good += 1
         if not n_good:
             raise ValueError("not signed by the key")
+        return body
+
+    def head(self, body):
         origin, size, root, rest = body.split("\n")
         if rest or origin != self.name or not re.fullmatch("0|[1-9][0-9]{0,19}", size) or int(size) >= 1 << 64:
             raise ValueError("bad checkpoint")
@@ -183,10 +191,40 @@ class Tree:
         return self.node(0, number - 1)
 
 
+def change_of(key, note):
+    """(from, to, size) of a key change that this key signed; None otherwise."""
+    try:
+        m = re.fullmatch(r"sequester-key-change/v1\nfrom (\S+)\nto (\S+)\nentries (0|[1-9][0-9]*)\ntime \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", key.open_note(note))
+    except (ValueError, binascii.Error):
+        return None
+    return (m.group(1), m.group(2), int(m.group(3))) if m else None
+
+
+def keys_from(path, vkey):
+    """[(key, largest size that it may have signed)]: docs/formats/audit-log.md, "Keys that were replaced"."""
+    try:
+        with open(os.path.join(path, "keys"), "rb") as f:
+            notes = list(records(f.read()))
+    except FileNotFoundError:
+        notes = []
+    chain = [[vkey, 1 << 64]]
+    while True:
+        steps = [c for c in (change_of(Key(chain[-1][0]), n) for n in notes) if c and c[0] == chain[-1][0]]
+        if len(steps) != 1 or steps[0][1] in [v for v, _ in chain]:
+            break
+        chain[-1][1] = steps[0][2]
+        chain.append([steps[0][1], 1 << 64])
+    newest = chain[-1][0]
+    for c in (change_of(Key(newest), n) for n in notes):
+        if c and c[0] != newest and c[0] not in [v for v, _ in chain]:
+            chain.append([c[0], c[2]])
+    return [(Key(v), size) for v, size in chain]
+
+
 class Verifier:
     def __init__(self, path, vkey, kept=None):
         self.path = path
-        self.key = Key(vkey)
+        self.keys = keys_from(path, vkey)
         self.findings = []
         self.heads = []
         self.n_checkpoint = 0
@@ -204,10 +242,20 @@ class Verifier:
         self.missing = set()
         self.read_checkpoints()
         if kept is not None:
-            self.heads.append(self.key.open_checkpoint(kept))
+            self.heads.append(self.open_checkpoint(kept))
             self.heads.sort(key=lambda h: h[0])
         self.largest = max([h[0] for h in self.heads], default=0)
         self.tree = Tree(os.path.join(path, "tree"))
+
+    def open_checkpoint(self, note):
+        for key, last_size in self.keys:
+            try:
+                size, root = key.open_checkpoint(note)
+            except ValueError:
+                continue
+            if size <= last_size:
+                return size, root
+        raise ValueError("signed by none of the keys")
 
     def found(self, kind, first, last, signed=0):
         self.findings.append((kind, first, last, signed))
@@ -220,7 +268,7 @@ class Verifier:
             data = b""
         for no, note in enumerate(records(data), 1):
             try:
-                size, root = self.key.open_checkpoint(note)
+                size, root = self.open_checkpoint(note)
                 if (self.heads and size < self.heads[-1][0]) or (size == 0 and root != EMPTY):
                     raise ValueError("order")
             except (ValueError, binascii.Error):

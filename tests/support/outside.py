@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 DAY = datetime.timedelta(days=1)
@@ -41,8 +41,8 @@ class Authority:
         with open(self.ca, "wb") as f:
             f.write(self.cert.public_bytes(serialization.Encoding.PEM))
 
-    def pair(self, what, hosts=("localhost", "127.0.0.1"), days=(-10, 10), self_signed=False):
-        key = ec.generate_private_key(ec.SECP256R1())
+    def pair(self, what, hosts=("localhost", "127.0.0.1"), days=(-10, 10), self_signed=False, rsa_bits=0):
+        key = rsa.generate_private_key(65537, rsa_bits) if rsa_bits else ec.generate_private_key(ec.SECP256R1())
         names = [x509.IPAddress(ipaddress.ip_address(h)) if h[0].isdigit() else x509.DNSName(h) for h in hosts]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
         now = datetime.datetime.utcnow()

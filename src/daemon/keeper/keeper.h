@@ -82,6 +82,7 @@ sq_err keeper_may_relock(struct keeper *k, struct sq_span passphrase) SQ_MUST_CH
 
 /* replacing.c */
 void on_key_replace(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
+void on_note_keys(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
 /* shares.c */
 #define KEEPER_SHARE_TEXT_BYTES 114 /* with its LF */

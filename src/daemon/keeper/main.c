@@ -192,6 +192,7 @@ static void listen_to_all(struct sq_node *n)
     sq_node_on(n, SQ_MSG_key_split, on_key_split);
     sq_node_on(n, SQ_MSG_key_replace, on_key_replace);
     sq_node_on(n, SQ_MSG_reseal, on_reseal);
+    sq_node_on(n, SQ_MSG_note_keys, on_note_keys);
     sq_node_on(n, SQ_MSG_owner_create, on_owner_create);
     sq_node_on(n, SQ_MSG_owner_destroy, on_owner_destroy);
     sq_node_on(n, SQ_MSG_slot_create, on_slot_create);

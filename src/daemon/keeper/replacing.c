@@ -4,10 +4,11 @@
  */
 #include "daemon/keeper/keeper.h"
 
+#include "lib/audit/audit.h"
 #include "lib/core/clock.h"
 #include "lib/core/log.h"
 
-enum { REPLACE_TOKEN_KEY = 1, REPLACE_OWNERS = 3 }; /* message key_replace */
+enum { REPLACE_TOKEN_KEY = 1, REPLACE_NOTE_KEY = 2, REPLACE_OWNERS = 3 }; /* message key_replace */
 #define OWNERS_PAGE 256
 
 /* Until when a former key verifies: as long as registrar knows a token, or a token lives that was signed since the start, whose row may not be written yet. */
@@ -37,6 +38,124 @@ static sq_err replace_token_key(struct keeper *k, uint64_t until_s, struct sq_ms
     return err;
 }
 
+/* ---- the key that signs notes: the old one names the new one, and nothing of it stays but its public half ---- */
+
+static sq_err draw_successor(struct keeper *k, const struct sq_key *old, struct sq_key_change *c, struct sq_key **fresh, struct sq_key **kept, uint8_t sig[SQ_ED25519_SIG_BYTES])
+{
+    struct sq_buf text;
+    sq_buf_init(&text, SQ_NOTE_MAX_BYTES);
+    sq_err err = sq_ed25519_public(old, c->from);
+    if (!err)
+        err = sq_key_new(fresh);
+    if (!err)
+        err = sq_ed25519_public(*fresh, c->to);
+    if (!err)
+        err = sq_span_copy(sq_span_str(k->origin), c->origin, sizeof c->origin);
+    if (!err)
+        err = sq_key_change_text(c, &text);
+    if (!err)
+        err = sq_ed25519_sign(old, text.p, text.n, sig);
+    if (!err)
+        err = sq_key_from(c->from, kept);
+    sq_buf_done(&text);
+    return err;
+}
+
+/* No tree is signed meanwhile: the old key says how large the last one was. */
+static sq_err replace_note_key(struct keeper *k, struct sq_msg_key_replaced_is *out)
+{
+    uint8_t root[SQ_SHA256_BYTES], sig[SQ_ED25519_SIG_BYTES], number = 0;
+    struct sq_key *old = NULL, *fresh = NULL, *kept = NULL;
+    struct sq_slab_slot slot;
+    struct sq_key_change c = {.time_s = sq_clock_now_s()};
+    pthread_mutex_lock(&k->signing);
+    sq_slab_tree(k->slab, &c.size, root);
+    sq_err err = sq_slab_key(k->slab, SQ_SLAB_NOTE_KEY, sq_slab_site_owner, c.time_s, &slot, &old);
+    if (!err && slot.number >= SQ_NOTE_MAX_FORMER)
+        err = sq_fail(SQ_EFULL);
+    if (!err)
+        err = draw_successor(k, old, &c, &fresh, &kept, sig);
+    struct sq_slab_replacing how = {.type = SQ_SLAB_NOTE_KEY, .id = sq_slab_site_owner, .fresh = fresh, .kept = kept, .sig = sig};
+    sq_put_be64(how.note, c.size);
+    if (!err)
+        err = sq_slab_replace(k->slab, &how, c.time_s, &number);
+    pthread_mutex_lock(&k->publics.lock);
+    k->publics.is_known = false;
+    pthread_mutex_unlock(&k->publics.lock);
+    pthread_mutex_unlock(&k->signing);
+    sq_key_free(old);
+    sq_key_free(fresh);
+    sq_key_free(kept);
+    *out = (struct sq_msg_key_replaced_is){.number = number, .n_key = 1};
+    return err;
+}
+
+/* What is known of key @number: its public half, and when it began. */
+static sq_err note_key_public(struct keeper *k, uint8_t number, uint8_t present, struct sq_slab_slot *slot, uint8_t out[SQ_ED25519_PUBLIC_BYTES])
+{
+    struct sq_key *key = NULL;
+    int64_t now_s = sq_clock_now_s();
+    sq_err err = number == present ? sq_slab_key(k->slab, SQ_SLAB_NOTE_KEY, sq_slab_site_owner, now_s, slot, &key)
+                                   : sq_slab_former(k->slab, SQ_SLAB_NOTE_KEY, sq_slab_site_owner, number, now_s, slot, &key);
+    if (!err && number == present)
+        err = sq_ed25519_public(key, out);
+    else if (!err)
+        memcpy(out, sq_key_bytes(key), SQ_ED25519_PUBLIC_BYTES);
+    sq_key_free(key);
+    return err;
+}
+
+/* The change from @number to the next: as the old key signed it then, and signed by the present one now. */
+static sq_err add_change(struct keeper *k, uint8_t number, uint8_t present, const struct sq_key *seed, struct sq_buf *out)
+{
+    struct sq_slab_slot from, to;
+    struct sq_key_change c = {.size = 0};
+    uint8_t sig[SQ_ED25519_SIG_BYTES], public_key[SQ_ED25519_PUBLIC_BYTES];
+    size_t before = out->n;
+    sq_err err = note_key_public(k, number, present, &from, c.from);
+    if (!err)
+        err = note_key_public(k, (uint8_t)(number + 1), present, &to, c.to);
+    if (err)
+        return err;
+    c.size = sq_get_be64(from.owner);
+    c.time_s = (int64_t)to.created_s;
+    err = sq_span_copy(sq_span_str(k->origin), c.origin, sizeof c.origin);
+    if (!err)
+        err = sq_key_change_text(&c, out);
+    if (!err)
+        err = sq_ed25519_sign(seed, out->p + before, out->n - before, sig);
+    if (!err)
+        err = sq_buf_add(out, "\n", 1);
+    if (!err)
+        err = sq_note_add_signature(k->origin, c.from, from.sig, out);
+    if (!err)
+        err = sq_ed25519_public(seed, public_key);
+    if (!err)
+        err = sq_note_add_signature(k->origin, public_key, sig, out);
+    return err ? err : sq_buf_add(out, "\n", 1);
+}
+
+void on_note_keys(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
+{
+    struct keeper *k = ctx;
+    (void)m;
+    struct sq_slab_slot slot = {.number = 0};
+    struct sq_key *seed = NULL;
+    struct sq_buf notes;
+    sq_buf_init(&notes, SQ_KEY_CHANGES_MAX_BYTES);
+    sq_err err = sq_slab_key(k->slab, SQ_SLAB_NOTE_KEY, sq_slab_site_owner, sq_clock_now_s(), &slot, &seed);
+    for (unsigned no = 0; no < slot.number && !err; no++)
+        err = add_change(k, (uint8_t)no, slot.number, seed, &notes);
+    sq_key_free(seed);
+    if (err) {
+        sq_ask_fail(ask, err);
+    } else {
+        struct sq_msg is = sq_msg_of(note_keys_is, .changes = sq_span_of(notes.p, notes.n));
+        sq_ask_reply(ask, &is);
+    }
+    sq_buf_done(&notes);
+}
+
 /* Each owner by himself: cut short, some have another key and some don't yet, and all is readable. */
 static sq_err replace_owners(struct keeper *k, struct sq_msg_key_replaced_is *out)
 {
@@ -64,8 +183,12 @@ static sq_err replace_one(struct keeper *k, const struct sq_msg_key_replace *q, 
     pthread_mutex_lock(&k->backoff.lock);
     sq_err err = keeper_may_relock(k, q->passphrase);
     pthread_mutex_unlock(&k->backoff.lock);
-    if (!err)
-        err = q->which == REPLACE_TOKEN_KEY ? replace_token_key(k, q->until_s, out) : q->which == REPLACE_OWNERS ? replace_owners(k, out) : sq_fail(SQ_ERANGE);
+    if (!err && q->which == REPLACE_TOKEN_KEY)
+        err = replace_token_key(k, q->until_s, out);
+    else if (!err && q->which == REPLACE_NOTE_KEY)
+        err = replace_note_key(k, out);
+    else if (!err)
+        err = q->which == REPLACE_OWNERS ? replace_owners(k, out) : sq_fail(SQ_ERANGE);
     pthread_mutex_unlock(&k->relocking);
     return err;
 }

@@ -55,6 +55,7 @@ struct sq_slab_slot {
     uint8_t id[SQ_SLAB_ID_BYTES], owner[SQ_SLAB_ID_BYTES];
     uint64_t not_after_s, created_s, destroyed_s;
     uint8_t wrapped[SQ_SLAB_WRAPPED_BYTES];
+    uint8_t sig[SQ_ED25519_SIG_BYTES]; /* of a former key of which the public half is left: what it signed of the key that followed; else zero */
 };
 
 /** One header copy, decoded. */
@@ -164,6 +165,8 @@ struct sq_slab_replacing {
     bool is_dropped;             /* the key that is replaced, and all before it, are destroyed; else it stays, as a former key */
     uint64_t not_after_s;        /* ... until then; 0: as long as the slot whose key it was */
     uint8_t note[SQ_SLAB_ID_BYTES]; /* ... with this in its owner field */
+    const struct sq_key *kept;   /* not NULL: these bytes stay in its place, its public half; with @sig */
+    const uint8_t *sig;
 };
 /**
  * sq_slab_replace - another key in the slot of an owner or a signing key, numbered one higher.
@@ -177,9 +180,6 @@ sq_err sq_slab_replace(struct sq_slab *slab, const struct sq_slab_replacing *how
 /** The former key @number of @id. SQ_ENOTFOUND: there never was one; SQ_EKEYGONE: destroyed. Either out may be NULL. */
 sq_err sq_slab_former(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, int64_t now_s,
                       struct sq_slab_slot *out_slot, struct sq_key **out_key) SQ_MUST_CHECK;
-/** Nothing of the former key @number is left but these 32 public bytes. Again is SQ_OK. */
-sq_err sq_slab_former_publish(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, const uint8_t public_key[SQ_KEY_BYTES],
-                              int64_t now_s) SQ_MUST_CHECK;
 
 /* ---- header ---- */
 void sq_slab_tree(struct sq_slab *slab, uint64_t *out_size, uint8_t out_root[SQ_SHA256_BYTES]);

@@ -47,6 +47,7 @@ void sq_slab_slot_encode(const struct sq_slab_slot *s, uint8_t out[SQ_SLAB_SLOT_
     sq_put_be64(out + 56, s->created_s);
     sq_put_be64(out + 64, s->destroyed_s);
     memcpy(out + 72, s->wrapped, SQ_SLAB_WRAPPED_BYTES);
+    memcpy(out + 132, s->sig, SQ_ED25519_SIG_BYTES);
     put_sum(out, SUM_AT);
 }
 
@@ -68,9 +69,10 @@ sq_err sq_slab_slot_decode(const uint8_t b[SQ_SLAB_SLOT_BYTES], struct sq_slab_s
     memcpy(out->id, b + 16, SQ_SLAB_ID_BYTES);
     memcpy(out->owner, b + 32, SQ_SLAB_ID_BYTES);
     memcpy(out->wrapped, b + 72, SQ_SLAB_WRAPPED_BYTES);
+    memcpy(out->sig, b + 132, SQ_ED25519_SIG_BYTES);
     if (b[0] == SQ_SLAB_FREE && is_zero(b, SQ_SLAB_SLOT_BYTES))
         return SQ_OK;
-    if (!sum_is_right(b, SUM_AT) || !is_zero(b + 6, 2) || !is_zero(b + 132, SUM_AT - 132) ||
+    if (!sum_is_right(b, SUM_AT) || !is_zero(b + 6, 2) || (b[1] != SQ_SLAB_FORMER_PUBLIC && !is_zero(b + 132, SQ_ED25519_SIG_BYTES)) || !is_zero(b + 196, SUM_AT - 196) ||
         b[0] > SQ_SLAB_TOMBSTONE || b[0] == SQ_SLAB_FREE)
         return sq_fail(SQ_ETAMPERED);
     return SQ_OK;

@@ -59,6 +59,7 @@ static sq_err keep_again(struct sq_slab *slab, const struct sq_slab_slot *former
     next = have;
     next.not_after_s = former->not_after_s;
     memcpy(next.owner, former->owner, SQ_SLAB_ID_BYTES);
+    memcpy(next.sig, former->sig, sizeof next.sig);
     return slab_change(slab, at, &have, &next, NULL, now_s);
 }
 
@@ -67,7 +68,11 @@ static sq_err keep_former(struct sq_slab *slab, struct sq_slab_slot *slot, const
 {
     struct sq_slab_slot former = *slot;
     sq_err err;
-    former.state = SQ_SLAB_FORMER;
+    former.state = how->kept ? SQ_SLAB_FORMER_PUBLIC : SQ_SLAB_FORMER;
+    if (how->kept) {
+        key = how->kept;
+        memcpy(former.sig, how->sig, sizeof former.sig);
+    }
     former.for_role = 0;
     former.not_after_s = how->not_after_s ? how->not_after_s : slot->not_after_s;
     memcpy(former.owner, how->note, SQ_SLAB_ID_BYTES);
@@ -138,26 +143,5 @@ sq_err sq_slab_former(struct sq_slab *slab, enum sq_slab_type type, const uint8_
     pthread_mutex_unlock(&slab->lock);
     if (!err && out_slot)
         *out_slot = slot;
-    return err;
-}
-
-sq_err sq_slab_former_publish(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, const uint8_t public_key[SQ_KEY_BYTES], int64_t now_s)
-{
-    uint8_t former[SQ_SLAB_ID_BYTES];
-    struct sq_slab_slot slot;
-    struct sq_key *public_half = NULL;
-    uint32_t at;
-    slab_former_id(type, id, number, former);
-    sq_err err = sq_key_from(public_key, &public_half);
-    pthread_mutex_lock(&slab->lock);
-    if (!err)
-        err = slab->root ? slab_look(slab, type, former, now_s, &at, &slot) : sq_fail(SQ_ESEALED);
-    if (!err && slot.state == SQ_SLAB_FORMER) {
-        struct sq_slab_slot next = slot;
-        next.state = SQ_SLAB_FORMER_PUBLIC;
-        err = slab_change(slab, at, &slot, &next, public_half, now_s);
-    }
-    pthread_mutex_unlock(&slab->lock);
-    sq_key_free(public_half);
     return err;
 }

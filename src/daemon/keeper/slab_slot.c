@@ -119,6 +119,7 @@ static sq_err destroy_at(struct sq_slab *slab, uint32_t at, struct sq_slab_slot 
     struct slab_entry *e = &slab->entry[at];
     slot->was = e->type >= SQ_SLAB_OWNER && e->type < SQ_SLAB_TOMBSTONE ? e->type : SQ_SLAB_OBJECT;
     slot->type = SQ_SLAB_TOMBSTONE;
+    memset(slot->sig, 0, sizeof slot->sig);
     slot->reason = (uint8_t)reason;
     slot->destroyed_s = (uint64_t)now_s;
     slot->generation++;

@@ -260,15 +260,20 @@ sq_err api_checkpoint(struct api *a)
     sq_err e = sq_vkey_encode(r->origin, public_key, vkey);
     if (!e)
         e = sq_vkey_encode(receipt_name, public_key, receipt_vkey);
-    struct sq_buf note;
+    struct sq_buf note, changes;
     sq_buf_init(&note, 0);
+    sq_buf_init(&changes, SQ_KEY_CHANGES_MAX_BYTES);
     db_lock(r);
+    if (!e)
+        e = sq_audit_keys(r->log, &changes);
     if (!e)
         e = sq_audit_checkpoint_last(r->log, &note);
     db_unlock(r);
     if (!e || e == SQ_ENOTFOUND)
-        a->answer = json_pack("{s:s, s:s, s:o}", "vkey", vkey, "receipt_vkey", receipt_vkey, "checkpoint", e ? json_null() : json_stringn((const char *)note.p, note.n));
+        a->answer = json_pack("{s:s, s:s, s:o, s:o}", "vkey", vkey, "receipt_vkey", receipt_vkey, "checkpoint", e ? json_null() : json_stringn((const char *)note.p, note.n), "key_changes",
+                              changes.n ? json_stringn((const char *)changes.p, changes.n) : json_null());
     sq_buf_done(&note);
+    sq_buf_done(&changes);
     return e == SQ_ENOTFOUND ? SQ_OK : e;
 }
 

@@ -56,7 +56,7 @@ sq_err admin_key_rotate(struct admin *a)
 
 /* ---- keys that the root key wraps ---- */
 
-enum { REPLACE_TOKENS = 1, REPLACE_OWNERS = 3 }; /* message key_replace */
+enum { REPLACE_TOKENS = 1, REPLACE_NOTES = 2, REPLACE_OWNERS = 3 }; /* message key_replace */
 
 /* What it signed verifies as long as any of it lives; or no more at all. */
 static sq_err last_token_end(struct registrar *r, uint64_t *out_s)
@@ -106,6 +106,42 @@ static sq_err replace_tokens(struct admin *a, bool is_now)
     return SQ_OK;
 }
 
+sq_err note_keys_take(struct registrar *r)
+{
+    struct sq_msg ask = sq_msg_bare(note_keys), m;
+    struct sq_packet *pkt = sq_packet_new();
+    if (!pkt)
+        return sq_fail(SQ_ENOMEM);
+    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+    if (!e) {
+        struct sq_span changes = m.u.note_keys_is.changes;
+        pthread_mutex_lock(&r->lock);
+        e = sq_audit_keys_set(r->log, (const char *)changes.p, changes.n);
+        pthread_mutex_unlock(&r->lock);
+    }
+    sq_packet_free(pkt);
+    return e;
+}
+
+static sq_err replace_notes(struct admin *a)
+{
+    struct sq_msg ask = sq_msg_of(key_replace, .which = REPLACE_NOTES, .passphrase = secret_arg(a, "passphrase"));
+    struct sq_msg_key_replaced_is is = {.number = 0};
+    bool is_unsealed;
+    uint64_t size;
+    sq_err e = ask_replace(a, &ask, &is);
+    if (e == SQ_EFULL)
+        return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "notes", "the key was replaced as often as it may be (%d times)", SQ_NOTE_MAX_FORMER);
+    if (!e)
+        e = keeper_learn(a->r, &is_unsealed, &size);
+    if (!e)
+        e = note_keys_take(a->r);
+    sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_keys_replaced, .result = e, .by = &a->by, .a = REPLACE_NOTES, .b = is.number});
+    if (!e && !kept)
+        a->answer = json_pack("{s:s, s:I}", "replaced", "notes", "number", (json_int_t)is.number);
+    return e ? e : kept;
+}
+
 static sq_err replace_owners(struct admin *a)
 {
     struct sq_msg ask = sq_msg_of(key_replace, .which = REPLACE_OWNERS, .passphrase = secret_arg(a, "passphrase"));
@@ -132,7 +168,9 @@ sq_err admin_key_replace(struct admin *a)
         return replace_tokens(a, json_is_true(json_object_get(a->args, "now")));
     if (!strcmp(which, "owners"))
         return replace_owners(a);
-    return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "which", "must be tokens or owners");
+    if (!strcmp(which, "notes"))
+        return replace_notes(a);
+    return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "which", "must be tokens, notes or owners");
 }
 
 sq_err admin_key_passphrase(struct admin *a)

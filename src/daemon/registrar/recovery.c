@@ -230,6 +230,8 @@ void *recovery_main(void *arg)
         if (!e)
             e = keeper_learn(r, &is_unsealed, &signed_size);
         if (!e && is_unsealed)
+            e = note_keys_take(r);
+        if (!e && is_unsealed)
             e = recover(r);
         if (!e && is_unsealed)
             break;

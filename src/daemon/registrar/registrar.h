@@ -243,6 +243,10 @@ sq_err lookup(struct registrar *r, const char *text, uint8_t out[32]) SQ_MUST_CH
 sq_err factor_may_try(struct registrar *r, const struct caller *c, const struct sq_db_user *user) SQ_MUST_CHECK;
 sq_err factor_tried(struct registrar *r, const struct caller *c, const struct sq_db_user *user, sq_err how) SQ_MUST_CHECK;
 
+/* ---- admin_keys.c ---- */
+/** What keeper says of former keys of the log and of receipts, into the log's directory. */
+sq_err note_keys_take(struct registrar *r) SQ_MUST_CHECK;
+
 /* ---- reseal.c ---- */
 struct resealed {
     uint64_t n, n_left; /* values sealed anew; not opened by any key of their owner's */

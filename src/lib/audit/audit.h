@@ -161,6 +161,44 @@ sq_err sq_vkey_encode(const char *name, const uint8_t public_key[SQ_ED25519_PUBL
 sq_err sq_vkey_decode(const char *vkey, char out_name[SQ_NOTE_NAME_BYTES], uint8_t out_id[4],
                       uint8_t out_public[SQ_ED25519_PUBLIC_BYTES]) SQ_MUST_CHECK;
 
+/* ---- the key was replaced: a note that the key before signs, and the newest one (audit_keys.c) ---- */
+
+struct sq_key_change {
+    char origin[SQ_NOTE_NAME_BYTES];
+    uint8_t from[SQ_ED25519_PUBLIC_BYTES], to[SQ_ED25519_PUBLIC_BYTES];
+    uint64_t size; /* @from signed no larger tree */
+    int64_t time_s;
+};
+/** The text that is signed, appended to @out. */
+sq_err sq_key_change_text(const struct sq_key_change *c, struct sq_buf *out) SQ_MUST_CHECK;
+/** One more signature line behind a note's text and empty line, or behind others. */
+sq_err sq_note_add_signature(const char *name, const uint8_t public_key[SQ_ED25519_PUBLIC_BYTES], const uint8_t sig[SQ_ED25519_SIG_BYTES],
+                             struct sq_buf *out) SQ_MUST_CHECK;
+
+#define SQ_NOTE_MAX_FORMER 64 /* a site's key is replaced as often, at most */
+#define SQ_NOTE_MAX_KEYS (SQ_NOTE_MAX_FORMER + 1)
+#define SQ_KEY_CHANGES_MAX_BYTES 49152 /* all notes of changes, each with an empty line behind it */
+struct sq_note_keys { /* who is believed */
+    size_t n;
+    struct sq_note_key {
+        char vkey[SQ_VKEY_BYTES];
+        uint8_t public_key[SQ_ED25519_PUBLIC_BYTES];
+        uint64_t last_size; /* of a checkpoint that it signed */
+    } key[SQ_NOTE_MAX_KEYS];
+};
+/**
+ * sq_note_keys_from - @vkey, the keys that follow from it one after another, and what the newest of them says of those before.
+ *
+ * @vkey     of the log, or of receipts (its name ends in /receipt); the others get the same name.   borrowed
+ * @changes  notes of changes, from anywhere: what isn't signed rightly counts for nothing.          borrowed
+ *
+ * SQ_EAUDIT: no vkey.
+ */
+sq_err sq_note_keys_from(const char *vkey, const char *changes, size_t n, struct sq_note_keys *out) SQ_MUST_CHECK;
+/** sq_note_open(), sq_note_verify() with whichever of the keys fits; a former key's checkpoint only up to its last size. */
+sq_err sq_note_open_any(const struct sq_note_keys *keys, const char *note, size_t n, struct sq_span *out_text) SQ_MUST_CHECK;
+sq_err sq_note_verify_any(const struct sq_note_keys *keys, const char *note, size_t n, struct sq_note_head *out) SQ_MUST_CHECK;
+
 /* ---- the log -------------------------------------------------------------------------------------------- */
 
 struct sq_audit;
@@ -233,6 +271,9 @@ sq_err sq_audit_inclusion(struct sq_audit *log, uint64_t number, uint64_t size, 
  * last one stored. Storing the same size again is SQ_OK and does nothing. The signature isn't checked here.
  */
 sq_err sq_audit_checkpoint_add(struct sq_audit *log, const char *note, size_t n) SQ_MUST_CHECK;
+/** Keep @changes in the file `keys` of the log's directory, in the place of what is there: for those who verify the log where it lies. Durable on return. */
+sq_err sq_audit_keys_set(struct sq_audit *log, const char *changes, size_t n) SQ_MUST_CHECK;
+sq_err sq_audit_keys(struct sq_audit *log, struct sq_buf *out) SQ_MUST_CHECK;
 /** The last stored checkpoint note, appended to @out. SQ_ENOTFOUND when there is none yet. */
 sq_err sq_audit_checkpoint_last(struct sq_audit *log, struct sq_buf *out) SQ_MUST_CHECK;
 
@@ -282,7 +323,7 @@ struct sq_audit_report {
 /**
  * sq_audit_verify - walk everything: entries, tree file, every checkpoint's signature and root. Read-only.
  *
- * @vkey       keeper's public key as a vkey.                                                     borrowed
+ * @vkey       keeper's public key as a vkey; keys that follow from it by the file `keys` count.    borrowed
  * @kept_note  a checkpoint note kept elsewhere (off the box, by a witness); may be NULL.         borrowed
  * @out        counts and findings, in the order found.                                           always written
  *

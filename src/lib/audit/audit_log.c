@@ -337,6 +337,33 @@ sq_err sq_audit_checkpoint_last(struct sq_audit *log, struct sq_buf *out)
     return sq_checkpoint_tail(log->checkpoint_fd, out, &end);
 }
 
+sq_err sq_audit_keys_set(struct sq_audit *log, const char *changes, size_t n)
+{
+    struct sq_buf have;
+    sq_buf_init(&have, SQ_KEY_CHANGES_MAX_BYTES);
+    sq_err e = sq_audit_keys(log, &have);
+    bool is_same = !e && have.n == n && (!n || memcmp(have.p, changes, n) == 0);
+    sq_buf_done(&have);
+    if (is_same)
+        return SQ_OK;
+    /* cut short, a note is half there, and counts for nothing until the next start writes it again */
+    e = n ? sq_pwrite_all(log->keys_fd, changes, n, 0) : SQ_OK;
+    if (!e && ftruncate(log->keys_fd, (off_t)n) < 0)
+        e = sq_fail(SQ_EIO);
+    return e ? e : sync_data(log->keys_fd);
+}
+
+sq_err sq_audit_keys(struct sq_audit *log, struct sq_buf *out)
+{
+    uint8_t *text = malloc(SQ_KEY_CHANGES_MAX_BYTES);
+    size_t got = 0;
+    sq_err e = text ? sq_pread_full(log->keys_fd, text, SQ_KEY_CHANGES_MAX_BYTES, 0, &got) : sq_fail(SQ_ENOMEM);
+    if (!e)
+        e = sq_buf_add(out, text, got);
+    free(text);
+    return e;
+}
+
 /* ---- reading ---- */
 
 sq_err sq_audit_read(struct sq_audit *log, uint64_t from, uint64_t n_max, sq_audit_reader reader, void *ctx)

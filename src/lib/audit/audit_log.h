@@ -19,7 +19,7 @@ struct sq_audit {
     int tree_fd;
     uint64_t tree_written;  /* hashes in the tree file; those behind them wait in `pending` */
     struct sq_buf pending;
-    int checkpoint_fd;
+    int checkpoint_fd, keys_fd;
     uint64_t checkpoint_size, checkpoint_end;
     struct sq_reserve reserve;
     uint64_t segment_bytes;

@@ -196,23 +196,33 @@ sq_err sq_note_sign(const struct sq_key *seed, const char *name, const char *tex
     if (!is_name(name, strlen(name), true) || n < 2 || n > SQ_NOTE_MAX_BYTES - 512 || text[n - 1] != '\n'
         || !is_note_text(text, n))
         return sq_fail(SQ_ERANGE);
-    uint8_t public_key[SQ_ED25519_PUBLIC_BYTES], sig[SIG_BYTES];
-    struct sq_buf b64;
-    sq_buf_init(&b64, 256);
+    uint8_t public_key[SQ_ED25519_PUBLIC_BYTES], sig[SQ_ED25519_SIG_BYTES];
     size_t before = out->n;
     sq_err e = sq_ed25519_public(seed, public_key);
     if (!e)
-        e = key_id(name, public_key, sig);
-    if (!e)
-        e = sq_ed25519_sign(seed, text, n, sig + 4);
-    if (!e)
-        e = sq_base64(sig, sizeof sig, false, &b64);
+        e = sq_ed25519_sign(seed, text, n, sig);
     if (!e)
         e = sq_buf_add(out, text, n);
     if (!e)
-        e = sq_buf_addf(out, "\n" DASH "%s %.*s\n", name, (int)b64.n, (const char *)b64.p);
+        e = sq_buf_add(out, "\n", 1);
+    if (!e)
+        e = sq_note_add_signature(name, public_key, sig, out);
     if (e)
         out->n = before;
+    return e;
+}
+
+sq_err sq_note_add_signature(const char *name, const uint8_t public_key[SQ_ED25519_PUBLIC_BYTES], const uint8_t sig[SQ_ED25519_SIG_BYTES], struct sq_buf *out)
+{
+    uint8_t both[SIG_BYTES];
+    struct sq_buf b64;
+    sq_buf_init(&b64, 256);
+    sq_err e = is_name(name, strlen(name), true) ? key_id(name, public_key, both) : sq_fail(SQ_ERANGE);
+    memcpy(both + 4, sig, SQ_ED25519_SIG_BYTES);
+    if (!e)
+        e = sq_base64(both, sizeof both, false, &b64);
+    if (!e)
+        e = sq_buf_addf(out, DASH "%s %.*s\n", name, (int)b64.n, (const char *)b64.p);
     sq_buf_done(&b64);
     return e;
 }

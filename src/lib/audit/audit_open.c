@@ -342,7 +342,7 @@ sq_err sq_audit_open(int dir_fd, const struct sq_audit_options *options, struct 
     struct opening o = {.log = log, .old_tree_fd = -1};
     if (!log)
         return sq_fail(SQ_ENOMEM);
-    log->dir_fd = log->log_fd = log->seg_fd = log->tree_fd = log->checkpoint_fd = log->reserve.fd = -1;
+    log->dir_fd = log->log_fd = log->seg_fd = log->tree_fd = log->checkpoint_fd = log->keys_fd = log->reserve.fd = -1;
     sq_buf_init(&log->pending, 0);
     sq_buf_init(&log->frames, 0);
     log->segment_bytes = options && options->segment_bytes ? options->segment_bytes : DEFAULT_BYTES;
@@ -353,6 +353,8 @@ sq_err sq_audit_open(int dir_fd, const struct sq_audit_options *options, struct 
         e = sq_fail(SQ_ECONFLICT); /* two writers would interleave */
     if (!e)
         e = read_checkpoint(&o);
+    if (!e && (log->keys_fd = openat(log->dir_fd, "keys", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+        e = sq_fail(sq_err_errno());
     if (!e)
         e = begin_tree(&o);
     if (!e)
@@ -381,6 +383,7 @@ void sq_audit_close(struct sq_audit *log)
     sq_close(&log->seg_fd);
     sq_close(&log->tree_fd);
     sq_close(&log->checkpoint_fd);
+    sq_close(&log->keys_fd);
     sq_reserve_close(&log->reserve);
     sq_close(&log->log_fd);
     sq_close(&log->dir_fd);

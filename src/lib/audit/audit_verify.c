@@ -74,7 +74,23 @@ static sq_err add_head(struct verifying *v, const struct sq_note_head *h)
     return SQ_OK;
 }
 
-static sq_err read_checkpoints(struct verifying *v, int dir_fd, const char *vkey)
+/* Without that file, or where nothing in it is signed rightly, the key stands alone. */
+static sq_err read_keys(int dir_fd, const char *vkey, struct sq_note_keys *out)
+{
+    struct sq_buf file;
+    sq_buf_init(&file, SQ_KEY_CHANGES_MAX_BYTES);
+    sq_err e = sq_file_read(dir_fd, "keys", &file);
+    if (e == SQ_ENOTFOUND || e == SQ_ETOOBIG) {
+        file.n = 0;
+        e = SQ_OK;
+    }
+    if (!e)
+        e = sq_note_keys_from(vkey, (const char *)file.p, file.n, out);
+    sq_buf_done(&file);
+    return e;
+}
+
+static sq_err read_checkpoints(struct verifying *v, int dir_fd, const struct sq_note_keys *keys)
 {
     struct sq_buf file;
     uint8_t empty[SQ_AUDIT_HASH_BYTES];
@@ -88,7 +104,7 @@ static sq_err read_checkpoints(struct verifying *v, int dir_fd, const char *vkey
     uint64_t no = 1;
     for (size_t at = 0, n; !e && at < file.n && (n = sq_checkpoint_record(p + at, file.n - at)) > 0; at += n, no++) {
         struct sq_note_head h;
-        bool is_good = sq_note_verify(vkey, p + at, n - 1, &h) == SQ_OK && h.size >= largest_signed(v)
+        bool is_good = sq_note_verify_any(keys, p + at, n - 1, &h) == SQ_OK && h.size >= largest_signed(v)
                        && (h.size || memcmp(h.root, empty, sizeof empty) == 0);
         if (!is_good) {
             found(v, SQ_AUDIT_CHECKPOINT, no, no, 0);
@@ -335,10 +351,14 @@ sq_err sq_audit_verify(int dir_fd, const char *vkey, const char *kept_note, stru
     *out = (struct sq_audit_report){0};
     if (sq_vkey_decode(vkey, NULL, NULL, NULL))
         return sq_fail(SQ_EFIELD);
-    if (kept_note && sq_note_verify(vkey, kept_note, strlen(kept_note), &kept))
-        return sq_fail(SQ_EFIELD);
-    int log_fd = openat(dir_fd, "log", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    sq_err e = log_fd < 0 ? sq_fail(sq_err_errno()) : read_checkpoints(&v, dir_fd, vkey);
+    struct sq_note_keys *keys = malloc(sizeof *keys);
+    sq_err e = keys ? read_keys(dir_fd, vkey, keys) : sq_fail(SQ_ENOMEM);
+    if (!e && kept_note && sq_note_verify_any(keys, kept_note, strlen(kept_note), &kept))
+        e = sq_fail(SQ_EFIELD);
+    int log_fd = e ? -1 : openat(dir_fd, "log", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (!e)
+        e = log_fd < 0 ? sq_fail(sq_err_errno()) : read_checkpoints(&v, dir_fd, keys);
+    free(keys);
     if (!e && kept_note)
         e = add_head(&v, &kept);
     if (!e)

@@ -602,9 +602,18 @@ static void test_signing_key_replaced(void **state)
         assert_int_equal(try_former(slab, SQ_SLAB_TOKEN_KEY, site, no, NOW), no < 2 ? SQ_EKEYGONE : SQ_ENOTFOUND);
     /* of a note key the public half stays */
     const uint8_t public_half[32] = "public";
-    ok(replace(slab, SQ_SLAB_NOTE_KEY, site, 0, false));
-    ok(sq_slab_former_publish(slab, SQ_SLAB_NOTE_KEY, site, 0, public_half, NOW));
-    ok(sq_slab_former_publish(slab, SQ_SLAB_NOTE_KEY, site, 0, public_half, NOW));
+    const uint8_t sig[SQ_ED25519_SIG_BYTES] = "signed";
+    struct sq_key *kept;
+    struct sq_slab_slot slot;
+    uint8_t number;
+    ok(sq_key_from(public_half, &kept));
+    ok(sq_slab_replace(slab, &(struct sq_slab_replacing){.type = SQ_SLAB_NOTE_KEY, .id = site, .kept = kept, .sig = sig, .note = {7}}, NOW, &number));
+    sq_key_free(kept);
+    sq_slab_close(slab);
+    slab = open_slab(fd);
+    ok(sq_slab_former(slab, SQ_SLAB_NOTE_KEY, site, 0, NOW, &slot, NULL));
+    assert_memory_equal(slot.sig, sig, sizeof sig);
+    assert_int_equal(slot.owner[0], 7);
     former_of(slab, SQ_SLAB_NOTE_KEY, site, 0, got);
     assert_memory_equal(got, public_half, 32);
     while (!replace(slab, SQ_SLAB_TOKEN_KEY, site, 0, true))
