@@ -229,8 +229,8 @@ void *recovery_main(void *arg)
         is_checked = is_checked || !e;
         if (!e)
             e = keeper_learn(r, &is_unsealed, &signed_size);
-        if (!e && is_unsealed)
-            e = note_keys_take(r);
+        if (!e && is_unsealed && note_keys_take(r)) /* a full disk: erasing goes on all the same, and the next start writes them */
+            sq_log(SQ_LOG_failed, SQ_LW("what", "note_keys"));
         if (!e && is_unsealed)
             e = recover(r);
         if (!e && is_unsealed)
