@@ -386,8 +386,10 @@ int http_upload(struct http *h, unsigned route, const char *path, json_t **out_a
     char url[2048], reason[CURL_ERROR_SIZE];
     struct stat st;
     int rc = url_of(h, route, NULL, NULL, url, sizeof url);
-    if (!rc && (stat(path, &st) || !S_ISREG(st.st_mode) || access(path, R_OK)))
-        return out_error(h->c, SQ_EIO, "the file can't be read", path);
+    if (!rc && (stat(path, &st) || access(path, R_OK)))
+        return out_path_error(h->c, "the file can't be read", path);
+    if (!rc && !S_ISREG(st.st_mode))
+        return out_error(h->c, SQ_EIO, "this is no ordinary file", path);
     struct curl_slist *headers = NULL;
     if (!rc)
         rc = set_common(h, url, &headers, reason);

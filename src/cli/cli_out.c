@@ -111,22 +111,25 @@ void out_server_error(const struct cli *c, const json_t *error)
     if (c->opt[OPT_json])
         out_json(error);
     char text[400];
+    const char *field = out_text(error, "field"), *detail = out_text(error, "detail");
+    /* "panel is not ...": of what was typed, that says all; for data, the detail is a sentence of its own */
+    bool is_argument = *field && *detail && !strcmp(out_text(error, "code"), "EFIELD");
     out_clean(out_text_or(error, "message", "the server refused"), text, sizeof text);
-    fprintf(stderr, "sequester: %s", text);
-    out_clean(out_text(error, "field"), text, sizeof text);
-    bool has_field = *text;
-    if (has_field)
-        fprintf(stderr, ": %s", text);
-    out_clean(out_text(error, "detail"), text, sizeof text);
-    if (*text) /* "panel is not ..." for a field of a request; a sentence of its own for data */
-        fprintf(stderr, "%s%s", has_field && !strcmp(out_text(error, "code"), "EFIELD") ? " " : ": ", text);
+    fprintf(stderr, "sequester: %s%s", is_argument ? "" : text, *field && !is_argument ? ": " : "");
+    out_clean(field, text, sizeof text);
+    fputs(text, stderr);
+    out_clean(detail, text, sizeof text);
+    if (*text)
+        fprintf(stderr, "%s%s", is_argument ? " " : ": ", text);
     if (out_number(error, "line"))
         fprintf(stderr, " (line %llu", out_number(error, "line"));
     if (out_number(error, "line") && out_number(error, "column"))
         fprintf(stderr, ", column %llu", out_number(error, "column"));
     fputs(out_number(error, "line") ? ")\n" : "\n", stderr);
     out_clean(out_text(error, "hint"), text, sizeof text);
-    if (*text)
+    if (is_argument && c->command)
+        fprintf(stderr, "  hint: sequester %s --help\n", c->command->name);
+    else if (*text)
         fprintf(stderr, "  hint: %s\n", text);
     out_clean(out_text(error, "code"), text, sizeof text);
     if (*text)

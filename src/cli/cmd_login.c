@@ -197,7 +197,7 @@ int cmd_login(struct cli *c)
     struct http h;
     int rc = http_open(c, false, &h);
     if (!rc && *h.cacert && access(h.cacert, R_OK))
-        rc = out_error(c, SQ_EIO, "the CA file can't be read", h.cacert);
+        rc = out_path_error(c, "the CA file can't be read", h.cacert);
     if (!rc && c->opt[OPT_device] && c->opt[OPT_token_file])
         rc = cli_misused(c, "--device or --token-file, not both");
     if (!rc)

@@ -245,6 +245,14 @@ def test_command_line():
         for bad in ("age1" + "q" * 58, os.path.join(d, "none"), d, "/dev/zero", "x" * 44):
             assert ada.cli(*start, bad, check=False).returncode == 1, bad
         assert h.log().count("route=job_submit") == n  # nothing was sent
+        for args, words in ((("--upload", up, "--panel", "none"), "sequester: panel is not a panel of this server: see `sequester panels`"),
+                            (("--upload", "12", "--panel", "1kgp3-chr22"), "sequester: upload is not an upload of yours: see `sequester uploads`"),
+                            (("--upload", up, "--panel", "1kgp3-chr22", "--population", "X"), "sequester: population is not a population of this panel")):
+            p = ada.cli("submit", *args, check=False)  # what was typed wrong, and where to look
+            assert p.returncode == 1 and p.stderr.startswith(words) and "hint: sequester submit --help" in p.stderr, p.stderr
+        for path, words in ((os.path.join(d, "none"), "No such file"), (d, "no ordinary file")):
+            p = ada.cli("upload", path, check=False)
+            assert p.returncode == 1 and words in p.stderr and path in p.stderr, p.stderr
         public = os.path.join(d, "age.pub")
         open(public, "w").write("# mine\n\n" + age.public + "\n")
         job = ada.cli(*start, public).stdout.strip()

@@ -200,9 +200,9 @@ static sq_err read_choices(struct api *a, struct sq_db_job *row)
     sq_err e = sq_db_panel_get(db, panel, &p);
     db_unlock(a->r);
     if (e == SQ_ENOTFOUND || (!e && p.removed_s))
-        return refuse_field(a, "panel", "is not a panel of this server: GET /api/v1/panels");
+        return refuse_field(a, "panel", "is not a panel of this server: see `sequester panels`, GET /api/v1/panels");
     if (!e && (strlen(population) >= SQ_DB_WORD_BYTES || !has_population(&p, population)))
-        return refuse_field(a, "population", "is not a population of this panel: GET /api/v1/panels");
+        return refuse_field(a, "population", "is not a population of this panel: see `sequester panels`, GET /api/v1/panels");
     snprintf(row->panel_id, sizeof row->panel_id, "%s", panel);
     snprintf(row->population, sizeof row->population, "%s", population);
     snprintf(row->mode, sizeof row->mode, "%s", mode);
@@ -249,7 +249,7 @@ sq_err api_job_submit(struct api *a)
     snprintf(a->param, sizeof a->param, "%s", json_string_value(json_object_get(a->body, "upload")));
     e = upload_by_param(a, &u);
     if (e == SQ_ENOTFOUND)
-        return refuse_field(a, "upload", "is not an upload of yours: GET /api/v1/uploads");
+        return refuse_field(a, "upload", "is not an upload of yours: see `sequester uploads`, GET /api/v1/uploads");
     if (!e && (u.state == SQ_DB_upload_state_failed || u.state == SQ_DB_upload_state_erased || u.state == SQ_DB_upload_state_receiving))
         e = sq_fail(SQ_ECONFLICT);
     if (e)
