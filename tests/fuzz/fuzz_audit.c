@@ -29,6 +29,8 @@ static void note(const char *p, size_t n)
         sq_assert(text.n <= n && text.n && text.p[text.n - 1] == '\n');
     (void)!sq_note_head_read(p, n, &head);
     (void)!sq_note_verify(golden_vkey, p, n, &head);
+    static struct sq_note_keys keys;
+    sq_assert(sq_note_keys_from(golden_vkey, p, n, &keys) == SQ_OK && keys.n >= 1); /* nobody here has its seed: no key follows */
 }
 
 static void vkey(const uint8_t *p, size_t n)
