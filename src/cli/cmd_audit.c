@@ -190,6 +190,20 @@ static void show_report(const struct cli *c, sq_err e, const struct sq_audit_rep
     json_decref(findings);
 }
 
+#define KEPT_MAX_BYTES (16 << 20)
+
+/* The note in what was kept: as it is, or as `audit key` prints it, with the keys above; of several days in one file the last. */
+static const char *last_note(const char *kept)
+{
+    const char *note = kept, *keys;
+    for (const char *p = kept; (keys = strstr(p, "log key ")) != NULL; p = keys + 1)
+        if (keys == kept || keys[-1] == '\n') {
+            const char *gap = strstr(keys, "\n\n");
+            note = gap ? gap + 2 : keys + strlen(keys);
+        }
+    return note;
+}
+
 int cmd_audit_verify(struct cli *c)
 {
     char vkey[CLI_VKEY_BYTES];
@@ -198,7 +212,7 @@ int cmd_audit_verify(struct cli *c)
     if (!c->opt[OPT_log] || !c->opt[OPT_vkey])
         return cli_misused(
             c, "--log DIR and --vkey KEY are both needed: a key from the same machine as the log proves little");
-    sq_buf_init(&kept, SQ_NOTE_MAX_BYTES + 1);
+    sq_buf_init(&kept, KEPT_MAX_BYTES);
     int rc = cli_vkey(c, vkey);
     if (!rc)
         rc = open_log(c, &dir);
@@ -207,11 +221,14 @@ int cmd_audit_verify(struct cli *c)
         e = sq_buf_add(&kept, "", 1);
     if (e)
         rc = out_error(c, SQ_EIO, "the checkpoint can't be read", c->opt[OPT_checkpoint]);
+    const char *note = !rc && kept.n ? last_note((const char *)kept.p) : NULL;
+    if (!rc && c->opt[OPT_checkpoint] && (!note || !*note))
+        rc = cli_misused(c, "--checkpoint holds no checkpoint: sequester audit key prints one, once the server has signed one");
     struct sq_audit_report *report = calloc(1, sizeof *report);
     if (!rc && !report)
         rc = out_error(c, SQ_ENOMEM, "out of memory", NULL);
     if (!rc) {
-        e = sq_audit_verify(dir, vkey, c->opt[OPT_checkpoint] ? (const char *)kept.p : NULL, report);
+        e = sq_audit_verify(dir, vkey, note, report);
         if (!e || e == SQ_EAUDIT) {
             show_report(c, e, report);
             rc = e ? EXIT_DAMAGED : EXIT_DONE;

@@ -184,6 +184,17 @@ def audit(folder):
     kept = folder / "kept.txt"
     kept.write_text(notes[:notes.index("\n\n", notes.index("\u2014")) + 1])
     ok(run("audit", "verify", "--log", golden, "--vkey", key, "--checkpoint", kept).returncode == DONE, "with a kept checkpoint")
+    note = kept.read_text()
+    printed = "log key      %s\nreceipt key  hub/receipt+00000000+AA==\n\n" % (golden / "vkey").read_text().strip()
+    for what, text in (("as audit key prints it", printed + note), ("of two days in one file", printed + note + printed + note)):
+        kept.write_text(text)
+        ok(run("audit", "verify", "--log", golden, "--vkey", key, "--checkpoint", kept).returncode == DONE, "with a kept checkpoint, " + what)
+    other = note.replace(note.splitlines()[2], "A" * 43 + "=")
+    for what, text, code, said in (("no note behind the keys", printed, USAGE, b"holds no checkpoint"), ("an empty file", "", USAGE, b"holds no checkpoint"),
+                                   ("a note that was changed, behind the keys", printed + other, USAGE, b"malformed"), ("the last of two counts", printed + note + printed + other, USAGE, b"malformed")):
+        kept.write_text(text)
+        done = run("audit", "verify", "--log", golden, "--vkey", key, "--checkpoint", kept)
+        ok(done.returncode == code and said in done.stderr, what)
     bad = folder / "bad-log"
     shutil.copytree(golden, bad)
     segment = bad / "log/00000001.seg"
