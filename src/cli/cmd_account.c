@@ -45,12 +45,19 @@ int cmd_panels(struct cli *c)
 
 static void show_mail(const json_t *j)
 {
-    char address[300];
+    char address[300], pending[300];
     size_t i;
     const json_t *row;
+    if (!json_object_get(j, "notify")) { /* the answer to another address, whatever became of it */
+        puts("a mail is on its way to that address, which counts once its code has come back: sequester account mail confirm");
+        return;
+    }
     out_clean(out_text(j, "mail"), address, sizeof address);
+    out_clean(out_text(j, "pending"), pending, sizeof pending);
     bool is_on = json_is_true(json_object_get(j, "notify")), can = json_is_true(json_object_get(j, "server_sends_mail"));
     printf("mail      %s\nmails     %s%s\n", *address ? address : "none", is_on ? "on" : "off", can ? "" : " (this server sends no mail)");
+    if (*pending)
+        printf("waits     %s until %s for the code that was mailed there: sequester account mail confirm\n", pending, out_text(j, "pending_until"));
     json_array_foreach(json_object_get(j, "notices"), i, row)
     {
         const char *error = out_text(row, "last_error");
@@ -84,6 +91,20 @@ int cmd_account_mail(struct cli *c)
         return http_show(c, SQ_ROUTE_me_mail_set, NULL, NULL, body, show_mail);
     json_decref(body);
     return rc ? rc : http_show(c, SQ_ROUTE_me_mail, NULL, NULL, NULL, show_mail);
+}
+
+int cmd_account_mail_confirm(struct cli *c)
+{
+    struct secret code = {NULL};
+    json_t *body = json_object();
+    int rc = secret_ask_code(c, "The code from the mail", &code);
+    if (!rc && json_object_set_new(body, "code", json_string(code.text)))
+        rc = out_error(c, SQ_EFIELD, "the code must be plain text", NULL);
+    secret_done(&code);
+    if (!rc)
+        return http_show(c, SQ_ROUTE_me_mail_confirm, NULL, NULL, body, show_mail);
+    json_decref(body);
+    return rc;
 }
 
 /* ---- password, sessions ---- */

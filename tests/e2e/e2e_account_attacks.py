@@ -148,7 +148,7 @@ def a_code_in_the_old_mailbox_is_void():
         gina = hub.User(w.h, "gina")
         assert w.post("password/forgot", {"mail": "gina@example.org"}).status == 202
         code = w.mail(1, "Choose a password")
-        gina.call("PUT", "/api/v1/me/mail", {"mail": "gina@uni.example", "password": gina.password}, status=200)
+        w.move(gina, "gina@uni.example")
         assert w.post("password/reset", {"code": code, "password": NEXT}).status == 410
         gina.login()
 

@@ -224,21 +224,26 @@ def test_the_account_decides():
         time.sleep(2)
         assert not w.sink.commands
         p = w.ada.cli("account", "mail", "--on", "other@example.net", "--password-stdin", password=w.ada.password + "\n")
+        assert "account mail confirm" in p.stdout, p.stdout
+        code = re.search(r"code +([0-9a-f]{64})", w.mails(1)[0].text).group(1)
+        assert w.sink.mails[0].to == ["other@example.net"]
+        w.ada.call("POST", "/api/v1/me/mail/confirm", {"code": code}, status=200)
+        p = w.ada.cli("account", "mail")
         assert "other@example.net" in p.stdout and "mails     on" in p.stdout, p.stdout
-        changed = w.mails(2)
+        changed = w.mails(3)[1:]
         assert [m.subject for m in changed] == ["Your mail address was changed"] * 2 and sorted(m.to[0] for m in changed) == ["ada@example.com", "other@example.net"], changed
         assert w.rows("SELECT count(*) FROM notice WHERE mail_sealed IS NOT NULL") == [(0,)]  # it is kept no longer than the mail takes
         w.qc()
-        assert w.mails(3)[2].to == ["other@example.net"]
+        assert w.mails(4)[3].to == ["other@example.net"]
         p = w.ada.cli("account", "mail")
         assert "job_finished" in p.stdout and "sent" in p.stdout, p.stdout
         assert "none" in w.ada.cli("account", "mail", "--remove", "--password-stdin", password=w.ada.password + "\n").stdout
         assert w.ada.get("/api/v1/me/mail")["mail"] is None and w.rows("SELECT mail_sealed FROM user WHERE role = 1") == [(None,)]
-        assert [(m.subject, m.to) for m in w.mails(4)[3:]] == [("Your mail address was changed", ["other@example.net"])]
+        assert [(m.subject, m.to) for m in w.mails(5)[4:]] == [("Your mail address was changed", ["other@example.net"])]
         w.qc()
         time.sleep(2)
-        assert len(w.sink.mails) == 4
-        assert len([e for e in w.events("user_changed") if e["role"] == "user"]) == 3
+        assert len(w.sink.mails) == 5
+        assert len([e for e in w.events("user_changed") if e["role"] == "user"]) == 4
 
 
 def test_the_account_is_told():

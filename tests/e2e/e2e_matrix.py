@@ -24,11 +24,11 @@ ROW = re.compile(r'^SQ_ROUTE\((\w+),\s*(\d+),\s*(\w+),\s*"([^"]+)",\s*(\w+),\s*(
 OWNER_STATUS = {"token_new": 201, "upload": 201, "upload_v1": 201, "job_submit": 201, "job_link_new": 201, "upload_delete": 202, "job_cancel": 202, "job_delete": 202}
 # what needs a mail, an authenticator or a ticket to go well: e2e_register.py and e2e_factors.py have those; here, what it answers without
 WITHOUT = {"login_factor": 401, "register": 403, "register_confirm": 410, "password_forgot": 202, "password_reset": 410, "factors_confirm": 410, "step_up": 401, "totp_confirm": 404, "recovery_new": 409,
-           "passkey_begin": 409, "passkey_confirm": 400, "passkey_challenge": 409, "login_passkey": 409, "login_passkey_confirm": 400,
+           "passkey_begin": 409, "me_mail_confirm": 410, "passkey_confirm": 400, "passkey_challenge": 409, "login_passkey": 409, "login_passkey_confirm": 400,
            "device_token": 400, "device_get": 404, "device_approve": 404, "device_deny": 404}
 BODIES = {"login_factor": {"ticket": "0" * 32, "code": "000000"}, "register": {"mail": "eve@example.org"}, "password_forgot": {"mail": "eve@example.org"},
           "register_confirm": {"code": "0" * 64, "password": "seven-Otters-climb-81"}, "password_reset": {"code": "0" * 64, "password": "seven-Otters-climb-81"}, "factors_confirm": {"code": "0" * 64, "password": "seven-Otters-climb-81"},
-          "step_up": {"code": "000000"}, "login_passkey": {}, "passkey_challenge": {}, "passkey_confirm": {}, "login_passkey_confirm": {"ticket": "0" * 32}, "totp_confirm": {"id": "0" * 32, "code": "000000"}, "admin_find": {"name": "owner"}, "device_code": {"client_id": "matrix"}, "device_deny": {"user_code": "BCDF-GHJK"},
+          "step_up": {"code": "000000"}, "login_passkey": {}, "me_mail_confirm": {"code": "0" * 64}, "passkey_challenge": {}, "passkey_confirm": {}, "login_passkey_confirm": {"ticket": "0" * 32}, "totp_confirm": {"id": "0" * 32, "code": "000000"}, "admin_find": {"name": "owner"}, "device_code": {"client_id": "matrix"}, "device_deny": {"user_code": "BCDF-GHJK"},
           "device_token": {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "0" * 64, "client_id": "matrix"},
           "admin_user_set": {"disabled": True},
           "admin_user_role": {"role": "user"}, "admin_user_add": {"name": "x", "mail": "x@example.org", "role": "user"}}

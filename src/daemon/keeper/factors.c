@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define LINK_SECRET_BYTES 16
-enum { LINK_REGISTER = 1, LINK_RESET = 2, LINK_FACTORS = 3 }; /* db/states.def, link_kind */
+enum { LINK_REGISTER = 1, LINK_RESET = 2, LINK_FACTORS = 3 }; /* db/states.def, link_kind; 4 proves an address, which is nothing to sign or change by */
 
 struct keeper_aad keeper_aad_of(const char kind[4], const uint8_t *owner, const uint8_t *id, uint8_t link, uint64_t expires_s)
 {

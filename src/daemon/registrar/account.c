@@ -58,16 +58,21 @@ static sq_err tx_add(struct tx *tx, void *ctx)
     return e ? e : tx_event(tx, &(struct event){.no = x->row.role == SQ_DB_role_user ? SQ_AUDIT_user_created : SQ_AUDIT_operator_created, .by = x->by, .subject = x->row.id});
 }
 
-/* No account has this as its name or its mail address: one signs in with either. */
-static sq_err is_free(struct registrar *r, const uint8_t hmac[32])
+sq_err address_is_free(struct sq_db *db, const uint8_t hmac[32], const uint8_t user[ID])
 {
     struct sq_db_user other;
-    struct sq_db *db = db_lock(r);
     sq_err e = sq_db_user_by_name(db, hmac, &other);
-    if (e == SQ_ENOTFOUND)
+    if (e == SQ_ENOTFOUND || (!e && !memcmp(other.id, user, ID)))
         e = sq_db_user_by_mail(db, hmac, &other);
+    return e == SQ_ENOTFOUND || (!e && !memcmp(other.id, user, ID)) ? SQ_OK : e ? e : sq_fail(SQ_EEXISTS);
+}
+
+static sq_err is_free(struct registrar *r, const uint8_t hmac[32])
+{
+    struct sq_db *db = db_lock(r);
+    sq_err e = address_is_free(db, hmac, no_id);
     db_unlock(r);
-    return e == SQ_ENOTFOUND ? SQ_OK : e ? e : sq_fail(SQ_EEXISTS);
+    return e;
 }
 
 sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, const char *mail, struct sq_why *why, uint8_t out_id[ID])

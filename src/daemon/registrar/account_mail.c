@@ -49,16 +49,36 @@ sq_err mail_of(struct api *a, const struct sq_db_user *user, char out[SQ_MAIL_MA
     return e;
 }
 
+/* The address that waits for its code; opened by the owner's token, as the other one. */
+static sq_err pending_of(struct api *a, const struct sq_db_user *user, char out[SQ_MAIL_MAX_BYTES + 1], int64_t *out_until_s)
+{
+    struct sq_db_link link;
+    struct sq_db *db = db_lock(a->r);
+    sq_err e = sq_db_link_of(db, user->id, SQ_DB_link_kind_mail, &link);
+    db_unlock(a->r);
+    *out = 0;
+    *out_until_s = 0;
+    if (e == SQ_ENOTFOUND || (!e && link.expires_s <= sq_clock_now_s()))
+        return SQ_OK;
+    struct sq_db_user then = *user;
+    then.mail_sealed = link.mail_sealed;
+    *out_until_s = link.expires_s;
+    return e ? e : mail_of(a, &then, out);
+}
+
 static sq_err show(struct api *a, const struct sq_db_user *user)
 {
-    char address[SQ_MAIL_MAX_BYTES + 1];
+    char address[SQ_MAIL_MAX_BYTES + 1], pending[SQ_MAIL_MAX_BYTES + 1] = "";
+    int64_t until_s = 0;
     sq_err e = mail_of(a, user, address);
-    if (!e) {
-        const char *smtp = sq_node_setting(a->r->node, "smtp_url");
-        a->answer = json_pack("{s:o, s:b, s:b, s:o}", "mail", *address ? json_string(address) : json_null(), "notify", (int)user->is_notified, "server_sends_mail",
-                              smtp && *smtp, "notices", notices_of_user(a->r, user->id));
-    }
+    if (!e)
+        e = pending_of(a, user, pending, &until_s);
+    if (!e)
+        a->answer = json_pack("{s:o, s:o, s:o, s:b, s:b, s:o}", "mail", *address ? json_string(address) : json_null(), "pending", *pending ? json_string(pending) : json_null(),
+                              "pending_until", *pending ? view_time(until_s) : json_null(), "notify", (int)user->is_notified, "server_sends_mail", (int)has_mail_server(a->r),
+                              "notices", notices_of_user(a->r, user->id));
     sq_wipe(address, sizeof address);
+    sq_wipe(pending, sizeof pending);
     return e;
 }
 
@@ -71,39 +91,105 @@ sq_err api_me_mail(struct api *a)
     return e ? e : show(a, &user);
 }
 
+/* ---- changing it ----
+ * Where mail is sent, another address counts once the code that was mailed there has come back. Whether another account has it is looked at when the mail is
+ * written (notices.c), and again when the code comes: to who asks everything is the same, the answer, its time and the rows that he can see. */
+
+#define CODE_S 3600
+
 struct changing {
     const struct caller *by;
-    bool has_mail, has_notify;
-    struct sq_db_user now; /* mail_sealed and is_notified as they shall be; the rest is read */
+    bool has_mail, has_notify, is_notified, is_asked; /* is_asked: the address waits in `link` for its code */
+    bool has_hmac;
+    uint8_t hmac[32];
+    struct sq_db_sealed mail;
+    struct sq_db_link link;
+    struct sq_db_user now; /* as it is then */
 };
+
+static sq_err tx_move(struct tx *tx, struct changing *x)
+{
+    struct sq_db_sealed before = x->now.mail_sealed;
+    bool is_other = x->has_hmac != x->now.has_mail_hmac || memcmp(x->hmac, x->now.mail_hmac, sizeof x->hmac);
+    sq_err e = x->has_hmac ? address_is_free(tx->db, x->hmac, x->by->user) : SQ_OK;
+    x->now.mail_sealed = x->mail;
+    x->now.has_mail_hmac = x->has_hmac;
+    memcpy(x->now.mail_hmac, x->hmac, sizeof x->hmac);
+    if (!e)
+        e = sq_db_user_set_mail(tx->db, x->by->user, &x->now.mail_sealed, x->has_hmac ? x->hmac : NULL, x->now.is_notified);
+    if (!e) /* a code that lies in the old mailbox sets no password any more; nor does an address wait any longer */
+        e = sq_db_link_delete_of(tx->db, x->by->user);
+    if (!e && is_other) /* where codes for a new password went until now, and where they go from now on */
+        e = tx_account_notice_to(tx, SQ_DB_notice_kind_mail_changed, x->by->user, &before, NULL);
+    if (!e && is_other)
+        e = tx_account_notice(tx, SQ_DB_notice_kind_mail_changed, x->by->user, NULL);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_user_changed, .by = x->by, .subject = x->by->user});
+}
 
 static sq_err tx_change(struct tx *tx, void *ctx)
 {
     struct changing *x = ctx;
-    struct sq_db_sealed mail = x->now.mail_sealed;
-    bool is_notified = x->now.is_notified;
-    uint8_t hmac[32];
-    bool has_hmac = x->now.has_mail_hmac;
-    memcpy(hmac, x->now.mail_hmac, sizeof hmac);
     sq_err e = sq_db_user_get(tx->db, x->by->user, &x->now);
-    struct sq_db_sealed before = x->now.mail_sealed;
-    bool is_other = x->has_mail && (has_hmac != x->now.has_mail_hmac || memcmp(hmac, x->now.mail_hmac, sizeof hmac));
-    if (x->has_mail) {
-        x->now.mail_sealed = mail;
-        x->now.has_mail_hmac = has_hmac;
-        memcpy(x->now.mail_hmac, hmac, sizeof hmac);
-    }
     if (x->has_notify)
-        x->now.is_notified = is_notified;
-    if (!e)
+        x->now.is_notified = x->is_notified;
+    if (!e && x->has_mail && !x->is_asked)
+        return tx_move(tx, x);
+    if (!e && x->has_notify)
         e = sq_db_user_set_mail(tx->db, x->by->user, &x->now.mail_sealed, x->now.has_mail_hmac ? x->now.mail_hmac : NULL, x->now.is_notified);
-    if (!e && is_other) /* a code that lies in the old mailbox sets no password any more */
-        e = sq_db_link_delete_of(tx->db, x->by->user);
-    if (!e && is_other) /* where codes for a new password went until now, and where they go from now on */
-        e = tx_account_notice_to(tx, SQ_DB_notice_kind_mail_changed, x->by->user, &before);
-    if (!e && is_other)
-        e = tx_account_notice(tx, SQ_DB_notice_kind_mail_changed, x->by->user, NULL);
-    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_user_changed, .by = x->by, .subject = x->by->user});
+    if (!e && x->has_notify)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_user_changed, .by = x->by, .subject = x->by->user});
+    if (e || !x->is_asked)
+        return e;
+    e = sq_db_link_insert(tx->db, &x->link);
+    if (!e)
+        e = tx_account_notice_to(tx, SQ_DB_notice_kind_mail_confirm, x->by->user, &x->link.mail_sealed, x->link.id);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_mail_asked, .by = x->by, .subject = x->by->user});
+}
+
+static sq_err check_wish(const json_t *mail, const json_t *notify, struct sq_why *why)
+{
+    if (!mail && !notify)
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "mail", "or notify must be there: {\"mail\": ADDRESS or null, \"notify\": true or false}");
+    if (notify && !json_is_boolean(notify))
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "notify", "must be true or false");
+    if (mail && !json_is_string(mail) && !json_is_null(mail))
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "mail", "must be an address, or null for none");
+    if (json_is_string(mail) && strlen(json_string_value(mail)) != json_string_length(mail))
+        return sq_why_set(why, SQ_EFIELD, 0, 0, "mail", "must look like name@example.org");
+    return json_is_string(mail) ? sq_mail_check(json_string_value(mail), why) : SQ_OK;
+}
+
+/* Another address: a code for it, which waits in the database until it comes back. A mail to a stranger is at stake: the rate is that of registration. */
+static sq_err ask_for_code(struct api *a, struct changing *x)
+{
+    struct user_rate rate;
+    sq_err e = user_rate_take(&a->caller, SQ_RATE_MAIL, &rate);
+    if (e) {
+        a->user_rate = rate;
+        a->retry_after_s = rate.wait_s;
+    }
+    if (!e)
+        e = link_make(a->r, a->caller.user, SQ_DB_link_kind_mail, CODE_S, &x->link);
+    x->link.has_mail_hmac = true;
+    memcpy(x->link.mail_hmac, x->hmac, sizeof x->hmac);
+    x->link.mail_sealed = x->mail;
+    x->is_asked = true;
+    return e ? e : sq_fault("link.made");
+}
+
+static sq_err take_address(struct api *a, const char *address, struct changing *x, struct sq_why *why)
+{
+    struct sq_db_user user;
+    uint8_t proof[ID];
+    sq_err e = reauthenticate(a, "password", &user, proof); /* a link that sets a password goes there: only with the password itself */
+    x->has_hmac = address != NULL;
+    if (e || !address)
+        return e;
+    e = lookup(a->r, address, x->hmac);
+    if (!e)
+        e = mail_seal(a->r, a->caller.user, proof, address, &x->mail, why);
+    bool is_same = user.has_mail_hmac && !memcmp(user.mail_hmac, x->hmac, sizeof x->hmac);
+    return e || is_same || !has_mail_server(a->r) ? e : ask_for_code(a, x);
 }
 
 sq_err api_me_mail_set(struct api *a)
@@ -113,35 +199,49 @@ sq_err api_me_mail_set(struct api *a)
     json_t *mail = json_object_get(a->body, "mail"), *notify = json_object_get(a->body, "notify");
     x.has_mail = mail != NULL;
     x.has_notify = notify != NULL;
-    sq_err e = SQ_OK;
-    if (!mail && !notify)
-        e = sq_why_set(&why, SQ_EFIELD, 0, 0, "mail", "or notify must be there: {\"mail\": ADDRESS or null, \"notify\": true or false}");
-    else if (notify && !json_is_boolean(notify))
-        e = sq_why_set(&why, SQ_EFIELD, 0, 0, "notify", "must be true or false");
-    else if (mail && !json_is_string(mail) && !json_is_null(mail))
-        e = sq_why_set(&why, SQ_EFIELD, 0, 0, "mail", "must be an address, or null for none");
-    else if (json_is_string(mail) && strlen(json_string_value(mail)) != json_string_length(mail))
-        e = sq_why_set(&why, SQ_EFIELD, 0, 0, "mail", "must look like name@example.org");
-    if (!e && json_is_string(mail))
-        e = sq_mail_check(json_string_value(mail), &why);
-    struct sq_db_user user;
-    uint8_t proof[ID];
+    x.is_notified = json_is_true(notify);
+    sq_err e = check_wish(mail, notify, &why);
+    if (!e && mail)
+        e = take_address(a, json_string_value(mail), &x, &why);
     if (e)
-        return e == SQ_EFIELD ? refuse_mail(a, &why) : e;
-    if (mail) /* a link that sets a password goes there: only with the password itself */
-        e = reauthenticate(a, "password", &user, proof);
+        return e == SQ_EFIELD && why.field[0] ? refuse_mail(a, &why) : e;
+    e = commit(a->r, tx_change, &x);
     if (e)
         return e;
-    if (json_is_string(mail)) {
-        x.now.has_mail_hmac = true;
-        e = lookup(a->r, json_string_value(mail), x.now.mail_hmac);
-        if (!e)
-            e = mail_seal(a->r, a->caller.user, proof, json_string_value(mail), &x.now.mail_sealed, &why);
-    }
-    if (e)
-        return e == SQ_EFIELD ? refuse_mail(a, &why) : e;
-    x.now.is_notified = json_is_true(notify);
-    e = commit(a->r, tx_change, &x);
+    a->is_audited = true;
+    a->status = x.is_asked ? 202 : 0;
+    return x.is_asked ? SQ_OK : show(a, &x.now);
+}
+
+static sq_err tx_confirm(struct tx *tx, void *ctx)
+{
+    struct changing *x = ctx;
+    sq_err e = sq_db_link_get(tx->db, x->link.id, &x->link);
+    if (e == SQ_ENOTFOUND)
+        return sq_fail(SQ_ELINK); /* used or replaced meanwhile */
+    if (!e)
+        e = sq_db_user_get(tx->db, x->by->user, &x->now);
+    x->has_hmac = true;
+    memcpy(x->hmac, x->link.mail_hmac, sizeof x->hmac);
+    x->mail = x->link.mail_sealed;
+    if (!e)
+        e = tx_event(tx, &(struct event){.no = SQ_AUDIT_mail_proved, .by = x->by, .subject = x->by->user});
+    return e ? e : tx_move(tx, x);
+}
+
+sq_err api_me_mail_confirm(struct api *a)
+{
+    struct changing x = {.by = &a->caller};
+    const char *code = body_text(a, "code", 4 * ID);
+    if (!code)
+        return sq_fail(SQ_EFIELD);
+    sq_err e = link_of_code(a->r, code, SQ_DB_link_kind_mail, a->caller.user, &x.link);
+    if (!e)
+        e = sq_fault("mail.confirm");
+    if (!e)
+        e = commit(a->r, tx_confirm, &x);
+    if (e == SQ_EEXISTS) /* he has shown that the mailbox is his: he may know */
+        e = sq_why_set(api_why(a), SQ_EEXISTS, 0, 0, "code", "was good, but another account has got this address meanwhile");
     if (e)
         return e;
     a->is_audited = true;

@@ -43,7 +43,8 @@ _Static_assert((int)SQ_DB_notice_kind_job_finished == SQ_TEMPLATE_job_finished &
                    (int)SQ_DB_notice_kind_factor_changed == SQ_TEMPLATE_factor_changed && (int)SQ_DB_notice_kind_mail_changed == SQ_TEMPLATE_mail_changed &&
                    (int)SQ_DB_notice_kind_token_created == SQ_TEMPLATE_token_created && (int)SQ_DB_notice_kind_new_place == SQ_TEMPLATE_new_place &&
                    (int)SQ_DB_notice_kind_attempts == SQ_TEMPLATE_attempts && (int)SQ_DB_notice_kind_token_ending == SQ_TEMPLATE_token_ending &&
-                   (int)SQ_DB_notice_kind_account_ending == SQ_TEMPLATE_account_ending && (int)SQ_DB_notice_kind_factors_reset == SQ_TEMPLATE_factors_reset,
+                   (int)SQ_DB_notice_kind_account_ending == SQ_TEMPLATE_account_ending && (int)SQ_DB_notice_kind_factors_reset == SQ_TEMPLATE_factors_reset &&
+                   (int)SQ_DB_notice_kind_mail_confirm == SQ_TEMPLATE_mail_confirm,
                "kinds of notices are templates");
 
 static const struct channel {
@@ -110,9 +111,9 @@ sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const 
     return insert_account(tx, kind, user, link, NULL);
 }
 
-sq_err tx_account_notice_to(struct tx *tx, int kind, const uint8_t user[ID], const struct sq_db_sealed *to)
+sq_err tx_account_notice_to(struct tx *tx, int kind, const uint8_t user[ID], const struct sq_db_sealed *to, const uint8_t *link)
 {
-    return is_on(tx->r, "smtp_url") && to->n ? insert_account(tx, kind, user, NULL, to) : SQ_OK;
+    return is_on(tx->r, "smtp_url") && to->n ? insert_account(tx, kind, user, link, to) : SQ_OK;
 }
 
 sq_err tx_account_notice_daily(struct tx *tx, int kind, const uint8_t user[ID])
@@ -250,6 +251,7 @@ struct parcel {
     uint32_t n_receipt, n_receipt_all;
     struct sq_buf receipts;
     struct sq_db_link link;
+    int template; /* the row's kind, but where another mail takes its place */
     bool is_moot, is_early;
 };
 
@@ -346,9 +348,17 @@ static sq_err load_account(struct sq_db *db, struct parcel *p)
         return SQ_OK;
     sq_err e = sq_db_link_get(db, p->row.link_id, &p->link);
     p->is_moot = p->is_moot || e == SQ_ENOTFOUND || (!e && p->link.expires_s <= sq_clock_now_s());
-    if (!e)
-        p->until_s = p->link.expires_s;
-    return e == SQ_ENOTFOUND ? SQ_OK : e;
+    if (e)
+        return e == SQ_ENOTFOUND ? SQ_OK : e;
+    p->until_s = p->link.expires_s;
+    if (p->link.kind == SQ_DB_link_kind_mail) /* until here nothing differs, so who asked can't see it: its owner alone is told, and gets no code */
+        e = address_is_free(db, p->link.mail_hmac, p->row.user_id);
+    if (e == SQ_EEXISTS) {
+        p->link = (struct sq_db_link){.kind = 0};
+        p->template = SQ_TEMPLATE_account_exists;
+        e = SQ_OK;
+    }
+    return e;
 }
 
 /* lock held */
@@ -357,6 +367,7 @@ static sq_err load(struct sq_db *db, int channel, struct parcel *p)
     sq_err e = sq_db_notice_next(db, channel, sq_clock_now_s(), &p->row);
     if (e)
         return e;
+    p->template = p->row.kind;
     if (channel == SQ_DB_notice_channel_mail) {
         sq_err found = sq_db_user_get(db, p->row.user_id, &p->user);
         if (!found && p->row.mail_sealed.n)
@@ -392,7 +403,7 @@ static void ask_courier(struct registrar *r, const struct sq_msg *ask, struct se
 
 static void send_mail(struct registrar *r, const struct parcel *p, struct sent *out)
 {
-    struct sq_msg m = sq_msg_of(mail_send, .template = (uint8_t)p->row.kind, .sealed = sq_span_of(p->user.mail_sealed.p, p->user.mail_sealed.n),
+    struct sq_msg m = sq_msg_of(mail_send, .template = (uint8_t)p->template, .sealed = sq_span_of(p->user.mail_sealed.p, p->user.mail_sealed.n),
                                 .job = sq_span_str(p->id), .until_s = (uint64_t)p->until_s, .why = p->why, .n_receipt = p->n_receipt,
                                 .n_receipt_all = p->n_receipt_all);
     memcpy(m.u.mail_send.notice_id, p->row.id, ID);

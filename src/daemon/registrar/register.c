@@ -58,7 +58,7 @@ static sq_err ask(struct api *a, const char *mail, bool is_registration)
     return is_full ? sq_fail(SQ_EBUSY) : SQ_OK;
 }
 
-static bool has_mail_server(const struct registrar *r)
+bool has_mail_server(const struct registrar *r)
 {
     const char *url = sq_node_setting(r->node, "smtp_url");
     return url && *url;
@@ -319,6 +319,18 @@ static sq_err find_link(struct registrar *r, const char *code, int kind, struct 
     if (e == SQ_ENOTFOUND || (!e && (x->link.kind != kind || x->user.is_disabled || x->link.expires_s <= sq_clock_now_s())))
         return sq_fail(SQ_ELINK);
     return e ? e : check_link(r, x, both + ID, out_proof);
+}
+
+sq_err link_of_code(struct registrar *r, const char *code, int kind, const uint8_t user[ID], struct sq_db_link *out)
+{
+    struct choosing x = {.n = 0};
+    uint8_t proof[ID];
+    sq_err e = find_link(r, code, kind, &x, proof);
+    if (!e && memcmp(x.link.user_id, user, ID) != 0)
+        e = sq_fail(SQ_ELINK);
+    *out = x.link;
+    sq_wipe(&x, sizeof x);
+    return e;
 }
 
 static sq_err choose(struct api *a, int kind)

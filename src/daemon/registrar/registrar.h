@@ -280,6 +280,9 @@ sq_err passkey_check(struct api *a, const struct sq_db_user *user, const uint8_t
 void *register_main(void *r);
 /** A link of this kind for @user; not in the database yet. */
 sq_err link_make(struct registrar *r, const uint8_t user[ID], int kind, int64_t for_s, struct sq_db_link *out) SQ_MUST_CHECK;
+/** The link of this kind of @user's whose code this is: keeper has looked. SQ_ELINK: it isn't one, isn't his, is used or too old. */
+sq_err link_of_code(struct registrar *r, const char *code, int kind, const uint8_t user[ID], struct sq_db_link *out) SQ_MUST_CHECK;
+bool has_mail_server(const struct registrar *r);
 /** An account without a password: its key at keeper, its row not in the database yet. */
 sq_err user_prepare(struct registrar *r, const char *name, const char *mail, int role, struct sq_db_user *row) SQ_MUST_CHECK;
 /** Second factors of @user are about to be taken away: keeper knows, or @out is the link that is to be mailed for its owner to confirm it. SQ_ECONFLICT: he has no address. */
@@ -466,8 +469,8 @@ void notices_remind(struct registrar *r);
 void notices_ending(struct registrar *r);
 /** A mail about the account itself, whatever it chose to be told; @link NULL: without one. */
 sq_err tx_account_notice(struct tx *tx, int kind, const uint8_t user[ID], const uint8_t *link) SQ_MUST_CHECK;
-/** The same to an address that the account had until now. */
-sq_err tx_account_notice_to(struct tx *tx, int kind, const uint8_t user[ID], const struct sq_db_sealed *to) SQ_MUST_CHECK;
+/** The same to an address that the account had until now, or is to have. */
+sq_err tx_account_notice_to(struct tx *tx, int kind, const uint8_t user[ID], const struct sq_db_sealed *to, const uint8_t *link) SQ_MUST_CHECK;
 /** The same, unless one of this kind was made within a day: what strangers can cause. */
 sq_err tx_account_notice_daily(struct tx *tx, int kind, const uint8_t user[ID]) SQ_MUST_CHECK;
 sq_err tx_notices_chores(struct tx *tx) SQ_MUST_CHECK;
@@ -493,6 +496,8 @@ void *recovery_main(void *r);
 void *admin_main(void *r);
 sq_err user_add(struct registrar *r, const struct caller *by, const char *name, int role, struct sq_span password, const char *mail, struct sq_why *why, uint8_t out_id[ID]) SQ_MUST_CHECK; /* mail NULL: none */
 sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *out) SQ_MUST_CHECK;
+/** SQ_EEXISTS: an account other than @user has this as its name or its mail address: one signs in with either. */
+sq_err address_is_free(struct sq_db *db, const uint8_t hmac[32], const uint8_t user[ID]) SQ_MUST_CHECK;
 /** rollback.c: what is missing and which choices there are; going on by the operator's word. */
 sq_err rollback_show(struct registrar *r, json_t **out) SQ_MUST_CHECK;
 sq_err rollback_accept(struct registrar *r, const json_t *args, const struct caller *by, struct sq_why *why) SQ_MUST_CHECK;

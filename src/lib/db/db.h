@@ -204,7 +204,7 @@ sq_err sq_db_token_get(struct sq_db *db, const uint8_t jti[16], struct sq_db_tok
 /** Live ones of @kind, newest first. */
 sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t now_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 /* ---- everything that is sealed under an owner's key (db_sealed.c) ---- */
-#define SQ_DB_SEALED_WHATS 9 /* columns */
+#define SQ_DB_SEALED_WHATS 10 /* columns */
 struct sq_db_sealed_at {
     int what;     /* which column, from 1 */
     int kind;     /* what keeper knows it as: message reseal */
@@ -278,13 +278,17 @@ struct sq_db_link {
     uint8_t user_id[SQ_DB_ID_BYTES];
     int kind; /* SQ_DB_link_kind_... */
     struct sq_db_sealed sealed;
+    bool has_mail_hmac;     /* of kind mail: the address that the account is to have */
+    uint8_t mail_hmac[32];
+    struct sq_db_sealed mail_sealed;
     int64_t created_s, expires_s;
 };
 sq_err sq_db_link_insert(struct sq_db *db, const struct sq_db_link *row) SQ_MUST_CHECK; /* in place of the account's other ones of its kind */
 sq_err sq_db_link_get(struct sq_db *db, const uint8_t id[16], struct sq_db_link *out) SQ_MUST_CHECK;
+sq_err sq_db_link_of(struct sq_db *db, const uint8_t user_id[16], int kind, struct sq_db_link *out) SQ_MUST_CHECK;
 sq_err sq_db_link_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_link_delete(struct sq_db *db, const uint8_t id[16]) SQ_MUST_CHECK; /* SQ_ENOTFOUND: it was used meanwhile */
-sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16]) SQ_MUST_CHECK; /* those that set a password */
+sq_err sq_db_link_delete_of(struct sq_db *db, const uint8_t user_id[16]) SQ_MUST_CHECK; /* all but those that confirm a reset of factors */
 sq_err sq_db_link_delete_expired(struct sq_db *db, int64_t now_s, int64_t *out_n) SQ_MUST_CHECK;
 
 /* ---- addresses from which an account has signed in ----------------------------------------------------------- */

@@ -1,7 +1,7 @@
 #include "lib/db/db_internal.h"
 
 /* Every column that keeper sealed under an owner's key and that lives for long, as one list: for sealing anew when the key was replaced. What lives a day at most
- * (mailed links, mails on their way) and what keeper never opens (recovery codes are MACs) isn't here. */
+ * (the secrets of mailed links, mails on their way) and what keeper never opens (recovery codes are MACs) isn't here. */
 
 static const struct sq_column sealed_columns[] = {
     SQ_COLUMN(sq_db_sealed_at, what, INT),
@@ -21,7 +21,8 @@ static const struct sq_db_rows_of sealed = SQ_ROWS_OF(
     " UNION ALL " PART("6", FIELD, "id", "user_id", "name_sealed", "factor")
     " UNION ALL " PART("7", "CASE kind WHEN 1 THEN 4 ELSE 5 END", "id", "user_id", "secret_sealed", "factor") " AND kind IN (1, 3)"
     " UNION ALL " PART("8", FIELD, "id", "owner_id", "name_sealed", "upload")
-    " UNION ALL " PART("9", FIELD, "id", "owner_id", "name_sealed", "job") ")", sealed_columns, sq_db_sealed_at);
+    " UNION ALL " PART("9", FIELD, "id", "owner_id", "name_sealed", "job")
+    " UNION ALL " PART("10", "3", "id", "user_id", "mail_sealed", "link") ")", sealed_columns, sq_db_sealed_at);
 _Static_assert(SQ_DB_factor_kind_totp == 1 && SQ_DB_factor_kind_passkey == 3, "in SQL");
 SQ_DB_DEFINE_EACH(sealed, &sealed, sq_db_sealed_at, sq_db_on_sealed)
 
@@ -42,6 +43,7 @@ sq_err sq_db_sealed_set(struct sq_db *db, const struct sq_db_sealed_at *at, cons
         [7] = "UPDATE factor SET secret_sealed = ?3 WHERE id = ?1 AND secret_sealed = ?2",
         [8] = "UPDATE upload SET name_sealed = ?3 WHERE id = ?1 AND name_sealed = ?2",
         [9] = "UPDATE job SET name_sealed = ?3 WHERE id = CAST(?1 AS TEXT) AND name_sealed = ?2",
+        [10] = "UPDATE link SET mail_sealed = ?3 WHERE id = ?1 AND mail_sealed = ?2", /* it becomes the account's */
     };
     uint8_t bytes[sizeof at->key / 2];
     const uint8_t *key = bytes;

@@ -206,6 +206,8 @@ static const struct sq_column link_columns[] = {
     SQ_COLUMN(sq_db_link, user_id, ID),
     SQ_COLUMN(sq_db_link, kind, INT),
     SQ_COLUMN(sq_db_link, sealed, SEALED),
+    SQ_COLUMN_32_IF(sq_db_link, mail_hmac, has_mail_hmac),
+    SQ_COLUMN(sq_db_link, mail_sealed, SEALED),
     SQ_COLUMN(sq_db_link, created_s, I64),
     SQ_COLUMN(sq_db_link, expires_s, I64),
 };
@@ -220,6 +222,11 @@ sq_err sq_db_link_insert(struct sq_db *db, const struct sq_db_link *row)
 sq_err sq_db_link_get(struct sq_db *db, const uint8_t id[16], struct sq_db_link *out)
 {
     return sq_db_get(db, &links, "WHERE id = ?1", ARGS(A_ID(id)), out);
+}
+
+sq_err sq_db_link_of(struct sq_db *db, const uint8_t user_id[16], int kind, struct sq_db_link *out)
+{
+    return sq_db_get(db, &links, "WHERE user_id = ?1 AND kind = ?2", ARGS(A_ID(user_id), A_NO(kind)), out);
 }
 
 sq_err sq_db_link_count(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t *out_n)

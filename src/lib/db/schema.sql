@@ -62,10 +62,14 @@ CREATE INDEX factor_user ON factor (user_id, kind);
 CREATE TABLE link (
     id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
     user_id BLOB NOT NULL REFERENCES user (id) ON DELETE CASCADE,
-    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
+    kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4),
     sealed BLOB NOT NULL,
+    mail_hmac BLOB CHECK (length(mail_hmac) = 32), -- kind 4: the address that the account is to have
+    mail_sealed BLOB,
     created_s INTEGER NOT NULL,
-    expires_s INTEGER NOT NULL
+    expires_s INTEGER NOT NULL,
+    CHECK ((kind = 4) = (mail_hmac IS NOT NULL)),
+    CHECK ((mail_hmac IS NULL) = (mail_sealed IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX link_user ON link (user_id, kind);
 CREATE INDEX link_expires ON link (expires_s);
@@ -279,13 +283,13 @@ CREATE TABLE notice (
     no INTEGER PRIMARY KEY AUTOINCREMENT,
     id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
     channel INTEGER NOT NULL CHECK (channel IN (1, 2)),
-    kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)),
+    kind INTEGER NOT NULL CHECK (kind IN (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)),
     state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 4),
     user_id BLOB NOT NULL CHECK (length(user_id) = 16),
     job_id TEXT,
     upload_id BLOB CHECK (length(upload_id) = 16),
     link_id BLOB CHECK (length(link_id) = 16),
-    mail_sealed BLOB, -- an address that the account has no more; goes when the mail is sent or given up
+    mail_sealed BLOB, -- an address that the account has no more, or not yet; goes when the mail is sent or given up
     tries INTEGER NOT NULL,
     next_s INTEGER NOT NULL,
     created_s INTEGER NOT NULL,
