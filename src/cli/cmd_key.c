@@ -67,9 +67,11 @@ static void show_replaced(const json_t *j)
 {
     if (!strcmp(out_text(j, "replaced"), "notes"))
         puts("another key signs the audit log, receipts and attestations; the old one is destroyed, and what it signed stays verifiable: sequester audit key --changes");
-    else if (!strcmp(out_text(j, "replaced"), "owners"))
+    else if (!strcmp(out_text(j, "replaced"), "owners")) {
         printf("%llu owners' keys replaced, %llu values of the database sealed anew\n", out_number(j, "keys"), out_number(j, "sealed_anew"));
-    else if (json_is_null(json_object_get(j, "former_until")))
+        if (out_number(j, "not_opened"))
+            printf("%llu values could not be opened and were left as they are: their key is gone, or they were changed\n", out_number(j, "not_opened"));
+    } else if (json_is_null(json_object_get(j, "former_until")))
         printf("another key signs tokens; nothing that was signed before counts: %llu sessions and API tokens ended\n", out_number(j, "ended"));
     else
         printf("another key signs tokens; the old one verifies what it signed until %s\n", out_text(j, "former_until"));

@@ -103,6 +103,37 @@ def sealed_values(h):
     return out
 
 
+def tokens_without_networks(h, ada):
+    """API tokens whose list of networks is empty: its text is sealed too. One made by hand, one approved for a device."""
+    made = [ada.call("POST", "/api/v1/me/tokens", {"name": "cluster", "scopes": ["read"], "days": 30, "password": ada.password, "code": ada.code()}, status=201).json["token"]]
+    asked = h.request("POST", "/api/v1/device/code", {"client_id": "machine", "scope": "read"}).json
+    ada.call("POST", "/api/v1/device/approve", {"user_code": asked["user_code"], "password": ada.password, "code": ada.code()}, status=200)
+    grant = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": asked["device_code"], "client_id": "machine"}
+    return made + [h.request("POST", "/api/v1/device/token", grant).json["access_token"]]
+
+
+def put_address(h, ident, value):
+    db = sqlite3.connect(os.path.join(h.state, "registrar", "registrar.db"), timeout=20)
+    with db:
+        assert db.execute("UPDATE token SET address_sealed = ? WHERE jti = ?", (value, ident)).rowcount == 1
+    db.close()
+
+
+def damaged_values_are_left(h, ada):
+    """A value that is no box, and one that no key opens: counted, said, and everything else is sealed anew."""
+    tokens = [k for k in sealed_values(h) if k[:2] == ("token", "address_sealed")]
+    good = {k: sealed_values(h)[k] for k in tokens[:2]}
+    for key, bad in zip(good, (b"short", b"no box" * 8)):
+        put_address(h, key[2], bad)
+    before = sealed_values(h)
+    said = rotate_ok(h, "--owners")
+    after = sealed_values(h)
+    assert "2 values could not be opened" in said, said
+    assert {k for k in before if before[k] == after[k]} == set(good), (said, set(good))
+    for key, value in good.items():
+        put_address(h, key[2], value)
+
+
 def claims_and_opens(ada, job):
     password = ada.claim(job["id"])
     with tempfile.TemporaryDirectory() as d:
@@ -120,7 +151,9 @@ def test_owners_keys():
         job = ada.run_job(ada.upload()["id"], name="before the change")
         seen = {x["entry"]: (x["event"], x.get("address")) for x in ada.get("/api/v1/me/audit?limit=50")["data"]}
         assert len(seen) > 5
+        tokens = tokens_without_networks(h, ada)
         before = sealed_values(h)
+        assert [len(v) for k, v in before.items() if k[1] == "address_sealed"].count(28) == len(tokens)  # a nonce and a tag
         with open(os.path.join(h.state, "keeper", "slab"), "rb") as f:
             stolen = f.read()
         assert rotate(h, "--owners", "--tokens").returncode == 2
@@ -128,6 +161,9 @@ def test_owners_keys():
         after = sealed_values(h)
         assert set(before) == set(after) and all(before[k] != after[k] for k in before), [k for k in before if before[k] == after[k]]
         assert "%d values" % len(before) in said, (said, len(before))
+        assert "could not be opened" not in said, said
+        assert [status(h, t) for t in tokens] == [200, 200]
+        assert sorted((t["name"], t["networks"]) for t in ada.get("/api/v1/me/tokens")["data"]) == [("cluster", []), ("machine", [])]
 
         # what was sealed before: name of the job, audit log, second factor, recovery code, password, result
         assert ada.get("/api/v1/jobs/" + job["id"])["name"] == "before the change"
@@ -168,6 +204,8 @@ def test_owners_keys():
             assert ada.get("/api/v1/jobs/" + job["id"])["name"] == "before the change", role
             ada.login()
         rotate_ok(h, "--owners")
+        ada.login()
+        damaged_values_are_left(h, ada)
         ada.login()
         second = ada.run_job(uploads["id"])
         claims_and_opens(ada, second)

@@ -63,7 +63,7 @@ static sq_err box_of(const struct sq_msg_reseal *q, struct keeper_box *box, stru
         [RESEAL_TOTP] = {"sequester totp v1", "totp", true},
         [RESEAL_PASSKEY] = {"sequester passkey v1", "pass", true},
     };
-    if (q->kind < RESEAL_FIELD || q->kind > RESEAL_PASSKEY || q->sealed.n <= SQ_BOX_EXTRA_BYTES)
+    if (q->kind < RESEAL_FIELD || q->kind > RESEAL_PASSKEY || q->sealed.n < SQ_BOX_EXTRA_BYTES) /* an empty text is sealed too */
         return sq_fail(SQ_ERANGE);
     size_t n = strlen(kinds[q->kind].label);
     if (kinds[q->kind].has_id) {
