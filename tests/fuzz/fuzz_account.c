@@ -90,7 +90,7 @@ static void prove(struct sq_span *rest)
         sq_assert(!sq_key_new(&key));
     sq_err e = sq_totp_check(secret, sizeof secret, 59, 1, 0, code, &step);
     sq_assert(e == SQ_ECODE || (!e && step <= 2 && sq_totp_check(secret, sizeof secret, 59, 1, step, code, &again) == SQ_ECODE));
-    e = sq_recovery_hash(key, code, hash);
+    e = sq_recovery_hash(key, secret, code, hash);
     sq_assert(e == SQ_OK || e == SQ_ECODE);
     e = sq_mail_check(mail, &why);
     sq_assert(e == SQ_EFIELD || (!e && strlen(mail) <= SQ_MAIL_MAX_BYTES && !strpbrk(mail, "\r\n <>,;\"") && strchr(mail, '@') == strrchr(mail, '@')));

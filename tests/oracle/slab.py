@@ -123,7 +123,7 @@ class Slab:
         """The present key, or the one of this number."""
         slot = self.slots[OWNER, owner_id]
         if number is not None and number != slot[5]:
-            slot = self.slots[OWNER, hashlib.sha256(b"sequester former key v1" + bytes([OWNER]) + owner_id + bytes([number])).digest()[:16]]
+            slot = self.slots[OWNER, hashlib.sha256(b"sequester former key v1" + self.header["id"] + bytes([OWNER]) + owner_id + bytes([number])).digest()[:16]]
         is_moved = struct.unpack(">I", slot[12:16])[0] == self.header["root_no"] + 1
         return self.unwrap(self.next_root if is_moved else self.root, slot)
 

@@ -159,7 +159,7 @@ void on_recovery_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     for (size_t i = 0; i < SQ_RECOVERY_CODES && !err; i++) {
         err = sq_recovery_make(one);
         if (!err)
-            err = sq_recovery_hash(key, one, hashes[i]);
+            err = sq_recovery_hash(key, q->owner_id, one, hashes[i]);
         n += err ? 0 : (size_t)snprintf(codes + n, sizeof codes - n, "%s%s", one, i + 1 < SQ_RECOVERY_CODES ? "\n" : "");
     }
     if (err) {
@@ -183,7 +183,7 @@ static sq_err find_recovery(struct keeper *k, const uint8_t *owner_id, const cha
         struct sq_key *key = NULL;
         err = keeper_owner_key_back(k, owner_id, "sequester recovery v1", back, &key);
         if (!err)
-            err = sq_recovery_hash(key, code, hash);
+            err = sq_recovery_hash(key, owner_id, code, hash);
         for (size_t i = 0; !err && i < hashes.n / SQ_SHA256_BYTES; i++)
             if (sq_equal_ct(hashes.p + i * SQ_SHA256_BYTES, hash, SQ_SHA256_BYTES))
                 *out = i;

@@ -156,24 +156,35 @@ void on_note_keys(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_buf_done(&notes);
 }
 
-/* Each owner by himself: cut short, some have another key and some don't yet, and all is readable. */
+/* SQ_EKEYGONE and SQ_ENOTFOUND of an owner who lives aren't his end: something stands where his former key would. */
+static sq_err replace_owner(struct keeper *k, const uint8_t *id, struct sq_msg_key_replaced_is *out)
+{
+    uint8_t number = 0;
+    int64_t now_s = sq_clock_now_s();
+    struct sq_slab_slot slot;
+    sq_err err = sq_slab_replace(k->slab, &(struct sq_slab_replacing){.type = SQ_SLAB_OWNER, .id = id}, now_s, &number);
+    out->n_key += !err;
+    out->number = number > out->number ? number : out->number;
+    if (err != SQ_EKEYGONE && err != SQ_ENOTFOUND)
+        return err;
+    err = sq_slab_look(k->slab, SQ_SLAB_OWNER, id, now_s, &slot);
+    return err == SQ_EKEYGONE || err == SQ_ENOTFOUND ? SQ_OK : sq_fail(SQ_ETAMPERED); /* his end came meanwhile, or not */
+}
+
+/* Each owner by himself: cut short, some have another key and some don't yet, and all is readable. One that fails holds up nobody else; the first error is told. */
 static sq_err replace_owners(struct keeper *k, struct sq_msg_key_replaced_is *out)
 {
-    uint8_t listed[OWNERS_PAGE * SQ_SLAB_LISTED_BYTES], number;
+    uint8_t listed[OWNERS_PAGE * SQ_SLAB_LISTED_BYTES];
     uint32_t n = 0, from = 0;
-    sq_err err;
+    sq_err err, first = SQ_OK;
     do {
         err = sq_slab_list(k->slab, SQ_SLAB_OWNER, from, listed, OWNERS_PAGE, &n, &from);
         for (uint32_t i = 0; i < n && !err; i++) {
-            struct sq_slab_replacing how = {.type = SQ_SLAB_OWNER, .id = listed + (size_t)i * SQ_SLAB_LISTED_BYTES};
-            err = sq_slab_replace(k->slab, &how, sq_clock_now_s(), &number);
-            out->n_key += !err;
-            out->number = number > out->number ? number : out->number;
-            if (err == SQ_EKEYGONE || err == SQ_ENOTFOUND) /* his end came meanwhile */
-                err = SQ_OK;
+            sq_err one = replace_owner(k, listed + (size_t)i * SQ_SLAB_LISTED_BYTES, out);
+            first = first ? first : one;
         }
     } while (!err && from);
-    return err;
+    return first ? first : err;
 }
 
 static sq_err replace_one(struct keeper *k, const struct sq_msg_key_replace *q, struct sq_msg_key_replaced_is *out)

@@ -123,7 +123,7 @@ void sq_slab_root_state(struct sq_slab *slab, uint32_t *out_root_no, bool *out_i
 /** New owner or object with a fresh key. SQ_EEXISTS: it lives; SQ_EKEYGONE: destroyed before, or the owner is gone. */
 sq_err sq_slab_add(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, const uint8_t *owner,
                    uint64_t not_after_s, uint8_t for_role, int64_t now_s) SQ_MUST_CHECK;
-/** The slot of a living thing. SQ_ENOTFOUND; SQ_EKEYGONE: destroyed, or past its end; SQ_ETAMPERED: damaged. */
+/** The slot of a living thing; a former key is none. SQ_ENOTFOUND; SQ_EKEYGONE: destroyed, or past its end; SQ_ETAMPERED: damaged. */
 sq_err sq_slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s,
                     struct sq_slab_slot *out) SQ_MUST_CHECK;
 /** Its key, unwrapped. As sq_slab_look, and SQ_ESEALED. @out_slot may be NULL. An object needs its owner's key to live. */
@@ -142,7 +142,7 @@ sq_err sq_slab_extend(struct sq_slab *slab, const uint8_t *id, uint64_t not_afte
  *
  * @out_destroyed_s, @out_generation  of the tombstone; an id that was never here gives 0 and 0.
  *
- * Idempotent. SQ_EERASE: the read back differs (the slot is tried again at the next call); SQ_EIO.
+ * Idempotent. SQ_ENOTFOUND: it is a former key's, which goes with its owner; SQ_EERASE: the read back differs (the slot is tried again at the next call); SQ_EIO.
  */
 sq_err sq_slab_destroy(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s,
                        uint64_t *out_destroyed_s, uint32_t *out_generation) SQ_MUST_CHECK;

@@ -1,6 +1,6 @@
 /*
  * Keys that were replaced. The present key of an owner, and each signing key, has the slot that bears its id; a former one has a slot of its own beside it,
- * found by an id that is drawn from type, id and number. The steps, each durable before the next:
+ * found by an id that is drawn from slab, type, id and number. The steps, each durable before the next:
  *     1. the key as it is, in a slot of the former keys, under its number
  *     2. the slot that has the id is written anew: another key, the next number
  * Until 2 the old key is the key, and a former slot with that very key is harmless: the next try finds it.
@@ -9,14 +9,16 @@
 
 #include "lib/core/fault.h"
 
-void slab_former_id(enum sq_slab_type type, const uint8_t *id, uint8_t number, uint8_t out[SQ_SLAB_ID_BYTES])
+void slab_former_id(const struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, uint8_t out[SQ_SLAB_ID_BYTES])
 {
     static const char label[] = "sequester former key v1";
-    uint8_t text[sizeof label - 1 + 1 + SQ_SLAB_ID_BYTES + 1], sum[SQ_SHA256_BYTES];
+    uint8_t text[sizeof label - 1 + sizeof slab->header.slab_id + 1 + SQ_SLAB_ID_BYTES + 1], sum[SQ_SHA256_BYTES], *p = text + sizeof label - 1;
     memcpy(text, label, sizeof label - 1);
-    text[sizeof label - 1] = (uint8_t)type;
-    memcpy(text + sizeof label, id, SQ_SLAB_ID_BYTES);
-    text[sizeof text - 1] = number;
+    memcpy(p, slab->header.slab_id, sizeof slab->header.slab_id);
+    p += sizeof slab->header.slab_id;
+    *p++ = (uint8_t)type;
+    memcpy(p, id, SQ_SLAB_ID_BYTES);
+    p[SQ_SLAB_ID_BYTES] = number;
     sq_err err = sq_sha256_of(text, sizeof text, sum);
     sq_assert(!err); /* bytes of our own */
     memcpy(out, sum, SQ_SLAB_ID_BYTES);
@@ -28,14 +30,14 @@ sq_err slab_destroy_formers(struct sq_slab *slab, enum sq_slab_type type, const 
     struct sq_slab_slot slot;
     sq_err err = SQ_OK;
     for (unsigned no = 0; no < SQ_SLAB_MAX_NUMBER && !err; no++) { /* every number: what the slot says of them may be damaged */
-        slab_former_id(type, id, (uint8_t)no, former);
+        slab_former_id(slab, type, id, (uint8_t)no, former);
         uint32_t at = slab_find(slab, type, former);
         if (at != SLAB_NONE)
             err = slab_destroy_at(slab, at, now_s, &slot);
     }
     for (uint32_t at = 0; at < slab->n_slot && !err; at++) /* a damaged one is in no chain */
         for (unsigned no = 0; no < SQ_SLAB_MAX_NUMBER && !err && slab->entry[at].is_damaged; no++) {
-            slab_former_id(type, id, (uint8_t)no, former);
+            slab_former_id(slab, type, id, (uint8_t)no, former);
             if (!memcmp(slab->entry[at].id, former, sizeof former))
                 err = slab_destroy_at(slab, at, now_s, &slot);
         }
@@ -78,7 +80,7 @@ static sq_err keep_former(struct sq_slab *slab, struct sq_slab_slot *slot, const
     memcpy(former.owner, how->note, SQ_SLAB_ID_BYTES);
     do {
         former.number = slot->number;
-        slab_former_id(how->type, how->id, slot->number, former.id);
+        slab_former_id(slab, how->type, how->id, slot->number, former.id);
         err = slab_put(slab, &former, key, now_s);
     } while (err == SQ_EKEYGONE && how->type == SQ_SLAB_TOKEN_KEY && ++slot->number < SQ_SLAB_MAX_NUMBER);
     return err == SQ_EEXISTS ? keep_again(slab, &former, key, now_s) : err;
@@ -94,7 +96,7 @@ static sq_err replace(struct sq_slab *slab, const struct sq_slab_replacing *how,
     struct sq_slab_slot slot, next;
     struct sq_key *key = NULL, *drawn = NULL;
     uint32_t at;
-    sq_err err = slab->root ? slab_look(slab, how->type, how->id, now_s, &at, &slot) : sq_fail(SQ_ESEALED);
+    sq_err err = slab->root ? slab_look_present(slab, how->type, how->id, now_s, &at, &slot) : sq_fail(SQ_ESEALED);
     if (!err && slot.number >= SQ_SLAB_MAX_NUMBER)
         err = sq_fail(SQ_EFULL);
     if (!err)
@@ -135,9 +137,11 @@ sq_err sq_slab_former(struct sq_slab *slab, enum sq_slab_type type, const uint8_
 {
     uint8_t former[SQ_SLAB_ID_BYTES];
     struct sq_slab_slot slot;
-    slab_former_id(type, id, number, former);
+    slab_former_id(slab, type, id, number, former);
     pthread_mutex_lock(&slab->lock);
     sq_err err = slab->root ? slab_look(slab, type, former, now_s, NULL, &slot) : sq_fail(SQ_ESEALED);
+    if (!err && slot.state < SQ_SLAB_FORMER)
+        err = sq_fail(SQ_ETAMPERED);
     if (!err && out_key)
         err = slab_key_of(slab, &slot, now_s, out_key);
     pthread_mutex_unlock(&slab->lock);

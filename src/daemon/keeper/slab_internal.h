@@ -12,7 +12,7 @@ struct slab_entry {
     uint8_t id[SQ_SLAB_ID_BYTES];
     uint64_t not_after_s; /* tombstone: when it was destroyed */
     uint8_t type;         /* enum sq_slab_type; a tombstone's is_gone says so */
-    bool is_gone, is_damaged;
+    bool is_gone, is_damaged, is_former;
     uint32_t next; /* in the same hash chain, + 1; 0 ends */
 };
 
@@ -53,8 +53,10 @@ off_t slab_slot_offset(uint32_t at);
 /* slab_slot.c */
 #define SLAB_NONE UINT32_MAX
 uint32_t slab_find(const struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id);
-/* sq_slab_look(), and where it stands; @out_at may be NULL */
+/* sq_slab_look(), but former keys are found too; and where it stands; @out_at may be NULL */
 sq_err slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, uint32_t *out_at, struct sq_slab_slot *out) SQ_MUST_CHECK;
+/* The same, former keys left out: they are nobody's but slab_former.c's. */
+sq_err slab_look_present(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, uint32_t *out_at, struct sq_slab_slot *out) SQ_MUST_CHECK;
 /* A new slot: type, id, owner and the rest of what a caller decides are set in @slot; its key is @key_or_null or a fresh one. */
 sq_err slab_put(struct sq_slab *slab, struct sq_slab_slot *slot, const struct sq_key *key_or_null, int64_t now_s) SQ_MUST_CHECK;
 /* The key of @slot. */
@@ -66,7 +68,8 @@ sq_err slab_change(struct sq_slab *slab, uint32_t at, const struct sq_slab_slot 
 sq_err slab_destroy_at(struct sq_slab *slab, uint32_t at, int64_t now_s, struct sq_slab_slot *out_slot) SQ_MUST_CHECK;
 
 /* slab_former.c */
-void slab_former_id(enum sq_slab_type type, const uint8_t *id, uint8_t number, uint8_t out[SQ_SLAB_ID_BYTES]);
+/* Where it stands. The id of the slab is in it, which doesn't leave keeper: who names owners can't name, or take beforehand, the place of a former key. */
+void slab_former_id(const struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, uint8_t number, uint8_t out[SQ_SLAB_ID_BYTES]);
 /* All former keys of @id, whatever is left of them. */
 sq_err slab_destroy_formers(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s) SQ_MUST_CHECK;
 

@@ -79,6 +79,7 @@ static void remember(struct sq_slab *slab, uint32_t at, const struct sq_slab_slo
     *e = (struct slab_entry){0};
     memcpy(e->id, slot->id, SQ_SLAB_ID_BYTES);
     e->is_gone = slot->type == SQ_SLAB_TOMBSTONE;
+    e->is_former = slot->state >= SQ_SLAB_FORMER;
     e->type = e->is_gone ? slot->was : slot->type;
     e->not_after_s = e->is_gone ? slot->destroyed_s : slot->not_after_s;
 }
@@ -171,6 +172,8 @@ sq_err sq_slab_destroy(struct sq_slab *slab, enum sq_slab_type type, const uint8
             err = destroy_at(slab, at, &slot, SQ_SLAB_ASKED, now_s);
     }
     uint32_t at = slab_find(slab, type, id);
+    if (!err && at != NONE && slab->entry[at].is_former && !slab->entry[at].is_gone)
+        err = sq_fail(SQ_ENOTFOUND);
     if (!err && type == SQ_SLAB_OWNER)
         err = slab_destroy_formers(slab, type, id, now_s);
     if (!err && at != NONE)
@@ -292,10 +295,21 @@ sq_err slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id
     return SQ_OK;
 }
 
+sq_err slab_look_present(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, uint32_t *out_at, struct sq_slab_slot *out)
+{
+    struct sq_slab_slot slot;
+    sq_err err = slab_look(slab, type, id, now_s, out_at, &slot);
+    if (!err && slot.state >= SQ_SLAB_FORMER)
+        err = sq_fail(SQ_ENOTFOUND);
+    if (!err)
+        *out = slot;
+    return err;
+}
+
 sq_err sq_slab_look(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *id, int64_t now_s, struct sq_slab_slot *out)
 {
     pthread_mutex_lock(&slab->lock);
-    sq_err err = slab_look(slab, type, id, now_s, NULL, out);
+    sq_err err = slab_look_present(slab, type, id, now_s, NULL, out);
     pthread_mutex_unlock(&slab->lock);
     return err;
 }
@@ -310,15 +324,15 @@ static sq_err parent_of(struct sq_slab *slab, const struct sq_slab_slot *slot, i
         return sq_fail(SQ_ESEALED);
     if (slot->type != SQ_SLAB_OBJECT)
         return slab_root_of(slab, slot, out_parent);
-    sq_err err = slab_look(slab, SQ_SLAB_OWNER, slot->owner, now_s, NULL, &owner);
+    sq_err err = slab_look_present(slab, SQ_SLAB_OWNER, slot->owner, now_s, NULL, &owner);
     if (err == SQ_ENOTFOUND)
         err = SQ_EKEYGONE; /* its tombstone is older than the object: gone all the same */
     const struct sq_key *root;
     if (!err && owner.number != slot->number) { /* his key was replaced since */
         uint8_t former[SQ_SLAB_ID_BYTES];
-        slab_former_id(SQ_SLAB_OWNER, slot->owner, slot->number, former);
+        slab_former_id(slab, SQ_SLAB_OWNER, slot->owner, slot->number, former);
         err = slab_look(slab, SQ_SLAB_OWNER, former, now_s, NULL, &owner);
-        if (err == SQ_ENOTFOUND)
+        if (err == SQ_ENOTFOUND || (!err && owner.state != SQ_SLAB_FORMER))
             err = SQ_ETAMPERED;
     }
     if (!err)
@@ -346,7 +360,7 @@ sq_err sq_slab_key(struct sq_slab *slab, enum sq_slab_type type, const uint8_t *
 {
     struct sq_slab_slot slot;
     pthread_mutex_lock(&slab->lock);
-    sq_err err = slab->root ? slab_look(slab, type, id, now_s, NULL, &slot) : sq_fail(SQ_ESEALED);
+    sq_err err = slab->root ? slab_look_present(slab, type, id, now_s, NULL, &slot) : sq_fail(SQ_ESEALED);
     if (!err)
         err = slab_key_of(slab, &slot, now_s, out_key);
     pthread_mutex_unlock(&slab->lock);
@@ -430,7 +444,7 @@ sq_err slab_add_locked(struct sq_slab *slab, enum sq_slab_type type, const uint8
     memcpy(slot.id, id, SQ_SLAB_ID_BYTES);
     if (type == SQ_SLAB_OBJECT) {
         memcpy(slot.owner, owner, SQ_SLAB_ID_BYTES);
-        if (!slab_look(slab, SQ_SLAB_OWNER, owner, now_s, NULL, &his)) /* else slab_put() says why not */
+        if (!slab_look_present(slab, SQ_SLAB_OWNER, owner, now_s, NULL, &his)) /* else slab_put() says why not */
             slot.number = his.number;
     }
     return slab_put(slab, &slot, key_or_null, now_s);
@@ -527,7 +541,7 @@ sq_err sq_slab_mark(struct sq_slab *slab, const uint8_t *owner_id, uint8_t flags
     struct sq_slab_slot slot;
     uint32_t at;
     pthread_mutex_lock(&slab->lock);
-    sq_err err = slab_look(slab, SQ_SLAB_OWNER, owner_id, now_s, &at, &slot);
+    sq_err err = slab_look_present(slab, SQ_SLAB_OWNER, owner_id, now_s, &at, &slot);
     uint8_t wanted = (uint8_t)(is_set ? slot.for_role | flags : slot.for_role & ~flags);
     if (!err && slot.for_role != wanted) {
         struct sq_slab_slot next = slot;

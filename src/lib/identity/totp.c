@@ -58,9 +58,9 @@ sq_err sq_recovery_make(char out[SQ_RECOVERY_CODE_BYTES])
     return SQ_OK;
 }
 
-sq_err sq_recovery_hash(const struct sq_key *key, const char *code, uint8_t out[SQ_SHA256_BYTES])
+sq_err sq_recovery_hash(const struct sq_key *key, const uint8_t owner[SQ_RECOVERY_OWNER_BYTES], const char *code, uint8_t out[SQ_SHA256_BYTES])
 {
-    char plain[RECOVERY_CHARS];
+    char text[SQ_RECOVERY_OWNER_BYTES + RECOVERY_CHARS], *plain = text + SQ_RECOVERY_OWNER_BYTES;
     size_t n = 0;
     for (const char *p = code; *p; p++) {
         char c = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
@@ -72,7 +72,8 @@ sq_err sq_recovery_hash(const struct sq_key *key, const char *code, uint8_t out[
     }
     if (n != RECOVERY_CHARS)
         return sq_fail(SQ_ECODE);
-    sq_err err = sq_hmac_sha256(key, plain, n, out);
-    sq_wipe(plain, sizeof plain);
+    memcpy(text, owner, SQ_RECOVERY_OWNER_BYTES);
+    sq_err err = sq_hmac_sha256(key, text, sizeof text, out);
+    sq_wipe(text, sizeof text);
     return err;
 }

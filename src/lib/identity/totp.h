@@ -25,10 +25,11 @@ sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, unsi
 void sq_totp_base32(const uint8_t secret[SQ_TOTP_SECRET_BYTES], char out[SQ_TOTP_BASE32_BYTES]);
 
 /* Recovery codes: 24 of 32 characters in six groups, 120 bits: a keyed hash is enough for what can't be guessed (ASVS 5.0 V6.5.2). */
+#define SQ_RECOVERY_OWNER_BYTES 16
 #define SQ_RECOVERY_CODES 10
 #define SQ_RECOVERY_CODE_BYTES 30 /* with the NUL */
 sq_err sq_recovery_make(char out[SQ_RECOVERY_CODE_BYTES]) SQ_MUST_CHECK;
-/** The keyed hash of @code as people type it (groups or not, either case). SQ_ECODE: not the shape of one. */
-sq_err sq_recovery_hash(const struct sq_key *key, const char *code, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
+/** The keyed hash of @owner's id (16 bytes) and @code as people type it (groups or not, either case). SQ_ECODE: not the shape of one. */
+sq_err sq_recovery_hash(const struct sq_key *key, const uint8_t owner[SQ_RECOVERY_OWNER_BYTES], const char *code, uint8_t out[SQ_SHA256_BYTES]) SQ_MUST_CHECK;
 
 #endif

@@ -47,20 +47,22 @@ static void recovery(void **state)
     (void)state;
     struct sq_key *key;
     char code[SQ_RECOVERY_CODE_BYTES], other[64];
-    uint8_t one[32], two[32];
+    uint8_t one[32], two[32], owner[16] = {1};
     assert_int_equal(sq_key_new(&key), SQ_OK);
     assert_int_equal(sq_recovery_make(code), SQ_OK);
     assert_int_equal(strlen(code), 29);
-    assert_int_equal(sq_recovery_hash(key, code, one), SQ_OK);
+    assert_int_equal(sq_recovery_hash(key, owner, code, one), SQ_OK);
     snprintf(other, sizeof other, " %.4s%.4s %c%.3s %.4s%.10s", code, code + 5, code[10] >= 'a' ? code[10] - 32 : code[10], code + 11, code + 15, code + 19);
-    assert_int_equal(sq_recovery_hash(key, other, two), SQ_OK); /* as people type it */
+    assert_int_equal(sq_recovery_hash(key, owner, other, two), SQ_OK); /* as people type it */
     assert_memory_equal(one, two, 32);
+    assert_int_equal(sq_recovery_hash(key, (const uint8_t[16]){2}, code, two), SQ_OK); /* another's */
+    assert_memory_not_equal(one, two, 32);
     code[0] = code[0] == 'b' ? 'c' : 'b';
-    assert_int_equal(sq_recovery_hash(key, code, two), SQ_OK);
+    assert_int_equal(sq_recovery_hash(key, owner, code, two), SQ_OK);
     assert_memory_not_equal(one, two, 32);
     static const char *const bad[] = {"", "abcd", "abcd-efgh-ijkm-npqr", "abcd-efgh-ijkm-npqr-stuv-wxy", "abcd-efgh-ijkm-npqr-stuv-wxyza", "abcd-efgh-ijkm-npqr-stuv-wxy0", "abcd_efgh_ijkm_npqr_stuv_wxyz"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(sq_recovery_hash(key, bad[i], two), SQ_ECODE);
+        assert_int_equal(sq_recovery_hash(key, owner, bad[i], two), SQ_ECODE);
     sq_key_free(key);
 }
 
