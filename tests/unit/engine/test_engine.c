@@ -363,7 +363,8 @@ static void dosages_are_the_mean_over_phasings(void **state)
     uint32_t n_far = 0;
     for (uint32_t s = 0; s < N_SITE; s++)
         for (uint32_t i = 0, t = 0; i < N_SAMPLE; t += i % 4 == 1 ? 1 : 2, i++) {
-            double a = best->milli[s][t] + best->milli[s][t + 1], b = other->milli[s][t] + other->milli[s][t + 1], got = both->milli[s][t] + both->milli[s][t + 1];
+            uint32_t u = t + (i % 4 != 1); /* the sample's other haplotype */
+            double a = best->milli[s][t] + best->milli[s][u], b = other->milli[s][t] + other->milli[s][u], got = both->milli[s][t] + both->milli[s][u];
             double cm = fabs(w->cm[s] - w->cm[w->typed[turn_of(w, i)].site]); /* the heterozygotes beside the turn lie a little apart */
             if (i % 4 == 1) {
                 assert_int_equal(both->milli[s][t], best->milli[s][t]);
