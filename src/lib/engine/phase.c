@@ -7,6 +7,8 @@
 #define DEFAULT_STATES 96U
 #define FIRST_STATES 48U     /* in the first round, whose guesses are poor anyway */
 #define DEFAULT_ROUNDS 3U    /* of pairs */
+#define CROWDED 8U           /* samples have more than one haplotype for so many of the panel: many rows are other samples' guesses, which confirm each other */
+#define CROWDED_ROUNDS 4U
 #define LINES 768U
 #define LINE_ROUNDS 2U
 #define SCALE_ROOT 3500.0    /* default scale: so many times the root of the number of haplotypes: right within a third from 800 to 50,000 */
@@ -29,6 +31,7 @@ struct run {
     struct crew crew;
     struct phase_rates rates;
     unsigned n_round, n_pair_round;
+    bool is_crowded;
     bool is_pairs; /* the present round */
     uint32_t from_sample, to_sample, max_row;
     atomic_uint next;
@@ -121,7 +124,7 @@ static sq_err run_round(struct run *r, unsigned round)
     uint32_t n_sample = r->w->n_sample, n_batch = n_sample < BATCH_SAMPLES ? n_sample : BATCH_SAMPLES;
     r->rates.key = phase_mix(r->w->key + round);
     r->rates.is_last = round + 1 == r->n_round;
-    r->rates.is_first = !round;
+    r->rates.may_join = round && !r->is_crowded;
     r->is_pairs = round < r->n_pair_round;
     r->max_row = r->p.n_state ? r->p.n_state : round ? DEFAULT_STATES : FIRST_STATES;
     r->pool.n_guess = r->is_pairs ? N_GUESS : 1;
@@ -214,7 +217,8 @@ sq_err sq_phase(const struct sq_phase_window *window, const struct sq_phase_para
     r->w = window;
     r->p = *params;
     r->report = report ? report : &mine;
-    r->n_pair_round = params->n_round ? params->n_round : DEFAULT_ROUNDS;
+    r->is_crowded = (uint64_t)CROWDED * window->n_hap > window->panel->n_hap;
+    r->n_pair_round = params->n_round ? params->n_round : r->is_crowded ? CROWDED_ROUNDS : DEFAULT_ROUNDS;
     r->n_round = r->n_pair_round + LINE_ROUNDS;
     r->rates = (struct phase_rates){.scale = params->scale > 0 ? params->scale : SCALE_ROOT * sqrt((double)window->panel->n_hap + window->n_hap),
                                     .mismatch = params->mismatch > 0 ? params->mismatch : DEFAULT_MISMATCH,

@@ -131,7 +131,8 @@ struct phase_rates {
     double scale, mismatch;
     uint64_t key; /* of the window and the round */
     unsigned n_sampled;
-    bool is_first, is_last; /* round */
+    bool may_join; /* settled heterozygotes are one step */
+    bool is_last;  /* round */
 };
 struct pairs;
 sq_err pairs_new(const struct pool *p, uint32_t max_row, struct pairs **out) SQ_MUST_CHECK;

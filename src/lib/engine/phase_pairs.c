@@ -422,7 +422,7 @@ sq_err pairs_run(struct pairs *m, struct pool *p, const struct rows *r, const st
     walks_begin(m->walk, N_GUESS, WALK_DRAWS, phase_mix(k->key + sample));
     m->guess = pool_guess(p, p->target, 0, first);
     m->sure = p->sure + sample * y->marker_words;
-    find_steps(m, p, !k->is_first, 0.04 * k->scale / (double)(y->n_hap + p->n_target), sample);
+    find_steps(m, p, k->may_join, 0.04 * k->scale / (double)(y->n_hap + p->n_target), sample);
     find_emissions(m, r, y->marker_words, k->mismatch);
     sq_err e = find_changes(m, r);
     if (!e)
