@@ -26,6 +26,8 @@ static sq_err hash_in_turn(struct keeper *k, struct sq_span password, bool is_kn
         return err;
     sq_count();
     err = sq_password_hash(password.p, password.n, KEEPER_HASH_MEM_KIB, KEEPER_HASH_PASSES, out_phc);
+    if (!err)
+        err = sq_fault("keeper.hashed");
     keeper_hash_leave(&k->hash_pool);
     return err;
 }
@@ -84,9 +86,9 @@ void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     bool is_known = !is_zero_id(q->proof); /* he has shown a password or a mailed code */
     sq_err err = keeper_may_change(k, q->owner_id, q->proof, true);
     if (!err)
-        err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
-    if (!err)
         err = hash_in_turn(k, q->password, is_known, phc);
+    if (!err) /* not before: it may be replaced while the hash waits for its turn */
+        err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
     if (!err)
         err = sq_slab_mark(k->slab, q->owner_id, SQ_SLAB_HAS_PASSWORD, true, sq_clock_now_s());
     if (!err) {

@@ -25,8 +25,8 @@ static sq_err replace_token_key(struct keeper *k, uint64_t until_s, struct sq_ms
     struct sq_slab_replacing how = {.type = SQ_SLAB_TOKEN_KEY, .id = sq_slab_site_owner, .is_dropped = !until_s};
     int64_t now_s = sq_clock_now_s();
     size_t n = 0;
-    sq_err err = keeper_public_keys(k, token, &n, note);
-    if (!err && !how.is_dropped && n >= SQ_JWT_MAX_KEYS)
+    sq_err err = how.is_dropped ? SQ_OK : keeper_public_keys(k, token, &n, note); /* dropped, whatever is known of them */
+    if (!err && n >= SQ_JWT_MAX_KEYS)
         err = sq_fail(SQ_ECONFLICT); /* one more, and the oldest couldn't be offered any more */
     pthread_mutex_lock(&k->publics.lock);
     how.not_after_s = how.is_dropped ? 0 : end_of_former(k, until_s, now_s);

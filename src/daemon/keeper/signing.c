@@ -16,7 +16,7 @@ static sq_err site_key(struct keeper *k, enum sq_slab_type type, struct sq_key *
     return sq_slab_key(k->slab, type, sq_slab_site_owner, sq_clock_now_s(), NULL, out);
 }
 
-/* Tokens of a former key live until it ends: registrar said when, and nothing is signed with it any more. */
+/* Tokens of a former key live until it ends: registrar said when, and nothing is signed with it any more. One that is damaged verifies nothing; the service goes on. */
 static sq_err draw_former(struct keeper *k, struct keeper_publics *p, uint8_t number, int64_t now_s)
 {
     struct sq_slab_slot slot;
@@ -24,6 +24,10 @@ static sq_err draw_former(struct keeper *k, struct keeper_publics *p, uint8_t nu
     sq_err err = sq_slab_former(k->slab, SQ_SLAB_TOKEN_KEY, sq_slab_site_owner, number, now_s, &slot, &key);
     if (err == SQ_ENOTFOUND || err == SQ_EKEYGONE)
         return SQ_OK;
+    if (err == SQ_ETAMPERED) {
+        sq_log(SQ_LOG_failed, SQ_LW("what", "former_token_key"), SQ_LW("code", sq_err_name(err)));
+        return SQ_OK;
+    }
     if (!err)
         err = sq_es256_public(key, p->token[p->n_token]);
     if (!err) {

@@ -174,7 +174,7 @@ struct sq_slab_replacing {
  * Durable before the new key stands there: the former one beside it. What hangs on that (objects of an owner, his sealed
  * fields) stays readable. Killed in between, the old key goes on being the key; the next call begins again.
  *
- * @out_number  the new key's. SQ_EFULL: it was replaced as often as it may be. SQ_ENOTFOUND, SQ_EKEYGONE, SQ_ESEALED, SQ_EIO.
+ * @out_number  the new key's. SQ_EFULL: it was replaced as often as it may be; it may still be dropped, and keeps its number then. SQ_ENOTFOUND, SQ_EKEYGONE, SQ_ESEALED, SQ_EIO.
  */
 sq_err sq_slab_replace(struct sq_slab *slab, const struct sq_slab_replacing *how, int64_t now_s, uint8_t *out_number) SQ_MUST_CHECK;
 /** The former key @number of @id. SQ_ENOTFOUND: there never was one; SQ_EKEYGONE: destroyed. Either out may be NULL. */

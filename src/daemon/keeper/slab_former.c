@@ -97,7 +97,7 @@ static sq_err replace(struct sq_slab *slab, const struct sq_slab_replacing *how,
     struct sq_key *key = NULL, *drawn = NULL;
     uint32_t at;
     sq_err err = slab->root ? slab_look_present(slab, how->type, how->id, now_s, &at, &slot) : sq_fail(SQ_ESEALED);
-    if (!err && slot.number >= SQ_SLAB_MAX_NUMBER)
+    if (!err && slot.number >= SQ_SLAB_MAX_NUMBER && !how->is_dropped) /* dropped: none is left that has the number */
         err = sq_fail(SQ_EFULL);
     if (!err)
         err = slab_key_of(slab, &slot, now_s, &key);
@@ -110,7 +110,8 @@ static sq_err replace(struct sq_slab *slab, const struct sq_slab_replacing *how,
         err = sq_fault("keeper.replace_kept");
     if (!err && !how->fresh)
         err = fresh_key(how->type, &drawn);
-    next.number++;
+    if (next.number < SQ_SLAB_MAX_NUMBER)
+        next.number++;
     if (how->type != SQ_SLAB_OWNER) /* of an owner: when the account was made */
         next.created_s = (uint64_t)now_s;
     if (!err)

@@ -179,11 +179,90 @@ static void no_owner_is_left_out(void **state)
     end(&f);
 }
 
+/* ---- a password that is set meanwhile ---- */
+
+static void a_password_set_meanwhile(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct sq_msg q = sq_msg_of(password_hash, .owner_id = ID(owner_a), .password = sq_span_str("a password of mine")), reply;
+    uint8_t sealed[512];
+    start(&f);
+    f.hooks->fail_code = 1; /* the hash is made, and held */
+    snprintf(f.hooks->name, sizeof f.hooks->name, "keeper.hashed");
+    f.hooks->is_armed = 3;
+    q.call = 1000;
+    ok(sq_wire_send(f.link[SQ_ROLE_REGISTRAR], SQ_ROLE_REGISTRAR, SQ_ROLE_KEEPER, &q));
+    for (unsigned i = 0; i < 10000 && !f.hooks->held; i++)
+        usleep(2000);
+    assert_int_equal(f.hooks->held, 1);
+    uint32_t n;
+    ok(replace(&f, OWNERS, 0, &n));
+    f.hooks->released = 1;
+    ok(sq_wire_recv(f.link[SQ_ROLE_REGISTRAR], SQ_ROLE_KEEPER, SQ_ROLE_REGISTRAR, f.pkt, &reply));
+    assert_int_equal(reply.no, SQ_MSG_sealed_is);
+    n = reply.u.sealed_is.sealed.n;
+    assert_true(n <= sizeof sealed);
+    memcpy(sealed, reply.u.sealed_is.sealed.p, n);
+    assert_false(is_under_former(&f, owner_a, 2, sealed, n));
+    ok(reg(&f, sq_msg_of(password_check, .owner_id = ID(owner_a), .sealed = {sealed, n}, .password = sq_span_str("a password of mine")), NULL));
+    end(&f);
+}
+
+/* ---- a former token key that is damaged ---- */
+
+static uint32_t n_token_keys(struct fixture *f)
+{
+    struct sq_msg is;
+    ok(reg(f, sq_msg_bare(keeper_state), &is));
+    return is.u.keeper_state_is.token_publics.n / SQ_ES256_PUBLIC_BYTES;
+}
+
+/* One bit in the box of the @which former token key, from 0. */
+static void damage_former(struct fixture *f, unsigned which)
+{
+    int fd = open_file(f);
+    uint8_t slot[SQ_SLAB_SLOT_BYTES] = {0};
+    off_t at = 2 * SQ_SLAB_BLOCK_BYTES;
+    for (;; at += SQ_SLAB_SLOT_BYTES) {
+        assert_int_equal(pread(fd, slot, sizeof slot, at), sizeof slot);
+        if (slot[0] == SQ_SLAB_TOKEN_KEY && slot[1] == SQ_SLAB_FORMER && !which--)
+            break;
+    }
+    slot[100] ^= 1;
+    assert_int_equal(pwrite(fd, slot, sizeof slot, at), sizeof slot);
+    close(fd);
+}
+
+static void a_damaged_former_key_stops_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint32_t n;
+    start(&f);
+    uint64_t until_s = (uint64_t)sq_clock_now_s() + 3600;
+    ok(replace(&f, TOKENS, until_s, &n));
+    ok(replace(&f, TOKENS, until_s, &n));
+    assert_int_equal(n_token_keys(&f), 3);
+    keeper_stop(&f, true);
+    damage_former(&f, 0);
+    assert_true(keeper_start(&f, "file", KEY_FILE_HEX));
+    assert_int_equal(n_token_keys(&f), 2); /* the present one, and the other */
+    ok(replace(&f, TOKENS, until_s, &n));
+    assert_int_equal(n_token_keys(&f), 3);
+    damage_former(&f, 1); /* one more while it runs; both are dropped all the same */
+    ok(replace(&f, TOKENS, 0, &n));
+    assert_int_equal(n_token_keys(&f), 1);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(former_keys_are_no_owners),
         cmocka_unit_test(no_owner_is_left_out),
+        cmocka_unit_test(a_password_set_meanwhile),
+        cmocka_unit_test(a_damaged_former_key_stops_nothing),
     };
     signal(SIGPIPE, SIG_IGN);
     assert_int_equal(sq_crypt_start(), SQ_OK);
