@@ -6,8 +6,8 @@
  *   2. of the neighbours of several guesses of either haplotype, in sweeps both ways, those that agree with the *genotypes* longest become rows; whether they
  *      agree with the present guess beyond their place matters little, so a wrong guess doesn't cut the match that would mend it (phase_rows.c);
  *   3. the diploid model, exact, over pairs of some sixty rows: one heterozygote after the other is decided, and drawn for the other guesses, by its
- *      probability given those before it and all genotypes (phase_pairs.c); three times from 2 on, the first with fewer rows; near heterozygotes whose order
- *      to each other is settled after the first are decided together;
+ *      probability given those before it and all genotypes (phase_pairs.c); three times from 2 on, the first with fewer rows, among many samples four times; near heterozygotes whose order
+ *      to each other is settled after the first are decided together, but not among many samples;
  *   4. the haploid model of both haplotypes over some hundreds of whole haplotypes, twice: more haplotypes than there can be pairs of (phase_lines.c).
  * Rows are haplotypes of the panel and of the other samples.
  *
