@@ -98,19 +98,27 @@ static const char *next_note(const char *changes, size_t n, size_t *at, size_t *
     return len ? note : NULL;
 }
 
-/* The change from @newest to another key, if it has signed exactly one. */
+/* The same change: its file was added twice, or signed anew by a later key. */
+static bool is_same(const struct sq_key_change *a, const struct sq_key_change *b)
+{
+    return !memcmp(a->to, b->to, sizeof a->to) && a->size == b->size && a->time_s == b->time_s;
+}
+
+/* The change from @newest to another key, if it has signed exactly one; however often that one stands there. */
 static bool follow(const char *origin, const char *changes, size_t n, const struct sq_note_key *newest, struct sq_key_change *out)
 {
     size_t at = 0, n_note;
-    unsigned n_found = 0;
+    bool is_found = false;
     for (const char *note; (note = next_note(changes, n, &at, &n_note));) {
         struct sq_key_change c;
         if (is_signed_by(newest->public_key, origin, note, n_note, &c) && !memcmp(c.from, newest->public_key, sizeof c.from)) {
-            n_found++;
+            if (is_found && !is_same(&c, out))
+                return false;
+            is_found = true;
             *out = c;
         }
     }
-    return n_found == 1;
+    return is_found;
 }
 
 sq_err sq_note_keys_from(const char *vkey, const char *changes, size_t n, struct sq_note_keys *out)

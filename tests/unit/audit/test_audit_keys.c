@@ -122,6 +122,32 @@ static void each_key_leads_to_all(void **state)
     sq_buf_done(&b);
 }
 
+/* `audit key --changes >> file` after each replacement: what was there stands there again, with the signature of a later key. */
+static void added_twice(void **state)
+{
+    (void)state;
+    struct sq_buf b;
+    sq_buf_init(&b, 0);
+    change(&b, 0, 1, 10, BY(0, 1));
+    honest(&b);
+    honest(&b);
+    for (int key = 0; key < 3; key++)
+        for (int other = 0; other < 3; other++)
+            assert_true(believes(&b, key, other));
+    const uint64_t last[] = {10, 20};
+    for (int key = 0; key < 2; key++)
+        assert_true(takes(&b, 0, key, last[key]) && !takes(&b, 0, key, last[key] + 1));
+    assert_true(takes(&b, 0, 2, 1000));
+    /* another tree, or another key: it can't be said which is right */
+    size_t n = b.n;
+    change(&b, 0, 1, 11, BY(0));
+    assert_false(believes(&b, 0, 1));
+    b.n = n;
+    change(&b, 0, 3, 10, BY(0));
+    assert_false(believes(&b, 0, 1) || believes(&b, 0, 3));
+    sq_buf_done(&b);
+}
+
 static void nothing_else_does(void **state)
 {
     (void)state;
@@ -183,6 +209,6 @@ static void it_ends(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_key_leads_to_all), cmocka_unit_test(nothing_else_does), cmocka_unit_test(it_ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_key_leads_to_all), cmocka_unit_test(added_twice), cmocka_unit_test(nothing_else_does), cmocka_unit_test(it_ends)};
     return cmocka_run_group_tests(tests, start, stop);
 }
