@@ -59,6 +59,16 @@ def test_revoked_in_mid_download():
         assert len(ends) == 2, events  # the whole one, and the one that was cut
         assert len(ada.package(job)) == total
 
+        # an account that may come from other networks alone: what runs to the present one stops
+        s, n = slow_download(h, "/api/v1/jobs/%s/package" % job, ada.token)
+        h.admin_ok("user-networks", {"name": "ada", "networks": ["192.0.2.0/24"]})
+        assert ada.call("GET", "/api/v1/me").status == 403
+        n = read_to_end(s, n)
+        s.close()
+        assert n < total, (n, total)
+        h.admin_ok("user-networks", {"name": "ada", "networks": []})
+        assert len(ada.package(job)) == total
+
 
 def test_whatever_ends_a_token_cuts_its_download():
     """One API token, one session, signing out, another password, everybody's: what was asked for by them stops; another token's goes on."""

@@ -187,7 +187,7 @@ sq_err account_change(struct registrar *r, struct account_change *x)
         e = sq_fault("account.change");
     if (!e)
         e = commit(r, tx_account_change, x);
-    if (!e && (x->revoke || x->role || (x->set_disabled && x->is_disabled)))
+    if (!e && (x->revoke || x->role || x->set_networks || (x->set_disabled && x->is_disabled)))
         streams_stop(r, x->user.id);
     return e ? e : user_load(r, x->user.id, &x->user);
 }
