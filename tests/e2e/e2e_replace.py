@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "support"))
@@ -82,6 +83,18 @@ def test_token_key():
         said = rotate_ok(h, "--tokens", "--now")
         assert "ended" in said, said
         assert [status(h, t) for t in (first, made["token"], second, ada.token)] == [401] * 4
+        ada.login()
+        assert status(h, ada.token) == 200
+
+        # what keeper said of its keys before a change arrives after it: it isn't believed
+        rotate_ok(h, "--tokens")
+        number = h.hold("registrar.learned")
+        late = threading.Thread(target=status, args=(h, ada.token))
+        late.start()
+        hub.wait_for("it to be held", lambda: h.is_held(number), 30)
+        rotate_ok(h, "--tokens", "--now")
+        h.release(number)
+        late.join()
         ada.login()
         assert status(h, ada.token) == 200
         told = events(h, "keys_replaced")
@@ -273,7 +286,7 @@ def test_note_key():
         for n, k in enumerate(keys):  # receipts: alone by their own key; with the changes by any
             path = os.path.join(h.dir, "key-%d" % n)
             with open(path, "w") as f:
-                f.write(k["receipt_vkey"] + "\n" + changes)
+                f.write(k["receipt_vkey"] + "\n" + changes * (1 + n % 2))  # added once, or twice
             for m, receipt in enumerate(files):
                 code, said = receipt_verify(receipt, "@" + path)
                 assert code == 0, (n, m, said, open(receipt).read(), open(path).read())

@@ -79,9 +79,7 @@ static sq_err ask_replace(struct admin *a, const struct sq_msg *ask, struct sq_m
     if (!e)
         *out = m.u.key_replaced_is;
     sq_packet_free(pkt);
-    pthread_mutex_lock(&a->r->key_lock);
-    a->r->is_key_known = false; /* whatever the answer: it may have been done and the answer lost */
-    pthread_mutex_unlock(&a->r->key_lock);
+    keys_forget(a->r); /* whatever the answer: it may have been done and the answer lost */
     return e;
 }
 

@@ -37,11 +37,8 @@ static void on_peer_up(void *ctx, enum sq_role peer)
     struct registrar *r = ctx;
     if (!has_recovered(r))
         return; /* recovery does it */
-    if (peer == SQ_ROLE_KEEPER) {
-        pthread_mutex_lock(&r->key_lock);
-        r->is_key_known = false;
-        pthread_mutex_unlock(&r->key_lock);
-    }
+    if (peer == SQ_ROLE_KEEPER)
+        keys_forget(r);
     erase_wake(r);
     plan_wake(r);
 }

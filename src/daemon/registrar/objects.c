@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define RETRY_MOST_S 300      /* an erasure that keeps failing is tried again this often */
+#define LEARN_TRIES 4         /* keys are replaced meanwhile */
 #define OPENING_S (24 * 3600) /* an object that isn't closed by then is swept */
 
 /* ---- keeper ---- */
@@ -19,28 +20,52 @@ sq_err keeper_do(struct registrar *r, const struct sq_msg *m)
     return sq_node_do(r->node, SQ_ROLE_KEEPER, m, CALL_MS);
 }
 
+void keys_forget(struct registrar *r)
+{
+    pthread_mutex_lock(&r->key_lock);
+    r->is_key_known = false;
+    r->n_forgotten++;
+    pthread_mutex_unlock(&r->key_lock);
+}
+
+/* Stores what @is says of keys; false: they were forgotten since @n_forgotten, so it may be of the time before. */
+static bool keys_store(struct registrar *r, const struct sq_msg_keeper_state_is *is, uint64_t n_forgotten)
+{
+    pthread_mutex_lock(&r->key_lock);
+    bool is_new = r->n_forgotten == n_forgotten;
+    if (is_new) {
+        r->n_token_public = is->token_publics.n / sizeof r->token_publics[0];
+        memcpy(r->token_publics, is->token_publics.p, r->n_token_public * sizeof r->token_publics[0]);
+        memcpy(r->note_public, is->note_public, sizeof r->note_public);
+        r->is_key_known = true;
+    }
+    pthread_mutex_unlock(&r->key_lock);
+    return is_new;
+}
+
 sq_err keeper_learn(struct registrar *r, bool *out_is_unsealed, uint64_t *out_tree_size)
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
         return sq_fail(SQ_ENOMEM);
     struct sq_msg ask = sq_msg_bare(keeper_state), m;
-    sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
-    if (!e) {
+    sq_err e = SQ_OK;
+    bool is_done = false;
+    for (int i = 0; i < LEARN_TRIES && !e && !is_done; i++) {
+        pthread_mutex_lock(&r->key_lock);
+        uint64_t n_forgotten = r->n_forgotten;
+        pthread_mutex_unlock(&r->key_lock);
+        e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
+        if (!e)
+            e = sq_fault("registrar.learned");
+        if (e)
+            break;
         *out_is_unsealed = m.u.keeper_state_is.is_unsealed;
         *out_tree_size = m.u.keeper_state_is.tree_size;
-        if (m.u.keeper_state_is.is_unsealed) {
-            pthread_mutex_lock(&r->key_lock);
-            struct sq_span keys = m.u.keeper_state_is.token_publics;
-            r->n_token_public = keys.n / sizeof r->token_publics[0];
-            memcpy(r->token_publics, keys.p, r->n_token_public * sizeof r->token_publics[0]);
-            memcpy(r->note_public, m.u.keeper_state_is.note_public, sizeof r->note_public);
-            r->is_key_known = true;
-            pthread_mutex_unlock(&r->key_lock);
-        }
+        is_done = !m.u.keeper_state_is.is_unsealed || keys_store(r, &m.u.keeper_state_is, n_forgotten);
     }
     sq_packet_free(pkt);
-    return e;
+    return e || is_done ? e : sq_fail(SQ_EDOWN);
 }
 
 sq_err grant(struct registrar *r, const uint8_t task[ID], int64_t fence, const uint8_t owner[ID], int64_t for_s,

@@ -76,6 +76,7 @@ struct registrar {
 
     pthread_mutex_t key_lock; /* what keeper_state told us */
     bool is_key_known;
+    uint64_t n_forgotten; /* how often it was forgotten: an answer from before that isn't stored after it */
     uint8_t token_publics[SQ_JWT_MAX_KEYS][65]; /* what tokens are verified with, the present key first */
     size_t n_token_public;
     uint8_t note_public[32];
@@ -190,6 +191,9 @@ void *eraser_main(void *r);
 void destroy_keys_now(struct registrar *r, const uint8_t owner[ID]);
 
 sq_err keeper_do(struct registrar *r, const struct sq_msg *m) SQ_MUST_CHECK;
+/** What keeper said of its keys is asked for anew. */
+void keys_forget(struct registrar *r);
+/** SQ_EDOWN also while keys are replaced again and again. */
 sq_err keeper_learn(struct registrar *r, bool *out_is_unsealed, uint64_t *out_tree_size) SQ_MUST_CHECK;
 /** Texts of @owner sealed (max 256; each <= 500 bytes), and opened with the owner's own token. */
 sq_err fields_seal(struct registrar *r, const uint8_t owner[ID], const struct sq_span *text, size_t n, struct sq_db_sealed *out) SQ_MUST_CHECK;
