@@ -147,6 +147,8 @@ static void check_whole(struct checking *k)
         find(k, 0, "listen", "must be address:port");
     if (strcmp(runtime, "auto") && strcmp(runtime, "crun") && strcmp(runtime, "runc"))
         find(k, 0, "runtime", "must be auto, crun or runc");
+    if (!sq_peer_rsa_is_kept(value_of(k, "start_by"), value_of(k, "peer_rsa_bits")))
+        find(k, 0, "peer_rsa_bits", SQ_PEER_RSA_NOT_KEPT);
     check_outbound(k);
     check_networks(k);
     check_password_list(k);

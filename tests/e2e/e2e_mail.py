@@ -350,6 +350,14 @@ def test_peers_keys():
         fake.stop()
         w.log = outside.Collector("tls", strong, port)
         hub.wait_for("the collector to have all", lambda: w.status()["syslog"]["behind"] <= 3 and w.log.lines, 60)
+        # started by others, courier isn't told: refused rather than left out in silence
+        with open(w.h.ini) as f:
+            ini = f.read()
+        path = os.path.join(w.h.dir, "by-sockets.ini")
+        with open(path, "w") as f:
+            f.write(ini + "start_by = sockets\n")
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", path], capture_output=True, text=True, timeout=60)
+        assert p.returncode == 78 and "peer_rsa_bits can't be more than 2048 with start_by = sockets" in p.stderr, (p.returncode, p.stderr)
     with World() as w:  # as delivered
         w.sink.up(w.ca.pair("weak", rsa_bits=2048))
         assert mail_test(w)[0] == "sent", mail_test(w)

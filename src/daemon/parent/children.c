@@ -96,6 +96,10 @@ static sq_err open_children(struct parent *p)
         fprintf(stderr, "sequester: start_by %s: expected parent or sockets\n", by);
         return sq_fail(SQ_ECONFIG);
     }
+    if (!sq_peer_rsa_is_kept(by, config_get(&p->config, "peer_rsa_bits"))) {
+        fputs("sequester: peer_rsa_bits " SQ_PEER_RSA_NOT_KEPT "\n", stderr);
+        return sq_fail(SQ_ECONFIG);
+    }
     for (size_t i = 0; i < N_CHILD; i++)
         p->child[i] = (struct child){.role = order[i], .control = -1, .exe = -1, .cwd = -1};
     return SQ_OK;

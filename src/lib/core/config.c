@@ -60,6 +60,18 @@ bool sq_key_is_for(const struct sq_key_row *row, const char *role)
     return false;
 }
 
+/* Where the text names two values, "A or B", it is one of them. */
+static sq_err check_two(const struct sq_key_row *row, unsigned long long v, struct sq_why *why)
+{
+    const char *at = strstr(row->text, " or ");
+    unsigned long long a, b;
+    while (at && at > row->text && at[-1] >= '0' && at[-1] <= '9')
+        at--;
+    if (at && sscanf(at, "%llu or %llu", &a, &b) == 2 && v != a && v != b)
+        return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "must be %llu or %llu", a, b);
+    return SQ_OK;
+}
+
 static sq_err check_number(const struct sq_key_row *row, const char *value, struct sq_why *why)
 {
     char *end;
@@ -75,7 +87,12 @@ static sq_err check_number(const struct sq_key_row *row, const char *value, stru
         if (sscanf(range, "%llu..%llu", &least, &most) == 2 && (v < least || v > most))
             return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "must lie in %llu..%llu", least, most);
     }
-    return SQ_OK;
+    return check_two(row, v, why);
+}
+
+bool sq_peer_rsa_is_kept(const char *start_by, const char *peer_rsa_bits)
+{
+    return strcmp(start_by, "sockets") || strtoull(peer_rsa_bits, NULL, 10) <= 2048;
 }
 
 /* Empty, or a URL of a scheme that stands in the key's text; without TLS only where nobody but this machine can listen. */

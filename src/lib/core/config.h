@@ -28,7 +28,10 @@ const struct sq_key_row *sq_key_row_of(const char *name);
 void sq_key_fallback(const struct sq_key_row *row, bool is_root, char out[static SQ_CONFIG_MAX_VALUE]);
 /** sq_key_is_for - does @row name role @role in its `who` list? */
 bool sq_key_is_for(const struct sq_key_row *row, const char *role);
-/** sq_key_check - SQ_OK or SQ_ECONFIG with a sentence in @why->detail. A NUMBER's range stands in its text, "min..max";
+/** sq_peer_rsa_is_kept - false: courier would be started by others, without the rule that more than 2048 bits need (children.c). */
+bool sq_peer_rsa_is_kept(const char *start_by, const char *peer_rsa_bits);
+#define SQ_PEER_RSA_NOT_KEPT "can't be more than 2048 with start_by = sockets: courier would not be told. Take it out, or let parent start the processes (start_by = parent)"
+/** sq_key_check - SQ_OK or SQ_ECONFIG with a sentence in @why->detail. A NUMBER's range stands in its text, "min..max", or its two values, "A or B";
  *  so do the schemes of a URL, "smtps://", behind which a plain one has "(loopback)". */
 sq_err sq_key_check(const struct sq_key_row *row, const char *value, struct sq_why *why) SQ_MUST_CHECK;
 

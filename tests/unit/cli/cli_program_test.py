@@ -97,7 +97,8 @@ def init(folder):
 
 def config(folder):
     good = (folder / "file/sequester.ini").read_text()
-    bad = {"nosuch = 1\n": "unknown key", "retention_days = 31\n": "retention_days must lie in 1..30", "allow_swap = maybe\n": "must be yes or no", "password_score = 1\n": "must lie in 2..4",
+    bad = {"nosuch = 1\n": "unknown key", "retention_days = 31\n": "retention_days must lie in 1..30", "allow_swap = maybe\n": "must be yes or no", "password_score = 1\n": "must lie in 2..4", "peer_rsa_bits = 4096\n": "must be 2048 or 3072",
+           "peer_rsa_bits = 3072\nstart_by = sockets\n": "peer_rsa_bits can't be more than 2048 with start_by = sockets",
            "state_dir = here\n": "absolute path", "tls_key = /nowhere\n": "names no file", "listen = 0.0.0.0:1\n": "wildcard", "just words\n": "expected"}
     for line, word in bad.items():
         (folder / "bad.ini").write_text(good + line)
@@ -105,6 +106,9 @@ def config(folder):
         if done.returncode != REFUSED or word not in done.stderr.decode():
             ok(False, f"{line!r} is refused: {done.stderr.decode()}")
     ok(True, f"{len(bad)} wrong configurations are each refused with the reason")
+    for line in ("peer_rsa_bits = 3072\n", "peer_rsa_bits = 2048\nstart_by = sockets\n"):
+        (folder / "good.ini").write_text(good + line)
+        ok(run("admin", "config", "check", folder / "good.ini").returncode == DONE, f"{line!r} is good")
     for name, text, word in (("unsorted", "b" * 40 + "\n" + "a" * 40 + "\n", "ascending order"), ("mixed", "a" * 40 + "\nno hash\n" + "b" * 40 + "\n", "no hash near byte"), ("absent", None, "names no file")):
         if text:
             (folder / name).write_text(text)

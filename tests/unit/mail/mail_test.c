@@ -100,6 +100,12 @@ static void config_keys(void **state)
         {"public_url", "http://hub.example.org", false},
         {"mail_from", "hub@example.org", true},
         {"mail_from", "hub", false},
+        {"peer_rsa_bits", "2048", true},
+        {"peer_rsa_bits", "3072", true},
+        {"peer_rsa_bits", "4096", false},
+        {"peer_rsa_bits", "1024", false},
+        {"peer_rsa_bits", "0", false},
+        {"rsa_bits", "4096", true},
         {"mail_from", "hub@example.org\nBcc: x@example.org", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
