@@ -93,9 +93,10 @@ def test_token_key():
         late.start()
         hub.wait_for("it to be held", lambda: h.is_held(number), 30)
         rotate_ok(h, "--tokens", "--now")
+        ada.login()
+        assert status(h, ada.token) == 200
         h.release(number)
         late.join()
-        ada.login()
         assert status(h, ada.token) == 200
         told = events(h, "keys_replaced")
         assert {x["a"] for x in told} == {1} and len([x for x in told if x["result"] == "OK"]) >= 4, told
