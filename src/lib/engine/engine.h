@@ -78,8 +78,8 @@ struct sq_engine_window {
     uint32_t n_typed;  /* 0: only frequencies are known */
     const struct sq_engine_typed *typed; /* [n_typed] ascending by row, flanks included */
     uint32_t from_site, to_site;         /* rows to be handed out */
-    /* Other phasings of the targets, less likely ones: dosages are the mean over them and the one in .allele, which counts for three. A heterozygote
-     * whose order isn't sure so counts for what it may be on either haplotype. */
+    /* Other phasings of the targets, less likely ones: near the places where they turn the order, dosages are the mean over them and the one in .allele,
+     * which counts for three. A heterozygote whose order isn't sure so counts for what it may be on either haplotype. */
     unsigned n_phasing;        /* 0..8 in typed[].swap */
     uint32_t n_sample;         /* with n_phasing: targets are two of each sample side by side, or one of a haploid */
     const uint8_t *is_haploid; /* [n_sample]. borrowed */

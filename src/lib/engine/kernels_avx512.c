@@ -278,7 +278,6 @@ static void milli(const float *x, size_t n, uint16_t *out)
     }
 }
 
-/* Squares of two numbers are at most 2,000,000: 1,000 of them fit 32 bits. */
 /* Of few sets at once: one sum alone would wait for itself. */
 static inline __attribute__((always_inline)) void masked_few(const float *x, uint32_t n, const uint64_t *bits, size_t stride, uint32_t count, float *out)
 {
@@ -334,6 +333,7 @@ static void spread(const uint64_t *pattern, const uint32_t *left, const uint32_t
     }
 }
 
+/* Squares of two numbers are at most 2,000,000: 1,000 of them fit 32 bits. */
 static void row_sums(const uint16_t *x, size_t n, uint64_t *out_sum, uint64_t *out_square)
 {
     __m512i sum = _mm512_setzero_si512(), square = sum; /* eight of 64 bits */
