@@ -474,6 +474,13 @@ class User:
     def package(self, job):
         return self.call("GET", "/api/v1/jobs/%s/package" % job, status=200).body
 
+    def claims_and_opens(self, job):
+        with tempfile.TemporaryDirectory() as d:
+            path, password = os.path.join(d, "p.zip"), self.claim(job)
+            with open(path, "wb") as f:
+                f.write(self.package(job))
+            assert subprocess.run(["7z", "t", "-p" + password, path], capture_output=True).returncode == 0
+
     def cli(self, *args, password=None, check=True):
         """`sequester ARGS` as this user, with a session file of his own."""
         session = os.path.join(self.hub.dir, "session-%s.json" % self.name)
