@@ -236,7 +236,7 @@ def test_watchdog():
         wait_tasks(ada, job, "chunks left", lambda t: sum(x["state"] == "done" for x in t) >= 2)
         assert ada.get("/api/v1/jobs/" + job)["state"] == "running"
         os.kill(before, signal.SIGSTOP)
-        hub.wait_for("another runner", lambda: h.pids("runner") and h.pids("runner")[-1] != before, 240)
+        h.started_anew("runner", before, 240)
         j = ada.wait_job(job, seconds=300)
         assert j["state"] == "done", j
         assert "event=task_stalled" in h.log()

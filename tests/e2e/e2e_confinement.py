@@ -109,7 +109,7 @@ def test_a_crash_leaves_no_core():
             for role in ("gateway", "registrar", "keeper", "storer", "runner", "jailer"):
                 pid = h.pids(role)[-1]
                 os.kill(pid, signal.SIGSEGV)
-                hub.wait_for("%s to start again" % role, lambda: h.pids(role) and h.pids(role)[-1] != pid, 30)
+                h.started_anew(role, pid)
             hub.wait_for("the hub to serve again", lambda: h.is_up() and all(h.pids(r) for r in hub.ROLES), 60)
             ended = re.findall(r"event=child_ended child=(\w+) pid=\d+ status=-11", h.log())
             assert set(ended) >= {"gateway", "registrar", "keeper", "storer", "runner", "jailer"}, ended

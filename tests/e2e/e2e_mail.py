@@ -489,7 +489,7 @@ def test_killed_anywhere():
             w.h.arm(fault)
             job = w.qc() if role == "courier" else w.ada.submit(w.ada.upload()["id"], mode="qconly")
             hub.wait_for("the fault " + fault, lambda: w.h.fault_hits() > hits, 40)
-            hub.wait_for("%s to be started anew" % role, lambda: w.h.pids(role) and w.h.pids(role)[-1] != pid, 30)
+            w.h.started_anew(role, pid)
             w.h.wait_up()
             if role == "courier":
                 hub.wait_for("the try to be counted", lambda: len(w.events("mail_failed")) == n + 1, 30)

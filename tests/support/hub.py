@@ -224,6 +224,10 @@ class Hub:
                     found.append(int(line))
         return found
 
+    def started_anew(self, role, pid, seconds=30):
+        """Waits until another process than `pid` is the newest of this role. Between the two there may be none, at any moment."""
+        wait_for("%s to be started anew" % role, lambda: self.pids(role)[-1:] not in ([], [pid]), seconds)
+
     def kill(self, role, sig=signal.SIGKILL):
         """kill -9 the process of this role; the parent starts another."""
         pid = self.pids(role)[-1]
