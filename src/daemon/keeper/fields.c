@@ -84,7 +84,7 @@ static sq_err each_item(struct keeper *k, const uint8_t *owner_id, struct sq_spa
     sq_err err = keeper_owner_key(k, owner_id, PURPOSE, &f.key);
     uint32_t at = 0;
     for (unsigned n = 0; !err && at < batch.n; n++) {
-        struct sq_span item;
+        struct sq_span item = {0};
         err = n < MAX_ITEMS ? next_item(batch, &at, &item) : sq_fail(SQ_ERANGE);
         if (!err)
             err = one(&f, item, out);

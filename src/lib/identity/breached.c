@@ -161,7 +161,7 @@ static sq_err look_through(const struct sq_breached *l, struct sq_why *why)
     uint8_t last[SQ_SHA1_BYTES] = {0}, now[SQ_SHA1_BYTES];
     uint64_t from = 0, next = 0, before = 0;
     for (unsigned i = 0; i < LOOKS + 2; i++) {
-        bool is;
+        bool is = false;
         uint64_t at = i > LOOKS ? (l->n_byte > LINE_MAX_BYTES ? l->n_byte - LINE_MAX_BYTES : 0) : l->n_byte / LOOKS * i;
         sq_err e = line_behind(l, at, now, &from, &next, &is);
         if (e)
