@@ -36,6 +36,12 @@ def connect(h, source="127.0.0.1", timeout=30, tls=True, receive_bytes=None):
         raise
 
 
+def connections(h):
+    """The service's ends of TCP connections that it has not closed (states ESTABLISHED and CLOSE_WAIT)."""
+    rows = [line.split() for line in list(open("/proc/net/tcp"))[1:]]
+    return [r[2] for r in rows if int(r[1].split(":")[1], 16) == h.port and r[3] in ("01", "08")]
+
+
 class Got:
     """An answer, byte by byte. status 0: the connection ended without one."""
 
@@ -364,7 +370,7 @@ def slow_readers():
 def floods_of_connections():
     """One address holds all it can get, twenty others too: a newcomer is served; the flooding address is told to wait."""
     with hub.Hub(settings={"max_connections": 60, "max_connections_per_ip": 40}) as h:
-        held = []
+        user, held = h.user("held"), []
         try:
             for source, wanted in [("127.0.0.7", 70)] + [("127.0.2.%d" % i, 3) for i in range(1, 21)]:
                 for _ in range(wanted):
@@ -381,15 +387,18 @@ def floods_of_connections():
         finally:
             for s in held:
                 s.close()
-        # every place taken by a connection that asks something: 503, for the address that holds most and for a newcomer
-        time.sleep(2.5)  # until the connections above have ended
+        # every place taken by a connection that asks something, and has a user's token (of strangers' questions only so many wait, the others get 429 and go):
+        # 503, for the address that holds most and for a newcomer
+        hub.wait_for("the connections above to have ended", lambda: not connections(h), 30)
         held = []
         try:
             for source, n in [("127.0.0.8", 40), ("127.0.0.10", 20)]:
                 for _ in range(n):
                     s = connect(h, source)
-                    s.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{")
+                    s.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
+                              b"Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{" % user.token.encode())
                     held.append(s)
+            assert len(connections(h)) == 60
             for source in ("127.0.0.8", "127.0.0.11"):
                 a = ask(h, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", source)
                 is_ours(a, 503, "ECROWDED")
