@@ -5,6 +5,7 @@
 
 #define WIDTH 80 /* columns of a terminal that nobody made larger */
 #define OPTION_AT 30
+#define FAMILY_SHOWN 8U /* commands with one first word; more than these are one line of the whole list */
 
 static const char *const exit_texts[CLI_N_EXIT] = {"done",
                                                    "refused or failed; the message says why",
@@ -189,14 +190,68 @@ void cli_help_line(const struct cli_command *command, FILE *to)
     wrap(first, 25, to);
 }
 
+/* How many commands from @first on have its first word; *out_n: the letters of that word. */
+static size_t family(const struct cli_command *first, const struct cli_command *end, size_t *out_n)
+{
+    size_t n = 0;
+    *out_n = strcspn(first->name, " ");
+    while (first + n < end && !strncmp(first[n].name, first->name, *out_n) && strchr(" ", first[n].name[*out_n]))
+        n++;
+    return n;
+}
+
+/* One line for many commands: their second words, each once. */
+static void show_family(const struct cli_command *first, size_t n, size_t n_word, FILE *to)
+{
+    char text[1024];
+    size_t at = 0, n_last = 0;
+    const char *last = "";
+    for (size_t i = 0; i < n; i++) {
+        const char *word = first[i].name + n_word;
+        word += *word == ' ';
+        size_t n_this = strcspn(word, " ");
+        if (n_this && !(n_this == n_last && !strncmp(word, last, n_this)) && at < sizeof text)
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%.*s", at ? ", " : "", (int)n_this, word);
+        last = word;
+        n_last = n_this;
+    }
+    if (at < sizeof text)
+        snprintf(text + at, sizeof text - at, ": see sequester help %.*s", (int)n_word, first->name);
+    fprintf(to, "  %.*s ...%*s", (int)n_word, first->name, (int)(19 - n_word), "");
+    wrap(text, 25, to);
+}
+
 void cli_help_all(FILE *to)
 {
+    static const struct {
+        const char *title, *first; /* first: the command it begins with in commands.def; it ends where another begins */
+    } topics[] = {{"On this machine alone, without a server", "impute"},
+                  {"Genotypes to a server, results back", "panels"},
+                  {"An account on a server", "register"},
+                  {"Proof of what a server did", "receipt"},
+                  {"A server of your own", "init"}};
+    enum { N_TOPIC = sizeof topics / sizeof topics[0] };
     size_t n;
     const struct cli_command *commands = cli_commands(&n);
-    fputs("usage: sequester COMMAND [arguments] [options]\n\n", to);
-    for (size_t i = 0; i < n; i++)
-        cli_help_line(&commands[i], to);
-    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes.\nFirst steps: init, admin user add, login.\n", to);
+    fputs("usage: sequester COMMAND [arguments] [options]\n", to);
+    for (size_t t = 0; t < N_TOPIC; t++) {
+        bool is_in = false;
+        fprintf(to, "\n%s\n", topics[t].title);
+        for (size_t i = 0, n_word; i < n; i++) {
+            for (size_t other = 0; other < N_TOPIC; other++)
+                if (!strcmp(commands[i].name, topics[other].first))
+                    is_in = other == t;
+            size_t n_family = is_in ? family(&commands[i], commands + n, &n_word) : 0;
+            if (n_family > FAMILY_SHOWN) {
+                show_family(&commands[i], n_family, n_word, to);
+                i += n_family - 1;
+            } else if (is_in) {
+                cli_help_line(&commands[i], to);
+            }
+        }
+    }
+    fputs("\n`sequester COMMAND --help` shows options, an example and exit codes.\n"
+          "First steps: panel build, impute. With a server: init, admin user add, login.\n", to);
 }
 
 static void markdown_option(void *ctx, const struct cli_option *o)

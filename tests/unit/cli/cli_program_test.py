@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import shutil
 import socket
 import stat
@@ -58,7 +59,9 @@ def every_help():
             ok(False, f"help of {name}")
     ok(len(names()) > 30, f"each of {len(names())} commands has help with an example and exit codes")
     whole = run("help").stdout.decode()
-    ok(all(f"  {name} " in whole for name in names()), "help lists them all")
+    of_families = "".join(run("help", word).stdout.decode() for word in re.findall(r"^  (\w+) \.\.\. ", whole, re.M))
+    ok(all((f"\n  {name} " in whole) + (f"\n  {name} " in "\n" + of_families) == 1 for name in names()), "help lists them all, large families by `help WORD`, each once")
+    ok(all(len(line) <= 80 for line in whole.splitlines()), "and fits 80 columns")
     ok(run().returncode == USAGE and run("nosuch").returncode == USAGE, "no command, unknown command: exit code 2")
     page = run("help", "--markdown").stdout
     ok(page == (root / "docs/cli.md").read_bytes(), "docs/cli.md is current (sequester help --markdown > docs/cli.md)")
