@@ -24,7 +24,7 @@ n_failed = 0
 
 
 def run(*args):
-    p = subprocess.run(args, capture_output=True, text=True, timeout=60)
+    p = subprocess.run(args, capture_output=True, text=True, timeout=300)
     return p.stdout.splitlines(), p.returncode, p.stderr
 
 

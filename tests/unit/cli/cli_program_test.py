@@ -37,7 +37,7 @@ def ok(is_good, what):
 
 
 def run(*args, stdin=b"", env=None):
-    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, input=stdin, env=env or ENV, timeout=60)
+    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, input=stdin, env=env or ENV, timeout=300)
 
 
 def names():
@@ -306,7 +306,7 @@ def no_secret_shown(folder):
                               "--name", "ada", "--password-stdin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
         p.stdin.write(PASSWORD.encode() + b"\n")
         p.stdin.close()
-        listener.settimeout(20)
+        listener.settimeout(200)
         peer, _ = listener.accept()
         hello = peer.recv(4096)
         line = Path(f"/proc/{p.pid}/cmdline").read_bytes()
@@ -318,7 +318,7 @@ def no_secret_shown(folder):
             ok(os.stat(f"/proc/{p.pid}/mem").st_uid == 0, "its memory is closed to other processes of its user (not dumpable)")
         peer.close()
         p.stdin = None
-        out, err = p.communicate(timeout=30)
+        out, err = p.communicate(timeout=300)
         ok(p.returncode == UNREACHABLE and PASSWORD.encode() not in out + err, "broken off: exit code 3")
 
 
@@ -330,10 +330,11 @@ def on_terminal(args, typed):
     shown = b""
     while b": " not in shown:  # the prompt comes after echo was switched off, or it would be seen
         shown += os.read(fd, 1000)
-    time.sleep(0.2)
     silent = not termios.tcgetattr(fd)[3] & termios.ECHO
     os.write(fd, typed)
-    time.sleep(0.2)
+    until = time.monotonic() + 60
+    while not termios.tcgetattr(fd)[3] & termios.ECHO and time.monotonic() < until:
+        time.sleep(0.02)
     echoes = bool(termios.tcgetattr(fd)[3] & termios.ECHO)
     try:
         while part := os.read(fd, 1000):

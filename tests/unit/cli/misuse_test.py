@@ -21,7 +21,7 @@ NO_WRITE = os.path.join(HOME, "nothing", "here")
 
 
 def run(*args):
-    p = subprocess.run([PROGRAM, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=ENV, cwd=HOME, timeout=60)
+    p = subprocess.run([PROGRAM, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=ENV, cwd=HOME, timeout=300)
     p.command = "sequester " + " ".join(args)
     return p
 

@@ -44,7 +44,7 @@ def handshake(folder, name, trusted):
     client.verify_flags |= ssl.VERIFY_X509_STRICT
     client.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
-        with socket.create_connection(listening.getsockname(), timeout=10) as raw:
+        with socket.create_connection(listening.getsockname(), timeout=120) as raw:
             with client.wrap_socket(raw, server_hostname=name) as tls:
                 version = tls.version()
                 tls.send(b"x")

@@ -152,7 +152,7 @@ static void killed(void **state)
             }
         }
         int64_t before = *told; /* every other round at work for certain, however busy the machine is; the others perhaps while it opens */
-        for (unsigned i = 0; round % 2 && *(volatile int64_t *)told == before && i < 20000; i++)
+        for (unsigned i = 0; round % 2 && *(volatile int64_t *)told == before && i < 100000; i++)
             usleep(500);
         usleep(4000 + (unsigned)round * 1777);
         kill(pid, SIGKILL);

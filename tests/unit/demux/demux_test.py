@@ -462,7 +462,7 @@ with tap.case("a run that is still growing, killed at every cycle, ends with the
                 for path in glob.glob(os.path.join(RUN, base, lane, "*.filter")):
                     shutil.copy(path, os.path.join(run, base, lane))
         p = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + (rng.random() * 0.02 if c % 3 == 0 and c < n_cycle else 20)
+        end = time.monotonic() + (rng.random() * 0.02 if c % 3 == 0 and c < n_cycle else 200)
         while time.monotonic() < end and p.poll() is None and not fed(out, 4, c):
             time.sleep(0.005)
         if c % 3 and c < n_cycle and not fed(out, 4, c):
@@ -474,7 +474,7 @@ with tap.case("a run that is still growing, killed at every cycle, ends with the
     for name in ("RTAComplete.txt", "CopyComplete.txt"):
         shutil.copy(os.path.join(RUN, name), run)
     try:
-        if p.wait(30):
+        if p.wait(300):
             bad.append("exit %d" % p.returncode)
     except subprocess.TimeoutExpired:
         p.kill()

@@ -371,25 +371,29 @@ def slow_heads_are_cut(w):
         t.start()
     assert w.get("/healthz").status == 200  # meanwhile others are served
     for t in threads:
-        t.join(25)
-    assert len(ends) == 12 and max(ends) < 14 and min(ends) > 8, sorted(ends)
+        t.join(120)
+    assert len(ends) == 12 and max(ends) < 45 and min(ends) > 8, sorted(ends)  # all that they have to say would take 50 s
     assert w.get("/healthz").status == 200
 
 
 def limits_of_one_address(w):
     """48 connections of one address; the next gets 503, and it is served again when one ends."""
-    held = []
-    try:
-        for _ in range(48):
-            held.append(w.tls(5))
-        with w.tls(5) as s:
-            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            a = read_answer(s)
-            error(a, 503, "ECROWDED")
-            assert a.headers["retry-after"] and a.headers["connection"].lower() == "close", a
-    finally:
-        for s in held:
-            s.close()
+    for last in (False, False, True):
+        held, t0 = [], time.monotonic()
+        try:
+            for _ in range(48):
+                held.append(w.tls())
+            with w.tls() as s:
+                s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                a = read_answer(s)
+        finally:
+            for s in held:
+                s.close()
+        if last or time.monotonic() - t0 < 9:
+            break  # else the first of those that say nothing may have been ended before the last came
+    error(a, 503, "ECROWDED")
+    assert a.headers["retry-after"] and a.headers["connection"].lower() == "close", a
+
     def served():
         try:
             return w.get("/healthz").status == 200
@@ -399,19 +403,24 @@ def limits_of_one_address(w):
 
 
 def refusals_are_counted(w):
-    time.sleep(1.2)  # those of the tests before are told
-    w.clear()
+    def told():
+        return sum(m.n for m in w.messages("refused") if m.address == "127.0.0.77")
     for _ in range(3):
-        w.get("/nowhere", token=None)
-    assert w.wait(lambda: sum(m.n for m in w.messages("refused") if m.address == "127.0.0.1") >= 3, 5)
-    assert sum(m.n for m in w.messages("refused")) == 3, w.messages("refused")
+        with socket.create_connection(("127.0.0.1", w.port), source_address=("127.0.0.77", 0)) as raw, ssl.create_default_context(cafile=w.cert).wrap_socket(raw, server_hostname="localhost") as s:
+            s.sendall(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert read_answer(s).status == 404
+    assert w.wait(lambda: told() >= 3)
+    time.sleep(1.2)
+    assert told() == 3, w.messages("refused")
 
 
 def rate_limit(w):
     """Test builds: 100 logins a minute of one address."""
     with w.tls() as s:
         got = []
-        for _ in range(140):
+        for _ in range(5000):
+            if got.count(429) > 5:
+                break
             s.sendall(b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
             a = read_answer(s)
             got.append(a.status)
@@ -426,7 +435,7 @@ def rate_limit(w):
 def log_says_nothing_of_requests(w):
     w.get("/jobs?name=Marker_In_Query", token="MarkerToken", headers=["User-Agent: Marker-Agent"])
     w.post("/api/v1/jobs/MarkerJob/claim", {"password": "MarkerPassword"})
-    time.sleep(0.2)
+    w.wait(lambda: all(x in open(w.log_path, "rb").read() for x in (b"route=jobs_root", b"route=job_claim")))
     log = open(w.log_path, "rb").read()
     assert b"event=request" in log and b"route=jobs_root" in log, log[-500:]
     for marker in (b"Marker", b"/jobs", b"127.0.0.1"):

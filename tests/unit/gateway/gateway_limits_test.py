@@ -40,7 +40,7 @@ def ask(w, path="/healthz", method="GET", headers=(), source="127.0.0.1", body=b
 
 def connect(w, source):
     s = socket.socket()
-    s.settimeout(20)
+    s.settimeout(120)
     s.bind((source, 0))
     try:
         s.connect(("127.0.0.1", w.port))
@@ -72,7 +72,7 @@ def wait_for_second():
 
 def at_the_limit_plus_one():
     """Matrix: each class has its own bucket, of an address and of a token; n are served, n + 1 is not; two clients don't feel each other."""
-    with world(rate_read="address=7 token=5", rate_write="address=6 token=4", rate_login="address=3/h token=9", rate_bulk="address=4 token=2") as w:
+    with world(rate_read="address=7/h token=5/h", rate_write="address=6/h token=4/h", rate_login="address=3/h token=9", rate_bulk="address=4/h token=2/h") as w:
         auth = ["Authorization: Bearer " + TOKEN]
         classes = {"read": ("GET", "/jobs", 7, 5), "write": ("POST", "/api/v1/jobs/a/cancel", 6, 4), "bulk": ("HEAD", "/api/v1/jobs/a/report", 4, 2)}
         for i, (name, (method, path, of_address, of_token)) in enumerate(classes.items()):
@@ -81,10 +81,10 @@ def at_the_limit_plus_one():
                 a = ask(w, path, method, auth, mine)
                 assert a.status == 200, (name, k, a)
                 got = left(a)
-                assert got[name + "-address"][:3] == (of_address, 60, of_address - k - 1) and got[name + "-token"][:3] == (of_token, 60, of_token - k - 1), (name, k, got)
-                assert 1 <= got[name + "-token"][3] <= 60, got
+                assert got[name + "-address"][:3] == (of_address, 3600, of_address - k - 1) and got[name + "-token"][:3] == (of_token, 3600, of_token - k - 1), (name, k, got)
+                assert 1 <= got[name + "-token"][3] <= 3600, got
             a = ask(w, path, method, auth, mine)
-            assert a.status == 429 and 1 <= int(a.headers["retry-after"]) <= 60 // of_token + 1, (name, a)
+            assert a.status == 429 and 1 <= int(a.headers["retry-after"]) <= 3600 // of_token + 1, (name, a)
             assert left(a)[name + "-token"][2] == 0 and left(a)[name + "-address"][2] == of_address - of_token, a  # and took nothing from the address
             assert ask(w, path, method, auth, others).status == 429, name  # the token's own bucket, wherever it comes from
             assert ask(w, path, method, ["Authorization: Bearer other-%s" % name], others).status in (200, 401), name
@@ -103,23 +103,24 @@ def at_the_limit_plus_one():
 
 def nonsense_is_counted():
     """What makes no sense, is for another host, or asks for what isn't there: each is paid for as reading."""
-    with world(rate_read="address=10") as w:
+    with world(rate_read="address=10/h") as w:
         for i, (path, headers, host) in enumerate([("/nowhere", (), "localhost"), ("/healthz", (), "evil.example"), ("//x", (), "localhost"), ("/healthz", ["Authorization: Basic x"], "localhost"),
                                                    ("/healthz", ["X:  two"], "localhost"), ("/healthz", ["Cookie: a=b", "Cookie: a=b"], "localhost")]):
             got = [ask(w, path, "GET", headers, "127.0.4.%d" % i, host=host) for _ in range(12)]
             assert [a.status for a in got[:10]].count(429) == 0 and [a.status for a in got[10:]] == [429, 429], (path, headers, [a.status for a in got])
+        w.wait(lambda: sum(m.n for m in w.messages("refused")) >= 6 * 12)
         wait_for_second()
         assert sum(m.n for m in w.messages("refused")) == 6 * 12, [(m.address, m.n) for m in w.messages("refused")]
 
 
 def waits_as_long_as_it_says():
-    with world(rate_read="address=30") as w:
+    with world(rate_read="address=6") as w:
         while True:
             a = ask(w)
             if a.status == 429:
                 break
         wait = int(a.headers["retry-after"])
-        assert 1 <= wait <= 2, a
+        assert 1 <= wait <= 10, a
         time.sleep(wait)
         assert ask(w).status == 200
         assert ask(w).status == 429
@@ -156,7 +157,7 @@ def few_logins_of_strangers_at_once():
 
         def slow(m):
             inside.release()
-            gate.wait(20)
+            gate.wait(300)
             return {}
         w.answer_api = slow
         got = []
@@ -164,15 +165,15 @@ def few_logins_of_strangers_at_once():
         for t in threads:
             t.start()
         for _ in range(4):
-            assert inside.acquire(timeout=10)
+            assert inside.acquire(timeout=120)
         a = login(w, "127.0.9.99")
         assert a.status == 429 and a.headers["retry-after"] == "2", a
         known = threading.Thread(target=lambda: got.append(login(w, "127.0.5.1").status))
         known.start()
-        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=120)
         gate.set()
         for t in [*threads, known]:
-            t.join(20)
+            t.join(120)
         assert got == [200] * 5, got
         w.answer_api = None
         assert login(w, "127.0.9.99").status == 200

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
 
 TOKEN = "good.token-1_x"
-GET_TIMEOUT = 20
+GET_TIMEOUT = 120
 
 
 def err_numbers():
@@ -220,7 +220,7 @@ class World:
         with self.lock:
             self.asked.clear()
 
-    def wait(self, condition, seconds=10):
+    def wait(self, condition, seconds=120):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if condition():

@@ -193,7 +193,7 @@ static void a_password_set_meanwhile(void **state)
     f.hooks->is_armed = 3;
     q.call = 1000;
     ok(sq_wire_send(f.link[SQ_ROLE_REGISTRAR], SQ_ROLE_REGISTRAR, SQ_ROLE_KEEPER, &q));
-    for (unsigned i = 0; i < 10000 && !f.hooks->held; i++)
+    for (unsigned i = 0; i < 60000 && !f.hooks->held; i++)
         usleep(2000);
     assert_int_equal(f.hooks->held, 1);
     uint32_t n;

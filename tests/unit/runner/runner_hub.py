@@ -47,7 +47,7 @@ class Peer:
             call, self.next = self.next, self.next + 1
         q = self.waiting[call] = queue.Queue()
         self.link.send(name, call, **fields)
-        m = q.get(timeout=30)
+        m = q.get(timeout=300)
         return m.code if m.name == "error_is" else m
 
 
@@ -133,7 +133,7 @@ class Hub:
         self.registrar.link.reply(m, "ok")
         self.ended.put(m)
 
-    def end(self, timeout=30):
+    def end(self, timeout=300):
         return self.ended.get(timeout=timeout)
 
     # ---- keeper

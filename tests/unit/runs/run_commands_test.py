@@ -23,7 +23,7 @@ BASE = "Data/Intensities/BaseCalls/L001/"
 
 
 def run(*argv):
-    out = subprocess.run([SEQUESTER, "run", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60)
+    out = subprocess.run([SEQUESTER, "run", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=300)
     return out.returncode, out.stdout.decode(), out.stderr.decode()
 
 
@@ -181,11 +181,11 @@ with tap.case("what is printed may go to a device or a terminal") as bad:
     for words in (("check", path), ("check", path, "--json"), ("summary", path)):
         want = run(*words)[0]
         with open("/dev/null", "wb") as null:
-            code = subprocess.run([SEQUESTER, "run", *words], stdout=null, stderr=subprocess.PIPE, timeout=60)
+            code = subprocess.run([SEQUESTER, "run", *words], stdout=null, stderr=subprocess.PIPE, timeout=300)
         if code.returncode != want:
             bad.append("%s > /dev/null: exit %d, %d is right: %s" % (words[0], code.returncode, want, code.stderr.decode()))
         ours, theirs = os.openpty()
-        code = subprocess.run([SEQUESTER, "run", *words], stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+        code = subprocess.run([SEQUESTER, "run", *words], stdout=theirs, stderr=subprocess.PIPE, timeout=300)
         os.close(theirs)
         os.close(ours)
         if code.returncode != want:
@@ -198,7 +198,7 @@ with tap.case("the walls around what reads a folder") as bad:
         make_run.put(d, "sub/file", b"hello")
     want = {"read inside": "yes", "list inside": "yes", "read outside": "no", "list outside": "no", "write inside": "no", "make inside": "no", "socket": "killed", "exec": "killed", "fork": "killed"}
     for mode in ("read", "write"):
-        got = dict(line.split(": ") for line in subprocess.run([FOLDERS, mode, inside, outside], stdout=subprocess.PIPE, timeout=60).stdout.decode().splitlines())
+        got = dict(line.split(": ") for line in subprocess.run([FOLDERS, mode, inside, outside], stdout=subprocess.PIPE, timeout=300).stdout.decode().splitlines())
         if "skipped" in got:
             print("# skipped: " + got["skipped"])
             break

@@ -442,7 +442,7 @@ static void test_from_outside(void **state)
     assert_int_equal(end.how, 3);
     end = wait_end(&b);
     assert_int_equal(end.how, 3);
-    assert_true(end.wall_ms >= 4900 && end.wall_ms < 9000);
+    assert_true(end.wall_ms >= 4900 && end.wall_ms < 30000);
 }
 
 static void test_jailer_itself(void **state)
@@ -703,7 +703,7 @@ static void test_runner_gone(void **state)
     read_findings(&r, text, sizeof text);
     assert_int_equal(wait_for_workers(1, 0), 1);
     sq_close(&rig.runner);
-    assert_int_equal(wait_for_workers(0, 2000), 0);
+    assert_int_equal(wait_for_workers(0, PATIENCE_MS), 0);
     run_close(&r);
     connect_runner();
     assert_int_equal(sq_wire_hello(rig.runner, SQ_ROLE_RUNNER, SQ_ROLE_JAILER), SQ_OK);
@@ -744,7 +744,7 @@ static void test_jailer_killed(void **state)
     kill(rig.jailer, SIGKILL);
     waitpid(rig.jailer, &status, 0);
     bool is_gone = false;
-    for (int i = 0; i < 100 && !is_gone; i++) {
+    for (int i = 0; i < PATIENCE_MS / 20 && !is_gone; i++) {
         usleep(20000);
         is_gone = kill(worker[0], 0) && errno == ESRCH;
     }
@@ -823,7 +823,7 @@ static void test_nothing_left(void **state)
 {
     (void)state;
     pid_t pids[8];
-    for (int i = 0; i < 100 && (cgroup_is_left() || find_below("crun", pids, 8)); i++)
+    for (int i = 0; i < PATIENCE_MS / 50 && (cgroup_is_left() || find_below("crun", pids, 8)); i++)
         usleep(50000);
     assert_false(cgroup_is_left());
     assert_int_equal(find_below("crun", pids, 8), 0);

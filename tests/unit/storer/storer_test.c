@@ -397,11 +397,11 @@ static void expect_cut(int sock, enum sq_role role)
     struct sq_msg m;
     uint8_t b[64];
     struct pollfd p = {.fd = sock, .events = POLLIN};
-    while (poll(&p, 1, 5000) == 1 && recv(sock, b, sizeof b, 0) > 0)
+    while (poll(&p, 1, 60000) == 1 && recv(sock, b, sizeof b, 0) > 0)
         ; /* its hello */
     assert_true(p.revents & POLLHUP);
     p.fd = parent;
-    assert_int_equal(poll(&p, 1, 5000), 1);
+    assert_int_equal(poll(&p, 1, 60000), 1);
     OK(sq_wire_recv(parent, SQ_ROLE_STORER, SQ_ROLE_PARENT, pkt, &m));
     assert_int_equal(m.no, SQ_MSG_bad_peer);
     assert_int_equal(m.u.bad_peer.role, role);
