@@ -256,6 +256,8 @@ def uploads_in_all_forms():
         assert Got(s).status == 100
         s.sendall(body)
         assert Got(s).status == 201
+    hub.wait_for("both to be checked", lambda: [u["state"] for u in bob.get("/api/v1/uploads")["data"]] == ["ready"] * 2, 60)
+    hub.wait_for("what they came from to be gone", lambda: h.admin_ok("status")["objects_erasing"] == 0, 60)
     # refused before a byte of the body: the client that waits for 100 gets the refusal
     is_ours(ask(h, head % b"nonsense" + b"Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n"), 401, "EAUTH")
     is_ours(ask(h, mine + b"Content-Length: 99999999999999\r\nExpect: 100-continue\r\n\r\n"), 413, "ETOOBIG")
@@ -289,7 +291,7 @@ def slow_heads_and_handshakes():
                 if i % 3:
                     s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ")
                 s.settimeout(0.3)
-                while time.monotonic() - t0 < 30:
+                while time.monotonic() - t0 < 200:
                     s.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[:1] if i % 3 == 0 else b"a")
                     try:
                         if not s.recv(1000):
@@ -302,16 +304,15 @@ def slow_heads_and_handshakes():
     threads = [threading.Thread(target=drip, args=(i,)) for i in range(40)]
     for t in threads:
         t.start()
-    time.sleep(2)
     assert h.request("GET", "/healthz").status == 200
     for t in threads:
-        t.join(40)
-    assert len(ends) == 40 and max(ends) < 20, sorted(ends)[-5:]
+        t.join(250)
+    assert len(ends) == 40 and max(ends) < hub.crowded(20 * hub.PATIENCE), sorted(ends)[-5:]
     assert h.request("GET", "/healthz").status == 200
 
 
 def slow_bodies():
-    """A body below the least rate is cut, and nothing of it stays. Test builds: each 64 KiB within 6 s."""
+    """A body below the least rate is cut, and nothing of it stays. Test builds: each 64 KiB within 15 s."""
     h, _, _ = shared()
     eve = h.user(next(NAMES))
     objects = h.objects()
@@ -320,7 +321,7 @@ def slow_bodies():
                   b"Authorization: Bearer " + eve.token.encode() + b"\r\n\r\n" + form(b"XX", b"x")[:60])
         t0 = time.monotonic()
         s.settimeout(0.2)
-        while time.monotonic() - t0 < 30:
+        while time.monotonic() - t0 < 200:
             try:
                 s.send(b"a")
                 text = s.recv(4096)
@@ -333,9 +334,9 @@ def slow_bodies():
         else:
             raise AssertionError("a slow body was never cut")
         took = time.monotonic() - t0
-        assert text == b"" and 3 < took < 25, (took, text)
+        assert text == b"" and 10 < took, (took, text)
     hub.wait_for("the slow upload to be gone", lambda: set(h.objects()) <= set(objects), 30)
-    assert [u["state"] for u in eve.get("/api/v1/uploads")["data"]] == ["failed"]
+    hub.wait_for("its end", lambda: [u["state"] for u in eve.get("/api/v1/uploads")["data"]] == ["failed"], 30)
 
 
 def slow_readers():
@@ -389,23 +390,27 @@ def floods_of_connections():
                 s.close()
         # every place taken by a connection that asks something, and has a user's token (of strangers' questions only so many wait, the others get 429 and go):
         # 503, for the address that holds most and for a newcomer
-        hub.wait_for("the connections above to have ended", lambda: not connections(h), 30)
-        held = []
-        try:
-            for source, n in [("127.0.0.8", 40), ("127.0.0.10", 20)]:
-                for _ in range(n):
-                    s = connect(h, source)
-                    s.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
-                              b"Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{" % user.token.encode())
-                    held.append(s)
-            assert len(connections(h)) == 60
-            for source in ("127.0.0.8", "127.0.0.11"):
-                a = ask(h, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", source)
-                is_ours(a, 503, "ECROWDED")
-                assert int(a.headers["retry-after"]) >= 1 and a.headers["connection"] == "close", a
-        finally:
-            for s in held:
-                s.close()
+        for last in (False, False, True):
+            hub.wait_for("the connections above to have ended", lambda: not connections(h), 60)
+            held, t0 = [], time.monotonic()
+            try:
+                for source, n in [("127.0.0.8", 40), ("127.0.0.10", 20)]:
+                    for _ in range(n):
+                        s = connect(h, source)
+                        s.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"
+                                  b"Content-Type: application/json\r\nContent-Length: 900\r\n\r\n{" % user.token.encode())
+                        held.append(s)
+                n_held = len(connections(h))
+                answers = [ask(h, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", source) for source in ("127.0.0.8", "127.0.0.11")]
+            finally:
+                for s in held:
+                    s.close()
+            if last or time.monotonic() - t0 < 12:
+                break  # else the first of the slow bodies may have been cut before the last came
+        assert n_held == 60
+        for a in answers:
+            is_ours(a, 503, "ECROWDED")
+            assert int(a.headers["retry-after"]) >= 1 and a.headers["connection"] == "close", a
         hub.wait_for("service as before", lambda: ask(h, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "127.0.0.8").status == 200, 30)
 
 
@@ -445,7 +450,7 @@ def floods_from_many_addresses():
         waits = []
         for _ in range(30):
             t0 = time.monotonic()
-            for left in (3, 2, 1, 0):
+            for left in range(20, -1, -1):
                 try:
                     is_ours(ask(h, b"GET /api/v1/server HTTP/1.1\r\nHost: localhost\r\n\r\n", "127.0.0.99"), 200)
                     break
