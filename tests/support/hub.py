@@ -14,6 +14,7 @@ import http.client
 import json
 import mmap
 import os
+import random
 import re
 import shutil
 import signal
@@ -57,10 +58,25 @@ def panel_file(source=REF, gmap=MAP, build_name="GRCh37"):
     return sqp.cached(os.path.join(BUILD, "sequester-worker"), source, gmap, build_name)
 
 
+KEPT = []  # one lock for each port that this process was given
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that is this process's as long as it lives, also while nobody listens there: below those that the kernel gives to outgoing connections, and kept from
+    other tests by a name that only one may have."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        end = int(f.read().split()[0])
+    ports = list(range(10240, end if end > 12000 else 60000))
+    random.shuffle(ports)
+    for port in ports:
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with contextlib.suppress(OSError):
+            lock.bind("\0sequester-test-port-%d" % port)
+            if is_free(port):
+                KEPT.append(lock)
+                return port
+        lock.close()
+    raise AssertionError("no port is free")
 
 
 def is_free(port):
@@ -454,7 +470,9 @@ class User:
     def upload(self, path=TARGET):
         a = self.upload_raw(open(path, "rb").read(), os.path.basename(path))
         assert a.status == 201, a
-        return a.json
+        if a.json["state"] != "checking":
+            return a.json
+        return wait_for("what was uploaded to be checked", lambda: (lambda u: u if u["state"] != "checking" else None)(self.get("/api/v1/uploads/" + a.json["id"])), 60)
 
     def submit(self, upload, panel="1kgp3-chr22", **more):
         a = self.call("POST", "/api/v1/jobs", dict({"upload": upload, "panel": panel}, **more), status=201)

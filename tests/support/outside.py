@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+import hub
+
 DAY = datetime.timedelta(days=1)
 
 
@@ -63,17 +65,11 @@ def tls_of(path):
     return ctx
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Sink:
     """A mail server. mode: ok, hang, reject4, reject5 (answers to RCPT), down."""
 
     def __init__(self, pair, user=None, password=None):
-        self.port, self.user, self.password = free_port(), user, password
+        self.port, self.user, self.password = hub.free_port(), user, password
         self.mails, self.commands, self.mode, self.controller = [], [], "ok", None
         self.up(pair)
 
