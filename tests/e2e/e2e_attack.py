@@ -83,7 +83,8 @@ class Played:
         self.n_refused = 0
         hub.wait_for("the others to be up", self.is_up, 40)
         self.peers = [p for p in captured.PEERS[role]]
-        self.before = {p: self.h.pids(p) for p in hub.ROLES if p != role}
+        others = [p for p in hub.ROLES if p != role]
+        self.before = hub.wait_for("all of the others", lambda: (lambda now: now if all(now.values()) else None)({p: self.h.pids(p) for p in others}), 40)
 
     def is_up(self):
         with contextlib.suppress(OSError, wire.WireError, wire.Down):
@@ -108,7 +109,7 @@ class Played:
 
     @staticmethod
     def cut(link, what):
-        until = time.monotonic() + 10
+        until = time.monotonic() + 10 * hub.PATIENCE
         while time.monotonic() < until:
             try:
                 m = link.recv()

@@ -24,6 +24,15 @@ def with_name(mark):
     return b"\n".join(lines)
 
 
+def content(path):
+    """b"" of what has gone: the hub is at work meanwhile."""
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except FileNotFoundError:
+        return b""
+
+
 def found(h, *marks):
     """Files below the hub's directory, the backup there with them, that hold one of these in clear."""
     hits = []
@@ -31,7 +40,7 @@ def found(h, *marks):
         for name in files:
             path = os.path.join(d, name)
             if os.path.isfile(path) and not os.path.islink(path):
-                data = open(path, "rb").read()
+                data = content(path)
                 hits += ["%s in %s" % (m, path) for m in marks if m in data]
     return hits
 

@@ -54,7 +54,7 @@ def clean_beside_a_busy_service():
             h.clean()
         over.set()
         for t in threads:
-            t.join(120)
+            t.join(600)
         assert not broken, broken
         assert rounds[0], "nothing went on"
         sys.stderr.write("# %d rounds beside 12 checks\n" % rounds[0])

@@ -91,7 +91,7 @@ class Site:
 
     def claim(self, job):
         """A claim whose package opens with the password that was shown."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 60 * hub.PATIENCE
         while True:
             a = patiently("claim", lambda: self.ada.call("POST", "/api/v1/jobs/%s/claim" % job, {"password": self.ada.password}), (200, 409))
             password = a.json.get("password") if a.status == 200 else None

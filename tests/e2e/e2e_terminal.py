@@ -116,7 +116,7 @@ def test_an_account_from_first_to_last():
         other.home += "-other"
         os.makedirs(other.home, 0o700)
         other.start("login", "--device", *other.server()).wait_for("sequester device approve ")
-        short = re.search(rb"sequester device approve ([A-Z]{4}-?[A-Z]{4})", other.seen).group(1).decode()
+        short = hub.wait_for("all of the code", lambda: other.more() and re.search(rb"sequester device approve ([A-Z]{4}-?[A-Z]{4})\s", other.seen), 30).group(1).decode()
         t.start("device", "approve", short).type("assword", BETTER)
         assert "approved: the machine that waits is signed in within seconds" in t.end()
         assert "signed in" in other.end()

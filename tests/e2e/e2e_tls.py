@@ -340,15 +340,32 @@ def nothing_is_sent_early_or_resumed():
         assert t.recv(4096).startswith(b"HTTP/1.1 200") and not (t.session and t.session.has_ticket), t.session
 
 
+def typed(h, *steps):
+    """What `openssl s_client` says to somebody who types each answer when he sees the text before it."""
+    with tempfile.TemporaryFile() as out:
+        p = subprocess.Popen(["openssl", "s_client", "-connect", "127.0.0.1:%d" % h.port, "-servername", "localhost", "-CAfile", h.ca], stdin=subprocess.PIPE, stdout=out, stderr=out)
+
+        def seen():
+            return os.pread(out.fileno(), 1 << 20, 0)
+        try:
+            for text, answer in steps:
+                hub.wait_for(text.decode(), lambda: text in seen(), 30)
+                if answer:
+                    p.stdin.write(answer)
+                    p.stdin.flush()
+            return seen()
+        finally:
+            p.kill()
+            p.wait()
+            p.stdin.close()
+
+
 def nothing_is_renegotiated():
     """TLS 1.3 has no renegotiation; a key update is taken, and the connection goes on."""
     h = shared()
-    p = subprocess.run("(sleep 1; echo R; sleep 1) | openssl s_client -connect 127.0.0.1:%d -servername localhost -CAfile %s" % (h.port, h.ca), shell=True, capture_output=True, timeout=60)
-    text = p.stdout + p.stderr
-    assert b"Secure Renegotiation IS NOT supported" in text and b"wrong ssl version" in text, text[-1500:]
-    p = subprocess.run("(sleep 1; echo K; sleep 1; printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'; sleep 2) | openssl s_client -connect 127.0.0.1:%d "
-                       "-servername localhost -CAfile %s" % (h.port, h.ca), shell=True, capture_output=True, timeout=60)
-    assert b"HTTP/1.1 200" in p.stdout, p.stdout[-1500:]
+    text = typed(h, (b"Verify return code", b"R\n"), (b"wrong ssl version", b""))
+    assert b"Secure Renegotiation IS NOT supported" in text, text[-1500:]
+    typed(h, (b"Verify return code", b"K\n"), (b"KEYUPDATE", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), (b"HTTP/1.1 200", b""))
 
 
 def only_http_1_1_is_agreed():
@@ -513,7 +530,11 @@ class Relay:
                 a, _ = self.listen.accept()
             except OSError:
                 return
-            b = socket.create_connection(("127.0.0.1", self.to))
+            try:
+                b = socket.create_connection(("127.0.0.1", self.to), 60)
+            except OSError:
+                a.close()
+                continue
             threading.Thread(target=self.copy, args=(a, b, False), daemon=True).start()
             threading.Thread(target=self.copy, args=(b, a, True), daemon=True).start()
 
