@@ -186,10 +186,15 @@ static int no_such(const struct cli *c)
                        nearest ? "; do you mean sequester " : "", nearest ? nearest : "", nearest ? "?" : "");
 }
 
-/* impute, phase, demux and panel ... have options of their own, which the worker reads */
+/* Does @argv begin like a command without a server? Its options are its own, which the worker reads. */
 static bool is_passed_on(int argc, char **argv)
 {
-    return argc > 1 && (!strcmp(argv[1], "impute") || !strcmp(argv[1], "phase") || !strcmp(argv[1], "demux") || ((!strcmp(argv[1], "panel") || !strcmp(argv[1], "run")) && argc > 2));
+    for (size_t i = 0; i < N_COMMAND && argc > 1; i++) {
+        size_t n = strcspn(commands[i].name, " ");
+        if (commands[i].run == cmd_local && !strncmp(argv[1], commands[i].name, n) && !argv[1][n])
+            return !commands[i].name[n] || argc > 2;
+    }
+    return false;
 }
 
 int cli_parse(struct cli *c, int argc, char **argv)

@@ -276,7 +276,7 @@ void cli_help_markdown(FILE *to)
     const struct cli_command *commands = cli_commands(&n);
     fputs("# The command line\n\n"
           "Made by `sequester help --markdown`; a test holds it current. The same as manual pages: `man sequester-upload`.\n\n"
-          "All commands but `impute`, `phase`, `demux` and `panel ...` take `--json`, all take `--help`. Results go to standard output, progress and errors to standard "
+          "All commands but `impute`, `phase`, `demux` and `panel ...` (`panel info` does) take `--json`, all take `--help`. Results go to standard output, progress and errors to standard "
           "error. Passwords are asked for\n"
           "on the terminal without echo, or read with `--password-stdin` or `--password-file FILE`: never from the "
           "command line or the environment.\n"

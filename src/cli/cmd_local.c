@@ -1,4 +1,4 @@
-/* impute, phase, panel ...: the worker does them on this machine, with no server. Also version and help. */
+/* impute, phase, qc, panel ...: the worker does them on this machine, with no server. Also version and help. */
 #include "cli/cli.h"
 
 #include <errno.h>

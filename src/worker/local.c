@@ -12,6 +12,7 @@ static const struct {
 } commands[] = {
     {"impute", "", 0, local_impute},
     {"phase", "", 0, local_phase},
+    {"qc", "", 0, local_qc},
     {"panel build", "[FILE]", 1, local_panel_build},
     {"panel info", "[PANEL]", 1, local_panel_info},
     {"panel verify", "[PANEL]", 1, local_panel_verify},

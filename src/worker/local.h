@@ -9,8 +9,8 @@
  *     local_stage.c    one stage in a child of its own
  *     local_files.c    files in and out: whole or not at all
  *     local_choice.c   options of impute and phase, checked before a file is touched
- *     local_impute.c   sequester impute, sequester phase
- *     local_show.c     what it says: progress, what --dry-run finds, figures
+ *     local_impute.c   sequester impute, sequester phase, sequester qc
+ *     local_show.c     what it says: progress, what qc and --dry-run find, figures
  *     local_child.c    work that is no stage, in a child under the same list
  *     local_panel.c    sequester panel ...
  *     local_demux.c    sequester demux
@@ -112,14 +112,15 @@ bool local_region(const char *text, char chrom[SQ_CHROM_MAX], int64_t *out_from,
 /** local_show_progress - one line on a terminal, with an estimate of the time left. */
 void local_show_progress(const struct local *l, const char *stage, uint64_t done, uint64_t total);
 void local_clear_progress(const struct local *l);
-/** local_show_overlap - what @report (of qc) says, on standard output, with what the work would take. */
-sq_err local_show_overlap(const struct local *l, int report) SQ_MUST_CHECK;
+/** local_show_overlap - what @report (of qc) says, on standard output, with what the work would take if the target @is_usable. */
+sq_err local_show_overlap(const struct local *l, int report, bool is_usable) SQ_MUST_CHECK;
 void local_show_figures(const struct worker_figures *f);
 void local_show_phase_figures(const struct worker_figures *f);
 
 /* ---- the commands: exit codes ---- */
 int local_impute(struct local *l);
 int local_phase(struct local *l);
+int local_qc(struct local *l);
 int local_panel_build(struct local *l);
 int local_panel_info(struct local *l);
 int local_panel_verify(struct local *l);

@@ -25,7 +25,7 @@ const char *local_hint(sq_err e)
                  {SQ_EKILLED, "the system's log may say more: memory, or a fault of this program, which is worth a report"},
                  {SQ_EPANEL, "make the panel anew: sequester panel build; look at it: sequester panel info, sequester panel verify"},
                  {SQ_EBUILD, "take the panel of your build, or lift your data over; if only the name differs: bcftools annotate --rename-chrs"},
-                 {SQ_ENOOVERLAP, "check build (GRCh37 or GRCh38) and strand; --dry-run and --report show what doesn't fit"},
+                 {SQ_ENOOVERLAP, "check build (GRCh37 or GRCh38) and strand; `sequester qc` shows what doesn't fit, its --report each variant"},
                  {SQ_ERANGE, "take other positions"},
                  {SQ_EUNPHASED, "phase them first: sequester phase; `sequester impute` does it on the way when --phased is left away"},
                  {SQ_ENOVARIANT, "give a file with records"},

@@ -1,6 +1,6 @@
 /*
  * sequester impute: ingest, qc, impute and finish, one after another; finish once for each file that is written. What isn't phased is phased by
- * the impute stage on the way. sequester phase: the same with the phase stage in impute's place.
+ * the impute stage on the way. sequester phase: the same with the phase stage in impute's place. sequester qc: the first two.
  */
 #include "worker/local.h"
 
@@ -54,7 +54,7 @@ static int qc(struct job *j)
     const char *report = j->l->opt[LOCAL_report];
     if (report && local_write_file(report, &j->report, 1)) /* why it failed stands there too */
         local_say_error(report, sq_fail(SQ_EIO), NULL);
-    if (e && j->l->opt[LOCAL_dry_run] && (e == SQ_ENOOVERLAP || e == SQ_ECALLRATE) && local_show_overlap(j->l, j->report))
+    if (e && j->l->opt[LOCAL_dry_run] && (e == SQ_ENOOVERLAP || e == SQ_ECALLRATE) && local_show_overlap(j->l, j->report, false))
         local_say_error("the report", sq_fail(SQ_EIO), NULL);
     if (e)
         return fail(e == SQ_EPANEL ? j->panel : j->target, e, j);
@@ -179,7 +179,7 @@ static int prepare(struct job *j, bool *out_over)
     if (!rc)
         rc = qc(j);
     if (!rc && l->opt[LOCAL_dry_run]) {
-        sq_err e = local_show_overlap(l, j->report);
+        sq_err e = local_show_overlap(l, j->report, true);
         *out_over = true;
         return e ? fail("the report", e, j) : 0;
     }
@@ -231,6 +231,12 @@ static int whole(struct local *l, int (*make)(struct job *j), void (*show_figure
 int local_impute(struct local *l)
 {
     return whole(l, make_imputed, local_show_figures);
+}
+
+int local_qc(struct local *l)
+{
+    l->opt[LOCAL_dry_run] = ""; /* all that is done without a result */
+    return whole(l, NULL, NULL);
 }
 
 int local_phase(struct local *l)

@@ -4,6 +4,7 @@
 #include "lib/core/clock.h"
 #include "lib/core/file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,13 +50,16 @@ void local_clear_progress(const struct local *l)
         fputs("\r\033[K", stderr);
 }
 
-/* ---- --dry-run ----------------------------------------------------------------------------------------------------- */
+/* ---- qc and --dry-run ----------------------------------------------------------------------------------------------------- */
 
 /* Measured (bench/RESULTS.md), one core; they say how long roughly, not how long exactly. */
 #define NS_A_TYPED_HAPLOTYPE 1.8e3 /* a target haplotype at a typed row: selection and model */
 #define NS_A_DOSAGE 50.0           /* a target haplotype at a row of the panel: dosage, text, packing */
 #define NS_A_PANEL_TYPED 0.6       /* a panel haplotype at a typed row */
-#define BYTES_A_DOSAGE 0.4         /* of the result, packed */
+#define NS_A_PHASED 1.6e3          /* the same two, of phasing */
+#define NS_A_PANEL_PHASED 10.0
+#define BYTES_A_DOSAGE 0.4 /* of the result, packed */
+#define BYTES_A_PHASED 0.4
 #define BYTES_A_KEPT 300.0         /* posteriors of a target haplotype at a typed row */
 #define MAX_KEPT_BYTES 1e9         /* the engine's default */
 #define BYTES_A_TYPED 6.5          /* alleles, bits, dosages left out of a target haplotype at a typed row: of all here, of one window in truth */
@@ -90,50 +94,75 @@ static sq_err read_report(int fd, struct sq_buf *out)
     return SQ_OK;
 }
 
-static void show_estimate(const struct local *l, uint64_t n_hap_target, uint64_t n_in_panel)
+/* What imputing, or phasing alone, would take. */
+static void show_estimate(const struct local *l, double rows, double typed, double target, double panel)
 {
-    double rows = (double)l->counts.n_site, typed = (double)n_in_panel, target = (double)n_hap_target, panel = (double)l->counts.n_haplotype;
-    double cpu_s = 1e-9 * (typed * target * NS_A_TYPED_HAPLOTYPE + rows * target * NS_A_DOSAGE + typed * panel * NS_A_PANEL_TYPED);
-    double kept = typed * target * BYTES_A_KEPT < MAX_KEPT_BYTES ? typed * target * BYTES_A_KEPT : MAX_KEPT_BYTES;
-    if (l->choice.memory_bytes && kept > (double)l->choice.memory_bytes)
-        kept = (double)l->choice.memory_bytes;
-    double waiting = WAITING_ROWS * target * l->n_thread < MAX_WAITING_BYTES ? WAITING_ROWS * target * l->n_thread : MAX_WAITING_BYTES;
-    double mib = MIB_BASE + (typed * panel / 4 + typed * target * BYTES_A_TYPED + kept + waiting + 64 * 2 * target * l->n_thread) / (1 << 20);
+    bool is_phase = !strcmp(l->command, "phase");
+    double cpu_s = 0, mib = MIB_BASE + (typed * panel / 4 + typed * target * BYTES_A_TYPED) / (1 << 20);
+    if (l->choice.phases || is_phase)
+        cpu_s += 1e-9 * (typed * target * NS_A_PHASED + typed * panel * NS_A_PANEL_PHASED);
+    if (!is_phase) {
+        double kept = fmin(typed * target * BYTES_A_KEPT, l->choice.memory_bytes ? (double)l->choice.memory_bytes : MAX_KEPT_BYTES);
+        cpu_s += 1e-9 * (typed * target * NS_A_TYPED_HAPLOTYPE + rows * target * NS_A_DOSAGE + typed * panel * NS_A_PANEL_TYPED);
+        mib += (kept + fmin(WAITING_ROWS * target * l->n_thread, MAX_WAITING_BYTES) + 64 * 2 * target * l->n_thread) / (1 << 20);
+    }
     char wall[40];
-    duration_text(cpu_s / l->n_thread, wall, sizeof wall);
+    duration_text(fmax(1, cpu_s / l->n_thread), wall, sizeof wall);
     printf("would take  about %s on %u thread%s and %.0f MiB of memory; the result about %.0f MiB\n", wall, l->n_thread, l->n_thread == 1 ? "" : "s", mib,
-           rows * target * BYTES_A_DOSAGE / (1 << 20));
+           fmax(1, (is_phase ? typed * target * BYTES_A_PHASED : rows * target * BYTES_A_DOSAGE) / (1 << 20)));
 }
 
-sq_err local_show_overlap(const struct local *l, int report)
+/* "#key TAB number" of each line as a member of one object */
+static void show_json(const struct local *l, const struct sq_buf *report, bool is_usable)
+{
+    printf("{\"chromosome\": \"%s\", \"usable\": %s", l->chrom, is_usable ? "true" : "false");
+    const char *p = (const char *)report->p, *end = p + report->n;
+    for (const char *lf; p < end && *p == '#' && (lf = memchr(p, '\n', (size_t)(end - p))); p = lf + 1) {
+        const char *tab = memchr(p, '\t', (size_t)(lf - p));
+        if (tab)
+            printf(", \"%.*s\": %llu", (int)(tab - p - 1), p + 1, strtoull(tab + 1, NULL, 10));
+    }
+    puts("}");
+}
+
+static void show_report(const struct local *l, const struct sq_buf *report, bool is_usable)
 {
     static const struct {
         const char *key, *text;
     } why[] = {{"multiallelic", "with several alternative alleles"}, {"no_alternative", "without an alternative allele"},
                {"invalid_alleles", "with letters other than ACGT, or REF = ALT"}, {"filter_duplicate", "whose filter says duplicate"},
-               {"filter_other", "with a filter set"}, {"duplicate", "twice in the file"}, {"low_call_rate", "with more than 10 % missing genotypes"},
-               {"allele_switch", "with REF and ALT the other way round"}, {"strand_flip", "on the other strand"},
-               {"strand_flip_and_allele_switch", "on the other strand and the other way round"}, {"allele_mismatch", "with other alleles than the panel"}};
-    struct sq_buf text;
-    sq_err e = read_report(report, &text);
-    if (e) {
-        sq_buf_done(&text);
-        return e;
-    }
-    uint64_t n = count_of(&text, "records"), n_match = count_of(&text, "in_panel"), n_only = count_of(&text, "typed_only"), n_out = n - n_match - n_only;
-    printf("panel       %llu haplotypes, %llu rows, chromosome %s\n", (unsigned long long)l->counts.n_haplotype, (unsigned long long)l->counts.n_site, l->chrom);
+               {"filter_other", "with a filter set"}, {"duplicate", "twice in the file"}, {"other_part_of_x", "in another part of chromosome X than the panel"},
+               {"low_call_rate", "with more than 10 % missing genotypes"}, {"allele_switch", "with REF and ALT the other way round"},
+               {"strand_flip", "on the other strand"}, {"strand_flip_and_allele_switch", "on the other strand and the other way round"},
+               {"allele_mismatch", "with other alleles than the panel"}};
+    uint64_t n = count_of(report, "records"), n_match = count_of(report, "in_panel"), n_only = count_of(report, "typed_only"), n_out = n - n_match - n_only;
+    uint64_t n_hap = count_of(report, "panel_haplotypes"), n_row = count_of(report, "panel_rows");
+    printf("panel       %llu haplotypes, %llu rows, chromosome %s\n", (unsigned long long)n_hap, (unsigned long long)n_row, l->chrom);
     printf("in panel    %llu of %llu variants (%.1f %%)\n", (unsigned long long)n_match, (unsigned long long)n, n ? 100.0 * (double)n_match / (double)n : 0);
     printf("not in it   %llu, of which %llu lie before or behind the panel; kept as they are\n", (unsigned long long)n_only,
-           (unsigned long long)count_of(&text, "outside_panel"));
+           (unsigned long long)count_of(report, "outside_panel"));
     printf("left out    %llu\n", (unsigned long long)n_out);
     for (size_t i = 0; i < sizeof why / sizeof why[0]; i++) {
-        uint64_t k = count_of(&text, why[i].key);
+        uint64_t k = count_of(report, why[i].key);
         if (k)
             printf("  %8llu  %s\n", (unsigned long long)k, why[i].text);
     }
-    show_estimate(l, 2 * count_of(&text, "samples"), n_match);
+    uint64_t n_ambiguous = count_of(report, "kept_strand_ambiguous"), n_monomorphic = count_of(report, "kept_monomorphic");
+    if (n_ambiguous + n_monomorphic)
+        printf("kept with   %llu A/T or C/G, which look the same on both strands; %llu with one allele in all samples\n", (unsigned long long)n_ambiguous,
+               (unsigned long long)n_monomorphic);
+    if (is_usable)
+        show_estimate(l, (double)n_row, (double)n_match, 2 * (double)count_of(report, "samples"), (double)n_hap);
+}
+
+sq_err local_show_overlap(const struct local *l, int report, bool is_usable)
+{
+    struct sq_buf text;
+    sq_err e = read_report(report, &text);
+    if (!e)
+        (l->opt[LOCAL_json] ? show_json : show_report)(l, &text, is_usable);
     sq_buf_done(&text);
-    return SQ_OK;
+    return e;
 }
 
 /* ---- --timing ------------------------------------------------------------------------------------------------------ */

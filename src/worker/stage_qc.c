@@ -290,8 +290,9 @@ static sq_err write_report(struct qc *q)
 {
     struct sq_buf text;
     sq_buf_init(&text, SQ_STAGE_REPORT_MAX_BYTES);
-    sq_err e = sq_buf_addf(&text, "#sequester-qc/v1\n#samples\t%u\n#records\t%llu\n", sq_genotypes_n_sample(q->target),
-                           (unsigned long long)q->n_record);
+    const struct sq_panel_info *panel = sq_panel_info(q->panel.panel);
+    sq_err e = sq_buf_addf(&text, "#sequester-qc/v1\n#samples\t%u\n#records\t%llu\n#panel_haplotypes\t%llu\n#panel_rows\t%llu\n", sq_genotypes_n_sample(q->target),
+                           (unsigned long long)q->n_record, (unsigned long long)panel->n_hap, (unsigned long long)panel->n_site);
     for (int v = 0; v < N_VERDICT && !e; v++)
         e = sq_buf_addf(&text, "#%s\t%llu\n", verdict_key[v], (unsigned long long)q->n[v]);
     if (!e)

@@ -67,6 +67,8 @@ def every_help():
     ok(page == (root / "docs/cli.md").read_bytes(), "docs/cli.md is current (sequester help --markdown > docs/cli.md)")
     examples = [line.split('"', 2)[1] for line in (root / "src/cli/commands.def").read_text().splitlines() if line.startswith('       "sequester ')]
     ok(len(examples) == len(names()), "an example for each")
+    panels = [word for example in examples for word in re.findall(r"--panel (\S+\.\S+)", example)]
+    ok(len(panels) > 2 and all(word.endswith(".sqp") for word in panels), f"what --panel takes is a panel file: {panels}")
 
 
 def private(path, mode):

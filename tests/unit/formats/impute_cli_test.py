@@ -4,6 +4,7 @@
     impute_cli_test.py WORKER DATA-DIRECTORY
 """
 import gzip
+import json
 import os
 import pty
 import re
@@ -42,6 +43,12 @@ def impute(*args, want=0, out="out.vcf.gz", panel=PANEL, target=TARGET):
     cmd = [WORKER, "--local", "impute", "--panel", panel, "--target", target, *(["-o", path(out)] if out else []), *args]
     p = subprocess.run(cmd, capture_output=True, text=True)
     assert p.returncode == want, (cmd, p.returncode, p.stdout, p.stderr)
+    return p
+
+
+def qc(target, *args, want=0):
+    p = subprocess.run([WORKER, "--local", "qc", "--panel", PANEL, "--target", target, *args], capture_output=True, text=True)
+    assert p.returncode == want, (args, p.returncode, p.stdout, p.stderr)
     return p
 
 
@@ -165,6 +172,20 @@ def check_dry_run():
     assert set(os.listdir(TMP.name)) == before, "nothing is written"
     impute("--report", path("report.tsv"), "--quiet", target=target)
     assert "Allele switch" in open(path("report.tsv")).read()
+    before = set(os.listdir(TMP.name))
+    q = qc(target)
+    assert q.stdout == p.stdout, "qc says what --dry-run says"
+    assert set(os.listdir(TMP.name)) == before, "and writes nothing"
+    qc(target, "--report", path("qc.tsv"))
+    assert open(path("qc.tsv")).read() == open(path("report.tsv")).read()
+    said = json.loads(qc(target, "--json").stdout)
+    assert (said["chromosome"], said["usable"], said["records"], said["in_panel"], said["allele_switch"], said["panel_haplotypes"]) == ("22", True, 146, 144, 1, 3600), said
+    away = path("away.vcf.gz", bgzip((head + "\n".join(re.sub(r"^22\t(\d+)", lambda m: "22\t%d" % (int(m[1]) + 1), x) for x in body) + "\n").encode()))
+    q = qc(away, want=1)
+    assert "panel       3600 haplotypes" in q.stdout and "would take" not in q.stdout and "too few of your variants" in q.stderr, (q.stdout, q.stderr)
+    assert json.loads(qc(away, "--json", want=1).stdout)["usable"] is False
+    assert "--panel and --target are needed" in subprocess.run([WORKER, "--local", "qc"], capture_output=True, text=True).stderr
+    assert "is no option of `sequester qc`" in qc(target, "-o", path("x.bcf"), want=2).stderr
 
 
 def check_timing():
@@ -242,7 +263,7 @@ def check_wrong_targets():
             ("unphased", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["0/1"] + fields[10:]) + "\n"] + x[at + 6:], ["not phased", "record 6", "sequester phase"]),
             ("ploidy", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["0|1|1"] + fields[10:]) + "\n"] + x[at + 6:], ["ploidy", "line %d" % (at + 6)]),
             ("changing", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["1"] + fields[10:]) + "\n"] + x[at + 6:], ["ploidy", "males are haploid"]),
-            ("elsewhere", lambda x: x[:at] + [re.sub(r"^22\t(\d+)", lambda m: "22\t%d" % (int(m[1]) + 1), y) for y in x[at:]], ["too few of your variants", "usable variants are in the panel", "--dry-run"]),
+            ("elsewhere", lambda x: x[:at] + [re.sub(r"^22\t(\d+)", lambda m: "22\t%d" % (int(m[1]) + 1), y) for y in x[at:]], ["too few of your variants", "usable variants are in the panel", "sequester qc"]),
             ("headless", lambda x: x[:at], ["no variants"])):
         refused([path(name), *words], *(["--phased"] if name == "unphased" else []), target=made(name, edit))
     data = open(TARGET, "rb").read()

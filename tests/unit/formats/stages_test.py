@@ -253,7 +253,7 @@ def check_qc_verdicts():
     r = qc(target)
     equal(r.error, "OK", "qc")
     counts, listed = report_of(r)
-    want = dict(samples=2, records=19, in_panel=5, typed_only=3, multiallelic=1, no_alternative=1, invalid_alleles=1, filter_duplicate=1,
+    want = dict(samples=2, records=19, panel_haplotypes=8, panel_rows=12, in_panel=5, typed_only=3, multiallelic=1, no_alternative=1, invalid_alleles=1, filter_duplicate=1,
                 filter_other=1, duplicate=1, low_call_rate=1, allele_switch=1, strand_flip=1, strand_flip_and_allele_switch=1,
                 allele_mismatch=1, outside_panel=2, kept_monomorphic=1, kept_strand_ambiguous=1, kept_alt_is_common=8, list_is_cut=0,
                 other_part_of_x=0, haploid_samples=0, phased=1, unphased_genotypes=0, other_phase_set_genotypes=0, half_missing_genotypes=0)
