@@ -196,6 +196,8 @@ static void show_status(const json_t *j)
            out_number(j, "users"), out_number(j, "active_jobs"), out_number(j, "objects_erasing"), out_number(j, "erase_failed"),
            out_number(j, "objects_damaged"), out_text(store, "filesystem"), space,
            json_is_true(json_object_get(store, "overwriting_is_real")) ? "real" : "not known to be real: erasing rests on destroyed keys");
+    printf("results      %s\n", !strcmp(out_text(j, "seal_to"), "required") ? "sealed to keys of users' own alone (seal_to = required)"
+                                                                            : "zip under a one-time password, or sealed to a user's own key");
     show_promises(json_object_get(j, "promises"));
     show_courier(json_object_get(j, "courier"));
     show_certificate(json_object_get(j, "certificate"));

@@ -166,6 +166,34 @@ def test_refused():
         assert ada.get("/api/v1/jobs/" + ada.submit(up, seal_to=None))["seal_to"] is None
 
 
+def test_required():
+    """`seal_to = required`: no job that would end in a zip is taken, whoever asks and however, and none is made."""
+    with hub.Hub(settings={"seal_to": "required"}) as h, tempfile.TemporaryDirectory() as d:
+        h.panel()
+        ada = h.user("ada")
+        key = Age(d)
+        assert ada.get("/api/v1/server")["seal_to"] == "required"
+        status = subprocess.run([hub.CLI, "admin", "status", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, check=True).stdout
+        assert "sealed to keys of users' own alone (seal_to = required)" in status, status
+        up = ada.upload()["id"]
+        token = ada.call("POST", "/api/v1/me/tokens", {"name": "x", "scopes": ["write"], "days": 1, "password": ada.password}, status=201).json["token"]
+        for more in ({}, {"seal_to": None}, {"mode": "imputation"}, {"phasing": "no_phasing"}):
+            for by in (ada.token, token):
+                a = h.request("POST", "/api/v1/jobs", dict({"upload": up, "panel": "1kgp3-chr22"}, **more), token=by)
+                assert a.status == 400 and a.json["code"] == "ENEEDKEY" and "age-keygen" in a.json["hint"] and "--seal-to" in a.json["hint"], a
+        p = ada.cli("submit", "--upload", up, "--panel", "1kgp3-chr22", check=False)
+        assert p.returncode == 1 and "key of your own" in p.stderr and "age-keygen -o key.txt" in p.stderr, p.stderr
+        assert ada.get("/api/v1/jobs")["data"] == []
+        job = ada.run_job(up, seal_to=key.public)
+        unpacked(key, ada.package(job["id"]))
+        ada.call("POST", "/api/v1/jobs/%s/claim" % job["id"], {"password": ada.password}, status=409)
+        # quality control alone ends in no result
+        qc = ada.run_job(ada.upload()["id"], mode="qc")
+        assert qc["state"] == "done" and qc["seal_to"] is None, qc
+        ada.call("POST", "/api/v1/jobs/%s/claim" % qc["id"], {"password": ada.password}, status=409)
+        assert "package_built" not in json.dumps(ada.get("/api/v1/me/audit?limit=100"))
+
+
 FAULTS = ["seal_to.1", "seal_to.2", "seal_to.3", "seal_to.4", "runner.mid_task:package"]  # all registrar's but the last
 
 
@@ -284,4 +312,4 @@ def number_of(code):
 EIO = number_of("EIO")
 
 if __name__ == "__main__":
-    hub.main([test_age_and_crypt4gh, test_refused, test_killed_at_each_step, test_cannot_be_packed, test_cancelled_while_packed, test_command_line])
+    hub.main([test_age_and_crypt4gh, test_refused, test_required, test_killed_at_each_step, test_cannot_be_packed, test_cancelled_while_packed, test_command_line])

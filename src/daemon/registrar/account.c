@@ -246,8 +246,8 @@ sq_err api_server(struct api *a)
     bool is_unsealed = false;
     uint64_t size;
     sq_err e = keeper_learn(a->r, &is_unsealed, &size);
-    a->answer = json_pack("{s:s, s:s, s:s, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I}}", "name", "sequester", "version", SQ_VERSION, "state",
-                          e ? "starting" : is_unsealed ? "up" : "sealed", "limits", "upload_bytes", (json_int_t)r->upload_max_bytes, "samples", (json_int_t)r->max_samples,
+    a->answer = json_pack("{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:I}, s:{s:I, s:I}}", "name", "sequester", "version", SQ_VERSION, "state",
+                          e ? "starting" : is_unsealed ? "up" : "sealed", "seal_to", sq_node_setting(r->node, "seal_to"), "limits", "upload_bytes", (json_int_t)r->upload_max_bytes, "samples", (json_int_t)r->max_samples,
                           "variants", (json_int_t)r->max_variants, "jobs_at_once", (json_int_t)r->jobs_per_user, "retention", "result_days",
                           (json_int_t)(r->retention_s / SQ_DAY_S), "upload_hours", (json_int_t)(r->upload_life_s / 3600));
     return SQ_OK;

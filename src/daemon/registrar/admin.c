@@ -96,6 +96,7 @@ sq_err admin_status(struct admin *a)
                           "erase_failed", (json_int_t)failing, "objects_damaged", (json_int_t)damaged, "store", "filesystem", filesystem, "free_bytes", (json_int_t)(store ? 0 : m.u.store_state_is.free_bytes),
                           "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
     json_object_set_new(a->answer, "promises", promises_json(sq_node_losses(r->node)));
+    json_object_set_new(a->answer, "seal_to", json_string(sq_node_setting(r->node, "seal_to")));
     json_object_set_new(a->answer, "courier", notices_status(r));
     json_object_set_new(a->answer, "certificate", certificate_status());
     sq_packet_free(pkt);

@@ -214,8 +214,11 @@ static sq_err read_choices(struct api *a, struct sq_db_job *row)
 static sq_err read_seal_to(struct api *a, struct sq_db_job *row)
 {
     const json_t *given = json_object_get(a->body, "seal_to");
-    if (!given || json_is_null(given))
+    if (!given || json_is_null(given)) {
+        if (a->r->is_seal_to_required && strcmp(row->mode, "qc") != 0)
+            return sq_fail(SQ_ENEEDKEY);
         return SQ_OK;
+    }
     struct sq_recipient to;
     struct sq_span text = sq_span_of(json_string_value(given), json_string_length(given));
     if (text.n && sq_recipient_is_private(text))
