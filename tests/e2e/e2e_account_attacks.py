@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Accounts, attacked: doing without a required second factor, guessing codes with the password at hand, and what was begun before a new password or the end of a session and is finished after it."""
+import base64
 import http.client
 import json
 import os
+import subprocess
 import sys
 import threading
 
@@ -35,8 +37,10 @@ def stranger(h, method, path, body, address="127.0.0.77"):
 
 def set_config(h, **settings):
     h.stop()
-    with open(h.ini, "a") as f:
-        f.writelines("%s = %s\n" % kv for kv in settings.items())
+    with open(h.ini) as f:
+        lines = [x for x in f if x.split("=")[0].strip() not in settings]
+    with open(h.ini, "w") as f:
+        f.writelines(lines + ["%s = %s\n" % kv for kv in settings.items()])
     h.start()
 
 
@@ -98,6 +102,32 @@ def a_code_is_good_for_its_own_30_seconds():
         for beside in (-1, 1):
             assert ada.call("POST", "/api/v1/me/totp/confirm", {"id": begun["id"], "code": totp.code(begun["secret"], h.now() + beside * totp.STEP_S)}).status == 401
         ada.call("POST", "/api/v1/me/totp/confirm", {"id": begun["id"], "code": totp.code(begun["secret"], h.now())}, status=200)
+
+
+def codes_by_sha256():
+    """`totp_hash = sha256`: authenticators that are added then are of it, and stay so whatever the setting says later; those from before go on too."""
+    with hub.Hub() as h:
+        ada, bob = h.user("ada"), h.user("bob")
+        ada.enrol()
+        set_config(h, totp_hash="sha256")
+        ada.login()
+        bob.login()
+        begun = bob.call("POST", "/api/v1/me/totp", {"password": bob.password}, status=200).json
+        key = base64.b32decode(begun["secret"] + "====")
+        assert len(key) == 32 and "algorithm=SHA256" in begun["uri"] and "secret=" + begun["secret"] + "&" in begun["uri"], begun
+        sha1 = totp.code(begun["secret"], h.now(), digest="sha1")
+        if sha1 != totp.code(begun["secret"], h.now()):
+            assert bob.call("POST", "/api/v1/me/totp/confirm", {"id": begun["id"], "code": sha1}).status == 401
+        bob.secret, bob.last_step = begun["secret"], 0
+        bob.call("POST", "/api/v1/me/totp/confirm", {"id": begun["id"], "code": bob.code()}, status=200)
+        bob.login()
+        subprocess.run([hub.CLI, "admin", "key", "rotate", "--owners", "--run-dir", os.path.dirname(h.admin_path)], check=True, capture_output=True)
+        set_config(h, totp_hash="sha1")
+        for u, kind in ((bob, 52), (ada, 32)):
+            u.login()
+            assert len(u.secret) == kind
+        assert len(ada.call("POST", "/api/v1/me/totp", {"password": ada.password, "code": ada.code()}, status=200).json["secret"]) == 32
+        h.clean()
 
 
 def codes_are_not_guessed_between_passwords():
@@ -223,7 +253,7 @@ def nothing_comes_after_its_end():
 
 if __name__ == "__main__":
     try:
-        hub.main([required_is_required, a_code_is_good_for_its_own_30_seconds, codes_are_not_guessed_between_passwords, a_stolen_session_guesses_no_password, a_code_in_the_old_mailbox_is_void, a_new_password_ends_what_waits, nothing_comes_after_its_end])
+        hub.main([required_is_required, a_code_is_good_for_its_own_30_seconds, codes_by_sha256, codes_are_not_guessed_between_passwords, a_stolen_session_guesses_no_password, a_code_in_the_old_mailbox_is_void, a_new_password_ends_what_waits, nothing_comes_after_its_end])
     finally:
         if hasattr(site, "it"):
             site.it.__exit__(None)

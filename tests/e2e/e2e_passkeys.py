@@ -573,10 +573,38 @@ def test_chromium():
         assert ask("POST", "/api/v1/login/passkey/confirm", {"ticket": t["ticket"], "passkey": b.run(GET, t["options"])}, 401)["code"] == "EPASSKEY"
 
 
+def test_without_rsa():
+    """`passkey_rsa = no`: none is asked for, and one that a program makes all the same is refused by keeper; what was added before goes on."""
+    with hub.Hub(settings={"public_url": "{origin}/", "rate_login": "all=100000"}) as h:
+        ada = h.user("ada")
+        before = passkey.Key("RS256", counts=False)
+        options = begin(ada)
+        assert -257 in [k["alg"] for k in options["pubKeyCredParams"]]
+        confirm(ada, before.create(options, h.origin))
+        h.stop()
+        with open(h.ini, "a") as f:
+            f.write("passkey_rsa = no\n")
+        h.start()
+
+        def sign_in_again():
+            p = h.request("POST", "/api/v1/login", {"name": "ada", "password": ada.password}).json
+            ada.token = h.request("POST", "/api/v1/login/factor", {"ticket": p["pending"], "passkey": before.get(p["options"], h.origin)}).json["token"]
+        sign_in_again()
+        options = begin(ada, passkey=before.get(challenge(ada), h.origin))
+        assert [k["alg"] for k in options["pubKeyCredParams"]] == [-8, -7], options
+        asked = dict(options, pubKeyCredParams=options["pubKeyCredParams"] + [{"type": "public-key", "alg": -257}])  # as a page that lies would ask
+        a = ada.call("POST", "/api/v1/me/passkeys/confirm", {"passkey": passkey.Key("RS256").create(asked, h.origin)})
+        assert a.status == 401 and a.json["code"] == "EPASSKEY", a
+        options = begin(ada, passkey=before.get(challenge(ada), h.origin))
+        confirm(ada, passkey.Key("EdDSA").create(options, h.origin))
+        assert len(ada.get("/api/v1/me/factors")["data"]) == 2
+        h.clean()
+
+
 if __name__ == "__main__":
     try:
         hub.main([test_as_second_factor, test_alone, test_behind_the_password_too, test_a_copy_is_noticed, test_new_ones_that_lie, test_junk_on_every_new_route, test_races,
-                  test_names_and_removal, test_roles_and_step_up, test_the_command_line_lists_and_removes, test_crashes, test_no_secret_in_the_database, test_chromium])
+                  test_names_and_removal, test_roles_and_step_up, test_the_command_line_lists_and_removes, test_without_rsa, test_crashes, test_no_secret_in_the_database, test_chromium])
     finally:
         if hasattr(site, "it"):
             site.it.__exit__(None)

@@ -79,7 +79,7 @@ static void scopes(char *networks, const char *address, unsigned bits)
 static void prove(struct sq_span *rest)
 {
     static struct sq_key *key;
-    static const uint8_t secret[SQ_TOTP_SECRET_BYTES] = "12345678901234567890";
+    static const uint8_t secret[SQ_TOTP_SHA1_BYTES] = "12345678901234567890";
     char *code = fuzz_string(fuzz_bytes(rest)), *mail = fuzz_string(fuzz_bytes(rest)), *scope = fuzz_string(fuzz_bytes(rest)), *networks = fuzz_string(fuzz_bytes(rest)), *address = fuzz_string(fuzz_bytes(rest));
     uint8_t hash[SQ_SHA256_BYTES];
     uint64_t step = 0, again = 0;

@@ -30,7 +30,8 @@ void on_totp_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct keeper *k = ctx;
     const struct sq_msg_totp_make *q = &m->u.totp_make;
-    uint8_t secret[SQ_TOTP_SECRET_BYTES], sealed[SQ_TOTP_SECRET_BYTES + SQ_BOX_EXTRA_BYTES];
+    size_t n = k->is_totp_sha256 ? SQ_TOTP_SHA256_BYTES : SQ_TOTP_SHA1_BYTES;
+    uint8_t secret[SQ_TOTP_SECRET_MAX], sealed[SQ_TOTP_SECRET_MAX + SQ_BOX_EXTRA_BYTES];
     char base32[SQ_TOTP_BASE32_BYTES] = "";
     struct keeper_aad aad = keeper_aad_of("totp", q->owner_id, q->factor_id, 0, 0);
     struct sq_key *key = NULL;
@@ -38,14 +39,14 @@ void on_totp_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (!err)
         err = keeper_owner_key(k, q->owner_id, "sequester totp v1", &key);
     if (!err)
-        err = sq_random(secret, sizeof secret);
+        err = sq_random(secret, n);
     if (!err)
-        err = sq_box_seal(key, aad.bytes, aad.n, secret, sizeof secret, sealed);
+        err = sq_box_seal(key, aad.bytes, aad.n, secret, n, sealed);
     if (err) {
         sq_ask_fail(ask, err);
     } else {
-        sq_totp_base32(secret, base32);
-        struct sq_msg is = sq_msg_of(totp_is, .sealed = sq_span_of(sealed, sizeof sealed), .secret = sq_span_str(base32));
+        sq_totp_base32(secret, n, base32);
+        struct sq_msg is = sq_msg_of(totp_is, .sealed = sq_span_of(sealed, n + SQ_BOX_EXTRA_BYTES), .secret = sq_span_str(base32), .is_sha256 = k->is_totp_sha256);
         sq_ask_reply(ask, &is);
     }
     sq_key_free(key);
@@ -70,18 +71,19 @@ void keeper_answer_factor(struct keeper *k, struct sq_ask *ask, const uint8_t *o
 
 static sq_err check_totp(struct keeper *k, const struct sq_msg_totp_check *q, uint64_t *out_step)
 {
-    uint8_t secret[SQ_TOTP_SECRET_BYTES];
+    uint8_t secret[SQ_TOTP_SECRET_MAX];
+    size_t n = q->sealed.n == SQ_TOTP_SHA256_BYTES + SQ_BOX_EXTRA_BYTES ? SQ_TOTP_SHA256_BYTES : SQ_TOTP_SHA1_BYTES; /* what was sealed is authentic, and so is how long it was */
     char code[17];
     struct keeper_aad aad = keeper_aad_of("totp", q->owner_id, q->factor_id, 0, 0);
     sq_err err = keeper_clock_ok(k);
-    if (!err && q->sealed.n != sizeof secret + SQ_BOX_EXTRA_BYTES)
+    if (!err && q->sealed.n != n + SQ_BOX_EXTRA_BYTES)
         err = sq_fail(SQ_ETAMPERED);
     if (!err)
         err = sq_span_copy(q->code, code, sizeof code);
     if (!err)
         err = keeper_box_open(k, q->owner_id, &(struct keeper_box){"sequester totp v1", aad.bytes, aad.n, q->sealed}, secret, NULL);
     if (!err)
-        err = sq_totp_check(secret, sizeof secret, sq_clock_now_s(), k->totp_beside, q->counter, code, out_step);
+        err = sq_totp_check(secret, n, sq_clock_now_s(), k->totp_beside, q->counter, code, out_step);
     if (!err)
         err = keeper_step_take(&k->proofs, q->factor_id, *out_step);
     sq_wipe(secret, sizeof secret);

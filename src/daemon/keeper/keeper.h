@@ -25,6 +25,8 @@ struct keeper {
     struct sq_slab *slab;
     const char *origin;
     unsigned totp_beside; /* steps */
+    bool is_totp_sha256;  /* of new authenticators */
+    bool has_passkey_rsa; /* a new passkey may be RS256 */
     bool sends_mail; /* the site has a mail server */
     bool has_site; /* passkeys have one to be of */
     struct sq_passkey_site site;

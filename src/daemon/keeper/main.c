@@ -258,6 +258,8 @@ int main(void)
     const char *smtp = sq_node_setting(k.node, "smtp_url");
     k.sends_mail = smtp && *smtp;
     k.totp_beside = (unsigned)sq_node_setting_u64(k.node, "totp_beside");
+    k.is_totp_sha256 = !strcmp(sq_node_setting(k.node, "totp_hash"), "sha256");
+    k.has_passkey_rsa = !strcmp(sq_node_setting(k.node, "passkey_rsa"), "yes");
     k.has_site = sq_passkey_site(sq_node_setting(k.node, "public_url"), &k.site) == SQ_OK;
     k.wanted = wanted_backend(&k);
     open_keeper(&k, open_slab());

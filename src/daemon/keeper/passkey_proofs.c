@@ -63,6 +63,8 @@ void on_passkey_add(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_err err = take_challenge(k, "webauthn.create", q->client_data, q->owner_id, q->context, KEEPER_TO_ADD);
     if (!err)
         err = sq_passkey_take(&k->site, q->auth_data, &passkey);
+    if (!err && passkey.algorithm == SQ_PASSKEY_RS256 && !k->has_passkey_rsa)
+        err = sq_fail(SQ_EPASSKEY);
     if (!err)
         err = keeper_owner_key(k, q->owner_id, PURPOSE, &key);
     if (!err) {

@@ -156,9 +156,11 @@ sq_err api_passkey_challenge(struct api *a)
 static sq_err creation(struct api *a, const struct sq_passkey_site *site, const char *account, json_t *text, json_t *list)
 {
     static const int algorithms[] = {SQ_PASSKEY_EDDSA, SQ_PASSKEY_ES256, SQ_PASSKEY_RS256};
+    bool has_rsa = !strcmp(sq_node_setting(a->r->node, "passkey_rsa"), "yes");
     json_t *kinds = json_array();
     for (size_t i = 0; i < sizeof algorithms / sizeof algorithms[0]; i++)
-        json_array_append_new(kinds, json_pack("{s:s, s:i}", "type", "public-key", "alg", algorithms[i]));
+        if (has_rsa || algorithms[i] != SQ_PASSKEY_RS256)
+            json_array_append_new(kinds, json_pack("{s:s, s:i}", "type", "public-key", "alg", algorithms[i]));
     json_t *options = json_pack("{s:{s:s, s:s}, s:{s:o, s:s, s:s}, s:o, s:o, s:i, s:o, s:{s:s, s:s}, s:s}", "rp", "id", site->rp_id, "name", site->rp_id, "user", "id",
                                 bytes_json(a->caller.user, ID), "name", account, "displayName", account, "challenge", text, "pubKeyCredParams", kinds, "timeout", WAIT_MS,
                                 "excludeCredentials", list, "authenticatorSelection", "residentKey", "preferred", "userVerification", "preferred", "attestation", "none");

@@ -179,7 +179,7 @@ static sq_err add_encoded(struct sq_buf *out, const char *text)
     return e;
 }
 
-static sq_err uri_of(const struct registrar *r, const char *name, const char *secret, struct sq_buf *out)
+static sq_err uri_of(const struct registrar *r, const char *name, const char *secret, bool is_sha256, struct sq_buf *out)
 {
     sq_err e = sq_buf_addf(out, "otpauth://totp/");
     if (!e)
@@ -192,7 +192,7 @@ static sq_err uri_of(const struct registrar *r, const char *name, const char *se
         e = sq_buf_addf(out, "?secret=%s&issuer=", secret);
     if (!e)
         e = add_encoded(out, r->origin);
-    return e ? e : sq_buf_add(out, "&algorithm=SHA1&digits=6&period=30", 35);
+    return e ? e : sq_buf_addf(out, "&algorithm=%s&digits=6&period=30", is_sha256 ? "SHA256" : "SHA1");
 }
 
 static sq_err make_totp(struct api *a, struct sq_db_factor *row, const uint8_t proof[ID], const char *account)
@@ -211,7 +211,7 @@ static sq_err make_totp(struct api *a, struct sq_db_factor *row, const uint8_t p
     if (!e) {
         row->secret_sealed.n = (uint16_t)m.u.totp_is.sealed.n;
         memcpy(row->secret_sealed.p, m.u.totp_is.sealed.p, m.u.totp_is.sealed.n);
-        e = uri_of(a->r, account, secret, &uri);
+        e = uri_of(a->r, account, secret, m.u.totp_is.is_sha256 != 0, &uri);
     }
     if (!e)
         e = commit(a->r, put_in, row);

@@ -134,7 +134,7 @@ static sq_err check_word(const struct sq_key_row *row, const char *value, struct
     char word[40];
     int n = snprintf(word, sizeof word, "%s:", value);
     const char *at = n > 1 && n < (int)sizeof word ? strstr(row->text, word) : NULL;
-    if (!at || strspn(value, "abcdefghijklmnopqrstuvwxyz") != (size_t)n - 1 || (at > row->text && at[-1] != ' '))
+    if (!at || strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789") != (size_t)n - 1 || (at > row->text && at[-1] != ' '))
         return sq_why_set(why, SQ_ECONFIG, 0, 0, row->name, "is no word that is known here; see `sequester admin config explain`");
     return SQ_OK;
 }

@@ -10,11 +10,14 @@ sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, unsi
 {
     if (strlen(code) != SQ_TOTP_DIGITS || strspn(code, "0123456789") != SQ_TOTP_DIGITS || now_s < SQ_TOTP_STEP_S || n_beside > 1)
         return sq_fail(SQ_ECODE);
+    if (n_secret != SQ_TOTP_SHA1_BYTES && n_secret != SQ_TOTP_SHA256_BYTES)
+        return sq_fail(SQ_ECRYPTO);
+    int hash = n_secret == SQ_TOTP_SHA256_BYTES ? OATH_TOTP_HMAC_SHA256 : 0;
     uint64_t now = (uint64_t)now_s / SQ_TOTP_STEP_S, found = 0;
     bool is_found = false;
     for (uint64_t step = now - n_beside; step <= now + n_beside; step++) {
         char want[SQ_TOTP_DIGITS + 1];
-        int rc = oath_totp_generate((const char *)secret, n_secret, (time_t)(step * SQ_TOTP_STEP_S), SQ_TOTP_STEP_S, 0, SQ_TOTP_DIGITS, want);
+        int rc = oath_totp_generate2((const char *)secret, n_secret, (time_t)(step * SQ_TOTP_STEP_S), SQ_TOTP_STEP_S, 0, SQ_TOTP_DIGITS, hash, want);
         if (rc != OATH_OK)
             return sq_fail(SQ_ECRYPTO);
         if (sq_equal_ct(want, code, SQ_TOTP_DIGITS) && step > after) {
@@ -29,16 +32,18 @@ sq_err sq_totp_check(const uint8_t *secret, size_t n_secret, int64_t now_s, unsi
     return SQ_OK;
 }
 
-/* RFC 4648; 20 bytes are 32 characters without padding. (liboath's own allocates and doesn't wipe.) */
-void sq_totp_base32(const uint8_t secret[SQ_TOTP_SECRET_BYTES], char out[SQ_TOTP_BASE32_BYTES])
+/* liboath's own allocates and doesn't wipe */
+void sq_totp_base32(const uint8_t *secret, size_t n, char out[SQ_TOTP_BASE32_BYTES])
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    for (unsigned i = 0; i < 32; i++) {
-        unsigned bit = 5 * i, at = bit / 8, shift = bit % 8;
-        unsigned two = (unsigned)secret[at] << 8 | (at + 1 < SQ_TOTP_SECRET_BYTES ? secret[at + 1] : 0U);
-        out[i] = alphabet[two >> (11 - shift) & 31];
+    sq_assert(n <= SQ_TOTP_SECRET_MAX);
+    size_t n_char = 0;
+    for (size_t bit = 0; bit < 8 * n; bit += 5) {
+        size_t at = bit / 8, shift = bit % 8;
+        unsigned two = (unsigned)secret[at] << 8 | (at + 1 < n ? secret[at + 1] : 0U);
+        out[n_char++] = alphabet[two >> (11 - shift) & 31];
     }
-    out[32] = 0;
+    out[n_char] = 0;
 }
 
 sq_err sq_recovery_make(char out[SQ_RECOVERY_CODE_BYTES])

@@ -38,8 +38,30 @@ static void rfc_6238(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(sq_totp_check(secret, 20, 59, 1, 0, bad[i], &step), SQ_ECODE);
     char base32[SQ_TOTP_BASE32_BYTES];
-    sq_totp_base32(secret, base32);
+    sq_totp_base32(secret, 20, base32);
     assert_string_equal(base32, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
+}
+
+static void rfc_6238_sha256(void **state)
+{
+    (void)state;
+    static const uint8_t longer[] = "12345678901234567890123456789012";
+    static const struct {
+        int64_t at_s;
+        const char *code;
+    } vectors[] = {{59, "119246"}, {1111111109, "084774"}, {1111111111, "062674"}, {1234567890, "819424"}, {2000000000, "698825"}, {20000000000, "737706"}};
+    uint64_t step;
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        assert_int_equal(sq_totp_check(longer, 32, vectors[i].at_s, 0, 0, vectors[i].code, &step), SQ_OK);
+        assert_int_equal(step, (uint64_t)vectors[i].at_s / 30);
+        assert_int_equal(sq_totp_check(secret, 20, vectors[i].at_s, 1, 0, vectors[i].code, &step), SQ_ECODE); /* the other hash gives another code */
+    }
+    for (size_t n = 0; n <= 32; n++) /* a length says which hash: no other one is let pass */
+        if (n != 20 && n != 32)
+            assert_int_equal(sq_totp_check(longer, n, 59, 1, 0, "119246", &step), SQ_ECRYPTO);
+    char base32[SQ_TOTP_BASE32_BYTES];
+    sq_totp_base32(longer, 32, base32);
+    assert_string_equal(base32, "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQGEZA");
 }
 
 static void recovery(void **state)
@@ -110,6 +132,6 @@ int main(void)
 {
     if (sq_crypt_start())
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rfc_6238), cmocka_unit_test(recovery), cmocka_unit_test(scopes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rfc_6238), cmocka_unit_test(rfc_6238_sha256), cmocka_unit_test(recovery), cmocka_unit_test(scopes)};
     return cmocka_run_group_tests_name("identity_totp", tests, NULL, NULL);
 }

@@ -93,6 +93,8 @@ static bool keeper_start(struct fixture *f, const char *backend, const char *key
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("key_backend"), .value = sq_span_str(backend)));
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("origin"), .value = sq_span_str(ORIGIN)));
     tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("totp_beside"), .value = sq_span_str("1")));
+    tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("totp_hash"), .value = sq_span_str("sha1")));
+    tell_keeper(f, sq_msg_of(setting, .key = sq_span_str("passkey_rsa"), .value = sq_span_str("yes")));
     for (size_t i = 0; i < sizeof f->more / sizeof f->more[0]; i++)
         if (f->more[i].value && *f->more[i].value)
             tell_keeper(f, sq_msg_of(setting, .key = sq_span_str(f->more[i].key), .value = sq_span_str(f->more[i].value)));
