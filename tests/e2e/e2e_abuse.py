@@ -383,7 +383,7 @@ def floods_of_connections():
                 t0 = time.monotonic()
                 is_ours(ask(h, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "127.0.3.%d" % (i + 1)), 200)
                 assert time.monotonic() - t0 < hub.crowded(10)
-            fds = len(os.listdir("/proc/%d/fd" % h.pids("gateway")[-1]))
+            fds = len(os.listdir("/proc/%d/fd" % h.pid("gateway")))
             assert fds < 60 + 16 + 64 + 60, fds
         finally:
             for s in held:
@@ -459,7 +459,7 @@ def floods_from_many_addresses():
                     assert left, (n, waits)
                     time.sleep(.3)
             waits.append(time.monotonic() - t0)
-        fds = len(os.listdir("/proc/%d/fd" % h.pids("gateway")[-1]))
+        fds = len(os.listdir("/proc/%d/fd" % h.pid("gateway")))
         stop.set()
         for t in threads:
             t.join(30)

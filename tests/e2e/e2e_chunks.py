@@ -230,9 +230,9 @@ def test_watchdog():
         wait_tasks(ada, job, "a running chunk", lambda t: any(x["state"] == "running" for x in t))
         hub.wait_for("its worker", lambda: stop_one(workers(h)), 30)
         wait_tasks(ada, job, "another try of the silent chunk", lambda t: any(x["tries"] > 1 for x in t), 180)
-        assert h.pids("runner")[-1] == h.pids("runner")[0], "one silent worker is no reason to end the runner"
+        assert h.pid("runner") == h.pids("runner")[0], "one silent worker is no reason to end the runner"
         # a runner that hangs as a whole: also every end it would have told is lost
-        before = h.pids("runner")[-1]
+        before = h.pid("runner")
         wait_tasks(ada, job, "chunks left", lambda t: sum(x["state"] == "done" for x in t) >= 2)
         assert ada.get("/api/v1/jobs/" + job)["state"] == "running"
         os.kill(before, signal.SIGSTOP)
@@ -282,7 +282,7 @@ def test_late():
         job = ada.submit(ada.upload(DATA.target)["id"], panel="made")
         wait_tasks(ada, job, "chunks", lambda t: len(t) == DATA.n_chunk)
         assert ada.get("/api/v1/jobs/" + job)["late"] is None
-        pid = h.pids("runner")[-1]
+        pid = h.pid("runner")
         os.kill(pid, signal.SIGSTOP)  # nothing goes on
         h.move_clock(24 * 3600 + 60)
         hub.wait_for("the alarm", lambda: "event=job_late" in h.log(), 30)

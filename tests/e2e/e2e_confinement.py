@@ -38,7 +38,7 @@ def limit_of_core(pid):
 def test_rights_are_those_of_the_page():
     rows = documented()
     with hub.Hub() as h:
-        pids = {"parent": h.parent.pid, **{role: h.pids(role)[-1] for role in hub.ROLES}}
+        pids = {"parent": h.parent.pid, **{role: h.pid(role) for role in hub.ROLES}}
         (inner,) = children(pids["jailer"])
         outer = status(pids["jailer"])
         assert int(outer["CapEff"], 16) == 0 and outer["Seccomp"] == hub.SECCOMP, outer
@@ -91,7 +91,7 @@ def test_each_directory_is_its_owners_alone():
             for path in files[role]:
                 assert os.stat(path).st_mode & 0o077 == 0, path
         assert any(p.endswith("registrar.db") for p in files["registrar"])
-        users = {role: int(status(h.pids(role)[-1])["Uid"].split()[0]) for role in hub.ROLES if role != "jailer"}
+        users = {role: int(status(h.pid(role))["Uid"].split()[0]) for role in hub.ROLES if role != "jailer"}
         for owner, paths in files.items():
             for uid in [OTHER_USER] + [u for role, u in users.items() if role != owner]:
                 assert as_user(uid, TRY, *paths) == "", (owner, uid)
@@ -107,7 +107,7 @@ def test_a_crash_leaves_no_core():
     try:
         with hub.Hub() as h:
             for role in ("gateway", "registrar", "keeper", "storer", "runner", "jailer"):
-                pid = h.pids(role)[-1]
+                pid = h.pid(role)
                 os.kill(pid, signal.SIGSEGV)
                 h.started_anew(role, pid)
             hub.wait_for("the hub to serve again", lambda: h.is_up() and all(h.pids(r) for r in hub.ROLES), 60)

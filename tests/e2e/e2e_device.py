@@ -121,8 +121,8 @@ def test_a_restart_midway():
     again = s.code()
     assert s.approve(s.ada, again["user_code"]).status == 200
     # keeper's proof of the approval goes with keeper
-    s.h.kill("keeper")
-    hub.wait_for("another keeper", lambda: s.h.is_up() and s.ada.call("GET", "/api/v1/me").status == 200, 30)
+    s.h.started_anew("keeper", s.h.kill("keeper"))
+    hub.wait_for("the new keeper to be spoken with", lambda: s.h.is_up() and s.ada.call("GET", "/api/v1/me").status == 200, 30)
     assert s.ask(again["device_code"]) == (400, "expired_token") and s.ask(again["device_code"]) == (400, "expired_token")
     # disabled between approval and fetching
     again = s.code()

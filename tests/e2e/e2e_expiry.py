@@ -194,7 +194,7 @@ def stopped_hub(h, ada, kill_registrar):
     time.sleep(0.5)
     doomed = disk.slots(h) - h.panel_slots
     assert len(doomed) >= 4, doomed
-    pids = [h.pids("registrar")[-1], h.pids("storer")[-1]]
+    pids = [h.pid("registrar"), h.pid("storer")]
     n_log = len(h.log())
     try:
         for p in pids:
@@ -267,7 +267,7 @@ def test_inputs_last_as_long_as_their_job():
         def extended():  # event 68: object_extended
             return sum(e[2] == 68 for e in rows.log_entries(os.path.join(h.log_dir(), "log")).values())
         hub.wait_for("its inputs, and those of the one that waits, to get longer", lambda: extended() >= 4, 20)
-        pid = h.pids("runner")[-1]
+        pid = h.pid("runner")
         os.kill(pid, signal.SIGSTOP)  # as long as a day
         h.move_clock(DAY + 60)
         h.admin("clock-confirm")

@@ -82,7 +82,7 @@ def test_a_hub_runs_from_there():
     h.programs = os.path.join(installed(), "sbin")
     with h:
         for role in hub.ROLES:
-            exe = os.readlink("/proc/%d/exe" % h.pids(role)[-1])
+            exe = os.readlink("/proc/%d/exe" % h.pid(role))
             assert exe.startswith(os.path.join(installed(), "libexec", "sequester")), exe
         h.panel()
         ada = h.user("ada")

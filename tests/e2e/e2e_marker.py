@@ -234,7 +234,7 @@ def test_the_processes_are_confined():
         ada.run_job(ada.upload()["id"])
         uids, sockets = {}, {}
         for role in hub.ROLES + ["parent"]:
-            pid = h.parent.pid if role == "parent" else h.pids(role)[-1]
+            pid = h.parent.pid if role == "parent" else h.pid(role)
             s = status_of(pid)
             uid, gid = s["Uid"].split(), s["Gid"].split()
             print("# %-9s uid %-6s caps %s bounding %s seccomp %s now %.1f MiB, at most %.1f MiB, locked %s" % (
@@ -257,7 +257,7 @@ def test_the_processes_are_confined():
         assert {x[3] for x in sockets} == {h.port} and {x[1] for x in sockets} == {"tcp"} and {x[2] for x in sockets} == {"0100007F"}, sockets
         assert {x[0] for x in sockets} <= {"gateway", "parent"}, sockets
         for role in ("gateway", "registrar", "storer", "runner", "jailer"):
-            hub.assert_memory(role, int(status_of(h.pids(role)[-1])["VmHWM"].split()[0]), 64)
+            hub.assert_memory(role, int(status_of(h.pid(role))["VmHWM"].split()[0]), 64)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def open_check(s, password):
 def owner_asks(s, row):
     """The owner's cell; what it changes is seen to, so that the next rows find their objects."""
     if row["name"] == "job_submit":  # nothing may run it before it is cancelled
-        s.runner = s.h.pids("runner")[-1]
+        s.runner = s.h.pid("runner")
         os.kill(s.runner, signal.SIGSTOP)
     if row["name"] == "job_cancel":
         threading.Timer(0.3, os.kill, (s.runner, signal.SIGCONT)).start()

@@ -20,7 +20,7 @@ SAMPLES = 2000
 
 
 def memory(h, role):
-    text = open("/proc/%d/status" % h.pids(role)[-1]).read()
+    text = open("/proc/%d/status" % h.pid(role)).read()
     return {k: int(re.search(k + r":\s+(\d+) kB", text).group(1)) for k in ("VmHWM", "VmRSS")}
 
 

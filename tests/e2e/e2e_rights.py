@@ -51,14 +51,14 @@ def check(runtime):
     with hub.Hub(settings={"runtime": runtime}) as h:
         assert_caps(h.parent.pid, said["`parent` as root, once everything is opened"], "parent")
         for role in hub.ROLES:
-            pid = h.pids(role)[-1]
+            pid = h.pid(role)
             s = status(pid)
             assert s["NoNewPrivs"] == "1" and s["Seccomp"] == hub.SECCOMP, (role, s)
             assert_caps(pid, 0, role)
             if role != "jailer":
                 uids[role] = set(map(int, s["Uid"].split()))
                 assert s["Groups"].strip() == "", (role, s["Groups"])
-        inner = child_of(h.pids("jailer")[-1])
+        inner = child_of(h.pid("jailer"))
         s = status(inner)
         assert s["NoNewPrivs"] == "1" and s["Seccomp"] == hub.SECCOMP, s
         assert_caps(inner, said["`jailer`, the inner one, with " + runtime], "jailer")
@@ -83,9 +83,9 @@ def test_runc():
 def test_ordinary_user():
     said = documented()
     with hub.Hub(uid=65502) as h:
-        for who, pid in [("user parent", h.parent.pid)] + [("user " + r, h.pids(r)[-1]) for r in hub.ROLES]:
+        for who, pid in [("user parent", h.parent.pid)] + [("user " + r, h.pid(r)) for r in hub.ROLES]:
             assert_caps(pid, said["every other process, sandboxes too; `parent` of an ordinary user"], who)
-        inner = child_of(h.pids("jailer")[-1])
+        inner = child_of(h.pid("jailer"))
         runtime = "crun" if os.path.exists("/usr/bin/crun") or os.path.exists("/usr/local/bin/crun") else "runc"
         assert_caps(inner, said["`jailer`, the inner one, of an ordinary user, in its own user namespace, with " + runtime], "user jailer")
         mine, its = os.stat("/proc/self/ns/user"), os.stat("/proc/%d/ns/user" % inner)

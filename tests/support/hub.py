@@ -240,13 +240,17 @@ class Hub:
                     found.append(int(line))
         return found
 
+    def pid(self, role):
+        """Of the process of this role; of the one that is being started when there is none."""
+        return wait_for("a process of %s" % role, lambda: self.pids(role), 30)[-1]
+
     def started_anew(self, role, pid, seconds=30):
         """Waits until another process than `pid` is the newest of this role. Between the two there may be none, at any moment."""
         wait_for("%s to be started anew" % role, lambda: self.pids(role)[-1:] not in ([], [pid]), seconds)
 
     def kill(self, role, sig=signal.SIGKILL):
         """kill -9 the process of this role; the parent starts another."""
-        pid = self.pids(role)[-1]
+        pid = self.pid(role)
         os.kill(pid, sig)
         wait_for("%s to be gone" % role, lambda: pid not in self.pids(role), 10)
         return pid
