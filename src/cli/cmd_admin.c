@@ -15,6 +15,7 @@
 #define HELLO_S 15
 #define START_MS 15000 /* a server that was just started or unsealed recovers first; it refuses before it begins */
 #define ASK_AGAIN (-1)
+#define ASK_SIGNED_IN (-2) /* with the session, which isn't shown to a server that doesn't ask for it */
 
 static int join(const struct cli *c, int *out_sock)
 {
@@ -49,13 +50,19 @@ static int join(const struct cli *c, int *out_sock)
     return EXIT_UNREACHABLE;
 }
 
-static int exchange(const struct cli *c, int sock, const char *verb, const struct sq_buf *args, const int fd[2],
+/* The server asks for a session besides (admin_sign_in): the answer names the field. */
+static bool wants_session(const json_t *answer, const char *given)
+{
+    return !*given && !strcmp(out_text(answer, "code"), "EAUTH") && !strcmp(out_text(answer, "field"), "session");
+}
+
+static int exchange(const struct cli *c, int sock, const char *verb, const struct sq_buf *args, const char *session, const int fd[2],
                     bool may_wait, json_t **out)
 {
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
         return out_error(c, SQ_ENOMEM, "out of memory", NULL);
-    struct sq_msg m = sq_msg_of(admin, .verb = sq_span_str(verb), .args = sq_span_of(args->p, args->n)), is;
+    struct sq_msg m = sq_msg_of(admin, .verb = sq_span_str(verb), .args = sq_span_of(args->p, args->n), .session = sq_span_str(session)), is;
     for (size_t i = 0; i < 2 && fd && fd[i] >= 0; i++)
         m.u.admin.files.fd[m.u.admin.files.n++] = fd[i];
     sq_err e = sq_wire_send(sock, SQ_ROLE_ADMIN, SQ_ROLE_REGISTRAR, &m);
@@ -69,12 +76,14 @@ static int exchange(const struct cli *c, int sock, const char *verb, const struc
         j = json_loadb((const char *)is.u.admin_is.body.p, is.u.admin_is.body.n, 0, NULL);
     if (!rc && is.u.admin_is.code == SQ_EDOWN && may_wait) {
         rc = ASK_AGAIN;
+    } else if (!rc && wants_session(j, session)) {
+        rc = ASK_SIGNED_IN;
     } else if (!rc && is.u.admin_is.code) {
         out_server_error(c, j);
         rc = EXIT_REFUSED;
     }
     sq_packet_free(pkt);
-    if (rc)
+    if (rc && rc != ASK_SIGNED_IN)
         json_decref(j);
     else
         *out = j;
@@ -86,6 +95,8 @@ int admin_ask(const struct cli *c, const char *verb, json_t *args, const int fd[
 {
     int sock = -1;
     struct sq_buf text;
+    struct session signed_in = {.j = NULL};
+    const char *session = "";
     sq_buf_init(&text, 8192);
     *out_answer = NULL;
     sq_err e = args ? secret_json_text(args, &text) : SQ_EFIELD;
@@ -95,11 +106,22 @@ int admin_ask(const struct cli *c, const char *verb, json_t *args, const int fd[
         bool may_wait = sq_clock_steady_ms() < until;
         rc = join(c, &sock);
         if (!rc)
-            rc = exchange(c, sock, verb, &text, fd, may_wait, out_answer);
+            rc = exchange(c, sock, verb, &text, session, fd, may_wait, out_answer);
         sq_close(&sock);
         if (rc == ASK_AGAIN)
             usleep(300000);
+        if (rc == ASK_SIGNED_IN) {
+            json_t *refusal = *out_answer;
+            *out_answer = NULL;
+            rc = session_open(c, &signed_in);
+            session = rc ? "" : out_text(signed_in.j, "token");
+            if (!rc && !*session)
+                out_server_error(c, refusal);
+            rc = rc ? rc : *session ? ASK_AGAIN : EXIT_REFUSED;
+            json_decref(refusal);
+        }
     }
+    session_done(&signed_in);
     sq_buf_done(&text);
     return rc;
 }
@@ -198,6 +220,7 @@ static void show_status(const json_t *j)
            json_is_true(json_object_get(store, "overwriting_is_real")) ? "real" : "not known to be real: erasing rests on destroyed keys");
     printf("results      %s\n", !strcmp(out_text(j, "seal_to"), "required") ? "sealed to keys of users' own alone (seal_to = required)"
                                                                             : "zip under a one-time password, or sealed to a user's own key");
+    printf("this socket  %s\n", json_is_true(json_object_get(j, "admin_sign_in")) ? "by uid, and for changes by an officer's session and second factor (admin_sign_in = yes)" : "by uid alone");
     show_promises(json_object_get(j, "promises"));
     show_courier(json_object_get(j, "courier"));
     show_certificate(json_object_get(j, "certificate"));

@@ -320,7 +320,7 @@ class Hub:
             return struct.unpack_from("<Q", m, 64)[0]
 
     # ---- the operator ----
-    def admin(self, verb, args=None, files=()):
+    def admin(self, verb, args=None, files=(), session=""):
         """(code name number, answer) of `sequester admin VERB`."""
         s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         s.settimeout(120)
@@ -329,7 +329,7 @@ class Hub:
         link.hello()
         fds = [os.open(p, os.O_RDONLY) for p in files]
         try:
-            link.send("admin", verb=verb, args=json.dumps(args or {}).encode(), files=fds)
+            link.send("admin", verb=verb, args=json.dumps(args or {}).encode(), session=session, files=fds)
             m = link.recv()
         finally:
             for fd in fds:
@@ -337,8 +337,8 @@ class Hub:
             s.close()
         return m.fields["code"], json.loads(m.fields["body"])
 
-    def admin_ok(self, verb, args=None, files=()):
-        code, answer = self.admin(verb, args, files)
+    def admin_ok(self, verb, args=None, files=(), session=""):
+        code, answer = self.admin(verb, args, files, session)
         assert code == 0, (verb, code, answer)
         return answer
 

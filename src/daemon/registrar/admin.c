@@ -97,6 +97,7 @@ sq_err admin_status(struct admin *a)
                           "overwriting_is_real", store ? 0 : (int)m.u.store_state_is.overwrite_is_real);
     json_object_set_new(a->answer, "promises", promises_json(sq_node_losses(r->node)));
     json_object_set_new(a->answer, "seal_to", json_string(sq_node_setting(r->node, "seal_to")));
+    json_object_set_new(a->answer, "admin_sign_in", json_boolean(r->is_admin_sign_in));
     json_object_set_new(a->answer, "courier", notices_status(r));
     json_object_set_new(a->answer, "certificate", certificate_status());
     sq_packet_free(pkt);
@@ -322,34 +323,35 @@ static const struct {
     const char *verb;
     sq_err (*run)(struct admin *a);
     bool is_always; /* also before recovery: while sealed, in rollback */
+    enum admin_who who;
 } verbs[] = {
-    {"unseal", do_unseal, true},
-    {"clock-confirm", do_clock_confirm, true},
-    {"status", admin_status, true},
-    {"key-status", admin_key_status, true},
-    {"key-rotate", admin_key_rotate, false},
-    {"key-replace", admin_key_replace, false},
-    {"key-passphrase", admin_key_passphrase, false},
-    {"key-split", admin_key_split, false},
-    {"user-add", admin_user_add, false},
-    {"user-revoke", admin_user_revoke, false},
-    {"user-disable", admin_user_disable, false},
-    {"panel-add", do_panel_add, false},
-    {"panel-remove", do_panel_remove, false},
-    {"check", do_check, true},
-    {"rollback-show", do_rollback_show, true},
-    {"rollback-accept", do_rollback_accept, true},
-    {"mail-test", do_mail_test, true},
-    {"tls-reload", admin_tls_reload, true},
-    {"network-reload", admin_network_reload, true},
-    {"user-enable", admin_user_enable, false},
-    {"user-role", admin_user_role, false},
-    {"user-expire", admin_user_expire, false},
-    {"user-networks", admin_user_networks, false},
-    {"user-factors-reset", admin_user_factors_reset, false},
-    {"user-show", admin_user_show, false},
-    {"user-list", admin_user_list, false},
-    {"sessions-revoke", admin_sessions_revoke, false},
+    {"unseal", do_unseal, true, ADMIN_BY_UID},
+    {"clock-confirm", do_clock_confirm, true, ADMIN_BY_UID},
+    {"status", admin_status, true, ADMIN_BY_UID},
+    {"key-status", admin_key_status, true, ADMIN_BY_UID},
+    {"key-rotate", admin_key_rotate, false, ADMIN_BY_SECURITY},
+    {"key-replace", admin_key_replace, false, ADMIN_BY_SECURITY},
+    {"key-passphrase", admin_key_passphrase, false, ADMIN_BY_SECURITY},
+    {"key-split", admin_key_split, false, ADMIN_BY_SECURITY},
+    {"user-add", admin_user_add, false, ADMIN_BY_SECURITY},
+    {"user-revoke", admin_user_revoke, false, ADMIN_BY_SECURITY},
+    {"user-disable", admin_user_disable, false, ADMIN_BY_SECURITY},
+    {"panel-add", do_panel_add, false, ADMIN_BY_OPERATOR},
+    {"panel-remove", do_panel_remove, false, ADMIN_BY_OPERATOR},
+    {"check", do_check, true, ADMIN_BY_UID},
+    {"rollback-show", do_rollback_show, true, ADMIN_BY_UID},
+    {"rollback-accept", do_rollback_accept, true, ADMIN_BY_UID},
+    {"mail-test", do_mail_test, true, ADMIN_BY_UID},
+    {"tls-reload", admin_tls_reload, true, ADMIN_BY_UID},
+    {"network-reload", admin_network_reload, true, ADMIN_BY_UID},
+    {"user-enable", admin_user_enable, false, ADMIN_BY_SECURITY},
+    {"user-role", admin_user_role, false, ADMIN_BY_SECURITY},
+    {"user-expire", admin_user_expire, false, ADMIN_BY_SECURITY},
+    {"user-networks", admin_user_networks, false, ADMIN_BY_SECURITY},
+    {"user-factors-reset", admin_user_factors_reset, false, ADMIN_BY_SECURITY},
+    {"user-show", admin_user_show, false, ADMIN_BY_UID},
+    {"user-list", admin_user_list, false, ADMIN_BY_UID},
+    {"sessions-revoke", admin_sessions_revoke, false, ADMIN_BY_SECURITY},
 };
 
 static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)
@@ -372,8 +374,11 @@ static sq_err run_verb(struct admin *a, const struct sq_msg_admin *m)
             e = keeper_learn(a->r, &is_unsealed, &size);
             return e ? e : is_unsealed ? SQ_EDOWN : SQ_ESEALED;
         }
-        e = verbs[i].run(a);
-        sq_err kept = strcmp(verb, "status") && !__atomic_load_n(&a->r->is_rollback, __ATOMIC_SEQ_CST) ? record(a->r, &(struct event){.no = SQ_AUDIT_admin_action, .result = e, .by = &a->by, .a = i}) : SQ_OK;
+        bool is_mending = verbs[i].run == do_check && json_is_true(json_object_get(a->args, "mend"));
+        e = admin_sign_in(a, is_mending ? ADMIN_BY_OPERATOR : verbs[i].who, m->session);
+        if (!e)
+            e = verbs[i].run(a);
+        sq_err kept = strcmp(verb, "status") && !__atomic_load_n(&a->r->is_rollback, __ATOMIC_SEQ_CST) ? record(a->r, &(struct event){.no = SQ_AUDIT_admin_action, .result = e, .by = &a->by, .a = i, .b = a->uid_too}) : SQ_OK;
         return e ? e : kept;
     }
     return sq_why_set(&a->why, SQ_EFIELD, 0, 0, "verb", "is not known to this server");

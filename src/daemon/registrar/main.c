@@ -86,6 +86,7 @@ static void read_settings(struct registrar *r)
     r->upload_life_s = (int64_t)sq_node_setting_u64(r->node, "upload_hours") * 3600;
     r->is_factor_required = !strcmp(sq_node_setting(r->node, "second_factor"), "required");
     r->is_seal_to_required = !strcmp(sq_node_setting(r->node, "seal_to"), "required");
+    r->is_admin_sign_in = !strcmp(sq_node_setting(r->node, "admin_sign_in"), "yes");
     r->token_life_s = (int64_t)sq_node_setting_u64(r->node, "token_hours") * 3600;
     r->upload_max_bytes = sq_node_setting_u64(r->node, "upload_max_mib") << 20;
     r->quota_bytes = sq_node_setting_u64(r->node, "quota_mib") << 20;

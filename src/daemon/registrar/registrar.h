@@ -61,6 +61,7 @@ struct registrar {
     struct sq_db_reserve *reserve;
     bool is_factor_required;  /* by the configuration, of everyone */
     bool is_seal_to_required; /* of every new job that makes a result */
+    bool is_admin_sign_in;    /* at the operator's socket too */
     bool is_tight;        /* a reserve isn't whole: the disk is full, and only erasing goes on */
     int64_t full_until_ms; /* atomic: a task found the disk full; planning waits until then */
     uint64_t next_entry; /* number of the next audit entry */

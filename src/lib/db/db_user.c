@@ -61,6 +61,11 @@ sq_err sq_db_user_count_able(struct sq_db *db, int role, int64_t now_s, int64_t 
     return sq_db_no(db, "SELECT count(*) FROM user WHERE role = ?1 AND disabled = 0 AND pending = 0 AND ifnull(expires_s, ?2 + 1) > ?2", ARGS(A_NO(role), A_NO(now_s)), out_n);
 }
 
+sq_err sq_db_user_count_proved(struct sq_db *db, int role, int64_t *out_n)
+{
+    return sq_db_no(db, "SELECT count(*) FROM user WHERE role = ?1 AND EXISTS (SELECT 1 FROM factor WHERE user_id = user.id AND state = 2 AND kind <> 2)", ARGS(A_NO(role)), out_n);
+}
+
 sq_err sq_db_user_set_role(struct sq_db *db, const uint8_t id[16], int role)
 {
     return sq_db_run_one(db, "UPDATE user SET role = ?2 WHERE id = ?1", ARGS(A_ID(id), A_NO(role)));
