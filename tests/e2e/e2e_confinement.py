@@ -40,7 +40,7 @@ def test_rights_are_those_of_the_page():
     with hub.Hub() as h:
         pids = {"parent": h.parent.pid, **{role: h.pid(role) for role in hub.ROLES}}
         (inner,) = children(pids["jailer"])
-        outer = status(pids["jailer"])
+        outer = status(h.outer_jailer())
         assert int(outer["CapEff"], 16) == 0 and outer["Seccomp"] == hub.SECCOMP, outer
         pids["jailer"] = inner
         is_runc = not os.path.exists("/usr/bin/crun")

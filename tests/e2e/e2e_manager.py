@@ -182,7 +182,7 @@ def test_service_manager():
         uids = set()
         for role in hub.ROLES:
             (p,) = h.running(role)
-            s = status(p.pid)
+            s = hub.wait_for("rights to be given up", lambda: (lambda s: s if int(s["CapEff"], 16) == 0 and s["Seccomp"] == hub.SECCOMP else None)(status(p.pid)), 30)
             uids.add(s["Uid"].split()[0])
             assert int(s["CapEff"], 16) == 0 and s["NoNewPrivs"] == "1" and s["Seccomp"] == hub.SECCOMP, (role, s)  # jailer's outer process, too
         assert len(uids) == len(hub.ROLES), uids

@@ -177,6 +177,7 @@ class Hub:
     # ---- life ----
     def start(self, wait_up=True):
         wait_for("port %d to be free" % self.port, lambda: is_free(self.port), 60)
+        n_ready = self.log().count("role=parent event=ready")
         log = open(self.log_path, "ab")
         self.parent = subprocess.Popen([*tracer(), os.path.join(self.programs, "sequester-parent"), "--config", self.ini], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, start_new_session=True, **self.user_is)
@@ -184,6 +185,7 @@ class Hub:
         self.sessions.add(self.parent.pid)
         if wait_up:
             self.wait_up()
+            wait_for("all processes to serve", lambda: self.log().count("role=parent event=ready") > n_ready, 60)  # jailer and courier have no part in its being up
         return self
 
     def is_up(self):
@@ -243,6 +245,13 @@ class Hub:
     def pid(self, role):
         """Of the process of this role; of the one that is being started when there is none."""
         return wait_for("a process of %s" % role, lambda: self.pids(role), 30)[-1]
+
+    def outer_jailer(self):
+        """jailer's outer process, once it has given up its rights: the inner one serves perhaps before."""
+        pid = self.pid("jailer")
+        wait_for("jailer's outer process to have no rights", lambda: re.search(r"^CapEff:\s+0+$", open("/proc/%d/status" % pid).read(), re.M) and
+                 re.search(r"^Seccomp:\s+%s$" % SECCOMP, open("/proc/%d/status" % pid).read(), re.M), 30)
+        return pid
 
     def started_anew(self, role, pid, seconds=30):
         """Waits until another process than `pid` is the newest of this role. Between the two there may be none, at any moment."""
