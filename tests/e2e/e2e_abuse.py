@@ -516,7 +516,7 @@ def tls_as_promised():
     base = ["openssl", "s_client", "-connect", "127.0.0.1:%d" % h.port, "-servername", "localhost", "-CAfile", h.ca, "-verify_return_error"]
 
     def client(*args, text=b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):
-        return subprocess.run(base + list(args), input=text, capture_output=True, timeout=60)
+        return subprocess.run(base + list(args), input=text, capture_output=True, timeout=300)
     ok = client("-tls1_3", "-ign_eof").stdout
     assert b"TLSv1.3" in ok and b"HTTP/1.1 200" in ok and b"Server Temp Key: X25519" in ok, ok[-1500:]
     assert b"New Session Ticket" not in ok and b"Max Early Data: 0" in ok or b"Early data was not sent" in ok, ok[-1500:]

@@ -26,7 +26,7 @@ def site():
 
 def stranger(h, method, path, body, address="127.0.0.77"):
     """From an address that no account was ever used from."""
-    c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=60, source_address=(address, 0))
+    c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=300, source_address=(address, 0))
     try:
         c.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
         a = c.getresponse()

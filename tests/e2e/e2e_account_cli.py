@@ -61,7 +61,7 @@ class Person:
         p.stdin.flush()
         hub.wait_for("the secret", lambda: os.path.exists(self.path("uri")) and open(self.path("uri")).read().endswith("\n"), 20)
         self.uri = open(self.path("uri")).read().strip()
-        out, err = p.communicate(self.code() + "\n", timeout=60)
+        out, err = p.communicate(self.code() + "\n", timeout=300)
         assert p.returncode == 0, (out, err)
         assert private(self.path("uri")) and private(self.path("codes"))
         self.recovery = open(self.path("codes")).read().split()
@@ -108,7 +108,7 @@ def test_nothing_secret_in_argv_or_environment():
     p = bob.start("login", "--server", "https://127.0.0.1:%d" % bob.h.port, "--cacert", bob.h.ca, "--name", "bob", "--password-stdin")
     time.sleep(0.5)
     seen = b"".join(open("/proc/%d/%s" % (p.pid, f), "rb").read() for f in ("cmdline", "environ"))
-    out, err = p.communicate(bob.password + "\n", timeout=60)
+    out, err = p.communicate(bob.password + "\n", timeout=300)
     assert p.returncode == 0 and bob.password.encode() not in seen and bob.password not in out + err
     assert bob.session["token"] not in out + err
     # and the environment is not asked: a variable of that kind changes nothing
@@ -161,7 +161,7 @@ def test_the_qr_code_is_one():
     kim = s.person("kim")
     kim.login()
     p = kim.start("account", "totp", "--password-stdin")
-    out, err = p.communicate(kim.password + "\n", timeout=60)
+    out, err = p.communicate(kim.password + "\n", timeout=300)
     secret = re.search(r"^  ([A-Z2-7]{32,})$", err, re.M)
     assert p.returncode == 2 or p.returncode == 1, (p.returncode, err)  # no code came
     assert secret and "█" in err, err
@@ -175,7 +175,7 @@ def test_the_qr_code_is_one():
 def known_uri(who, secret):
     """The address as the hub makes it, with this secret in it."""
     p = who.start("account", "totp", "--password-stdin", "--secret-out", who.path("other-uri"))
-    p.communicate(who.password + "\n", timeout=60)
+    p.communicate(who.password + "\n", timeout=300)
     return re.sub(r"secret=[A-Z2-7]+", "secret=" + secret, open(who.path("other-uri")).read().strip())
 
 
@@ -262,7 +262,7 @@ def test_device_flow():
             assert "127.0.0.1" in gus.errors and "read" in gus.errors and "deny " + user_code in gus.errors, gus.errors
         else:
             gus.run("device", "deny", user_code)
-        out, err = p.communicate(timeout=60)
+        out, err = p.communicate(timeout=300)
         assert p.returncode == code, (out, err)
         gus.run("device", "approve", user_code, lines=[gus.password], code=1)  # it counted once
         if verb == "approve":

@@ -125,7 +125,7 @@ def slow_upload(h, token, data, while_open):
     """An upload that is sent in pieces; while_open() is called in its middle. The answer, or None when it was cut off."""
     head = ("--%s\r\nContent-Disposition: form-data; name=\"file\"; filename=\"slow.vcf\"\r\nContent-Type: application/octet-stream\r\n\r\n" % MARK).encode()
     tail = ("\r\n--%s--\r\n" % MARK).encode()
-    c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=60)
+    c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=300)
     try:
         c.putrequest("POST", "/api/upload")
         c.putheader("Authorization", "Bearer " + token)

@@ -52,14 +52,14 @@ def rules_of_networks():
             os.chmod(rules, 0o644)
 
         def reload():
-            p = subprocess.run([hub.CLI, "admin", "network", "reload", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, timeout=60)
+            p = subprocess.run([hub.CLI, "admin", "network", "reload", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, timeout=300)
             return p.returncode, p.stdout
 
         # a file that makes no sense stops the start, and says where
         write("allow 127.0.0.1\npermit all\n")
-        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=60)
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=300)
         assert p.returncode == 78 and rules + ":2: " in p.stderr, (p.returncode, p.stderr)
-        p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True, timeout=60)
+        p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True, timeout=300)
         assert p.returncode and "line 2" in p.stderr, (p.returncode, p.stderr)
         write("proxy 127.0.0.1 x-forwarded-for\ndeny 198.51.100.66\n")
         h.start()
@@ -127,7 +127,7 @@ def an_account_comes_from_its_networks():
         made = ada.call("POST", "/api/v1/me/tokens", {"name": "cluster", "scopes": ["read"], "days": 3, "password": ada.password}, status=201).json["token"]
 
         def cli(*args):
-            p = subprocess.run([hub.CLI, "admin", "user", *args, "--json", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, timeout=60)
+            p = subprocess.run([hub.CLI, "admin", "user", *args, "--json", "--run-dir", os.path.dirname(h.admin_path)], capture_output=True, text=True, timeout=300)
             return p.returncode, json.loads(p.stdout) if p.stdout.startswith("{") else p.stderr
 
         def asked(source, path, *more, token=None):

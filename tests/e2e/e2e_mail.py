@@ -355,7 +355,7 @@ def test_peers_keys():
         path = os.path.join(w.h.dir, "by-sockets.ini")
         with open(path, "w") as f:
             f.write(ini + "start_by = sockets\n")
-        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", path], capture_output=True, text=True, timeout=60)
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", path], capture_output=True, text=True, timeout=300)
         assert p.returncode == 78 and "peer_rsa_bits can't be more than 2048 with start_by = sockets" in p.stderr, (p.returncode, p.stderr)
     with World() as w:  # as delivered
         w.sink.up(w.ca.pair("weak", rsa_bits=2048))

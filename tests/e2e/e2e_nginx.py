@@ -157,7 +157,7 @@ def test_uploads_are_handed_on_as_they_come():
     with world() as (h, front):
         ada = h.user("ada")
         head, tail = b"--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"data.vcf\"\r\nContent-Type: application/octet-stream\r\n\r\n", b"\r\n--B--\r\n"
-        c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=60)
+        c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=300)
         c.putrequest("POST", "/api/v1/uploads")
         for k, v in (("Authorization", "Bearer " + ada.token), ("Content-Type", "multipart/form-data; boundary=B"), ("Transfer-Encoding", "chunked")):
             c.putheader(k, v)

@@ -427,7 +427,7 @@ def test_the_command_line_lists_and_removes():
                 f.write(code + "\n")
             os.chmod(path, 0o600)
             extra = ["--code-file", path]
-        r = hub.subprocess.run([hub.CLI, *args, "--session", session, *extra], capture_output=True, text=True, timeout=60)
+        r = hub.subprocess.run([hub.CLI, *args, "--session", session, *extra], capture_output=True, text=True, timeout=300)
         assert (r.returncode == 0) == ok, (args, r.stdout, r.stderr)
         return r.stdout + r.stderr
     run("login", "--server", "https://localhost:%d" % h.port, "--cacert", h.ca, "--name", "clio", "--password-file", p, code=codes[0])

@@ -244,13 +244,13 @@ def test_a_list_that_makes_no_sense_stops_the_start():
         h = hub.Hub()
         with open(h.ini, "a") as f:
             f.write("password_list = %s\n" % unsorted.name)
-        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
         assert p.returncode == 78 and "what=password_list code=ECONFIG" in p.stderr, (p.returncode, p.stderr[-2000:])
-        p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True, timeout=60)
+        p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True, timeout=300)
         assert p.returncode == 1 and "ascending order" in p.stderr, p
         with open(h.ini, "a") as f:
             f.write("password_list = %s/none\n" % h.dir)
-        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+        p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
         assert p.returncode == 78, (p.returncode, p.stderr[-2000:])
 
 

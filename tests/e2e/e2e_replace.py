@@ -36,7 +36,7 @@ def status(h, token):
 
 
 def events(h, name):
-    p = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "100000", "--json"], text=True, capture_output=True, timeout=60)
+    p = subprocess.run([hub.CLI, "audit", "tail", "--log", h.log_dir(), "--limit", "100000", "--json"], text=True, capture_output=True, timeout=300)
     return [x for x in json.loads(p.stdout)["data"] if x["event"] == name]
 
 
@@ -223,12 +223,12 @@ def test_owners_keys():
 
 
 def audit_verify(h, *args):
-    p = subprocess.run([hub.CLI, "audit", "verify", "--log", h.log_dir(), *args], text=True, capture_output=True, timeout=60)
+    p = subprocess.run([hub.CLI, "audit", "verify", "--log", h.log_dir(), *args], text=True, capture_output=True, timeout=300)
     return p.returncode, p.stdout + p.stderr
 
 
 def receipt_verify(path, vkey):
-    p = subprocess.run([hub.CLI, "receipt", "verify", path, "--vkey", vkey], text=True, capture_output=True, timeout=60)
+    p = subprocess.run([hub.CLI, "receipt", "verify", path, "--vkey", vkey], text=True, capture_output=True, timeout=300)
     return p.returncode, p.stdout + p.stderr
 
 

@@ -74,7 +74,7 @@ def changed(*files):
 def get(user, path, headers=None):
     """(status, bytes, whole, code): whole means that the client was told so."""
     h = user.hub
-    c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=60)
+    c = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=300)
     try:
         c.request("GET", path, headers=dict({"Authorization": "Bearer " + user.token}, **(headers or {})))
         r = c.getresponse()

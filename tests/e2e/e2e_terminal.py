@@ -155,7 +155,7 @@ def test_without_a_terminal():
         t = Terminal(w)
         env = {"PATH": os.environ["PATH"], "HOME": t.home}
         for command in (["login", "--name", "ada"], ["register", "confirm"], ["account", "reset"]):
-            p = subprocess.run([hub.CLI, *command, *t.server()], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, start_new_session=True, timeout=30)
+            p = subprocess.run([hub.CLI, *command, *t.server()], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, start_new_session=True, timeout=300)
             assert p.returncode == 2 and "--password-stdin" in p.stderr, (command, p)
 
 

@@ -135,7 +135,7 @@ def new_certificates_are_taken():
     with hub.Hub() as h:
         first, ada = served(h), h.user("ada")
         one, two = certs.issue("hub", CA, HOSTS), certs.issue("hub", CA, HOSTS, key=certs.strong_rsa())
-        old = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=60)
+        old = http.client.HTTPSConnection("localhost", h.port, context=h.tls, timeout=300)
         old.request("GET", "/healthz")
         assert old.getresponse().read() is not None
         # an upload that runs while the certificate changes
@@ -239,7 +239,7 @@ def the_end_is_told():
 
 def client(h, *args, text=b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"):
     p = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % h.port, "-servername", "localhost", "-CAfile", h.ca, *args], input=text,
-                       capture_output=True, timeout=60)
+                       capture_output=True, timeout=300)
     return p.stdout + p.stderr
 
 
@@ -322,7 +322,7 @@ def nothing_is_sent_early_or_resumed():
     try:
         hub.wait_for("the other server", lambda: not socket.socket().connect_ex(("127.0.0.1", port)), 20)
         for _ in range(5):
-            subprocess.run("(sleep 1; echo Q) | openssl s_client -connect 127.0.0.1:%d -servername localhost -tls1_3 -sess_out %s" % (port, session), shell=True, capture_output=True, timeout=60)
+            subprocess.run("(sleep 1; echo Q) | openssl s_client -connect 127.0.0.1:%d -servername localhost -tls1_3 -sess_out %s" % (port, session), shell=True, capture_output=True, timeout=300)
             if os.path.exists(session):
                 break
     finally:
@@ -403,7 +403,7 @@ class Server:
             except OSError:
                 return
             try:
-                s.settimeout(10)
+                s.settimeout(60)
                 with self.context.wrap_socket(s, server_side=True) as t:
                     text = b""
                     while b"\r\n\r\n" not in text:

@@ -292,7 +292,7 @@ def test_nothing_in_clear_can_be_configured():
                 f.write(base + line + "\n")
             p = subprocess.run([hub.CLI, "admin", "config", "check", h.ini], capture_output=True, text=True)
             assert p.returncode and line.split(" ")[0] in p.stdout + p.stderr, (line, p)
-            p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=60)
+            p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=300)
             assert p.returncode and line.split(" ")[0] in p.stdout + p.stderr, (line, p)
         with open(h.ini, "w") as f:
             f.write(base)

@@ -150,7 +150,7 @@ def test_words_for_what_is_wrong():
                               (("state_dir = " + h.state, "state_dir = /sys/sequester"), "state_dir")):
             with open(h.ini, "w") as f:
                 f.write(text.replace(*change))
-            p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=30, **uid)
+            p = subprocess.run([os.path.join(hub.BUILD, "sequester-parent"), "--config", h.ini], capture_output=True, text=True, timeout=300, **uid)
             assert p.returncode == 78 and words in p.stderr, (change, p.returncode, p.stderr)
     finally:
         h.__exit__(None)

@@ -91,7 +91,7 @@ class Captured:
         self.door.bind(at)
         os.chmod(at, 0o777)
         self.door.listen(8)
-        self.door.settimeout(30)
+        self.door.settimeout(30 * hub.PATIENCE)
         h.programs, self.now = programs, None
 
     def next(self):

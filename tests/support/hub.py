@@ -370,7 +370,7 @@ class Hub:
         return self.admin_ok("panel-add", {"id": ident, "name": "1000 Genomes phase 3, chr22", "build": "hg19", "populations": "all,eur"}, [panel_file()])
 
     # ---- HTTPS ----
-    def request(self, method, path, body=None, token=None, headers=None, timeout=60):
+    def request(self, method, path, body=None, token=None, headers=None, timeout=120):
         c = http.client.HTTPSConnection("localhost", self.port, context=self.tls, timeout=timeout)
         try:
             h = dict(headers or {})
