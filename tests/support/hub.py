@@ -453,8 +453,9 @@ class User:
 
     def code(self):
         """A code that is good and wasn't used: of the step before, of this one or of the next; when all three are used, the clock moves on."""
-        now = int(self.hub.now() // totp.STEP_S)
-        step = max(now - 1, self.last_step + 1)
+        now, into = divmod(self.hub.now(), totp.STEP_S)
+        now = int(now)
+        step = max(now - (into < totp.STEP_S / 2), self.last_step + 1)  # the one before is good until this step ends: not long enough when it is nearly over
         if step > now + 1:
             self.hub.move_clock((step - now) * totp.STEP_S)
         self.last_step = step
