@@ -68,10 +68,7 @@ void keeper_answer_proof(struct keeper *k, struct sq_ask *ask, const uint8_t *ow
 {
     struct sq_msg is = sq_msg_of(proof_is, .means = means);
     sq_err err = keeper_proof_make(&k->proofs, owner, means, is.u.proof_is.proof);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
 }
 
 void on_password_hash(void *ctx, struct sq_ask *ask, const struct sq_msg *m)

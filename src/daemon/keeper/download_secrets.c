@@ -52,10 +52,7 @@ void on_download_link_make(void *ctx, struct sq_ask *ask, const struct sq_msg *m
         err = check(ctx, q->owner_id, q->object_id, q->expires_s);
     if (!err)
         err = mac(ctx, q->owner_id, 0, q->link_id, q->object_id, q->expires_s, is.u.download_link_is.secret);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     sq_wipe(&is, sizeof is);
 }
 
@@ -71,9 +68,6 @@ void on_download_link_check(void *ctx, struct sq_ask *ask, const struct sq_msg *
     }
     if (!none && err == SQ_ERANGE)
         err = sq_fail(SQ_ELINK);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, err, NULL);
     sq_wipe(right, sizeof right);
 }

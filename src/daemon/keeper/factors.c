@@ -63,10 +63,7 @@ void keeper_answer_factor(struct keeper *k, struct sq_ask *ask, const uint8_t *o
     struct sq_msg is = sq_msg_of(factor_is, .means = means | KEEPER_FACTOR | more, .counter = counter);
     if (!err)
         err = keeper_proof_make(&k->proofs, owner, is.u.factor_is.means, is.u.factor_is.proof);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
 }
 
 static sq_err check_totp(struct keeper *k, const struct sq_msg_totp_check *q, uint64_t *out_step)
@@ -109,10 +106,7 @@ void on_factor_needed(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_err err = sq_slab_look(k->slab, SQ_SLAB_OWNER, m->u.factor_needed.owner_id, sq_clock_now_s(), &slot);
     if (!err && !(slot.for_role & SQ_SLAB_NEEDS_FACTOR))
         err = sq_slab_mark(k->slab, m->u.factor_needed.owner_id, SQ_SLAB_NEEDS_FACTOR, true, sq_clock_now_s());
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, err, NULL);
 }
 
 /* Its owner shows that he had it; or, when it is lost, that the mail which said so came to him and that he knows the password. Registrar's word is
@@ -137,10 +131,7 @@ void on_factor_forget(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_err err = may_forget(k, q);
     if (!err)
         err = sq_slab_mark(k->slab, q->owner_id, SQ_SLAB_NEEDS_FACTOR, false, sq_clock_now_s());
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, err, NULL);
 }
 
 /* ---- recovery codes ---- */
@@ -250,10 +241,7 @@ void on_link_open(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     const struct sq_msg_link_open *q = &m->u.link_open;
     struct sq_msg is = sq_msg_bare(link_is);
     sq_err err = open_link(ctx, q->owner_id, q->link_id, q->kind, q->expires_s, q->sealed, is.u.link_is.secret);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     sq_wipe(&is, sizeof is);
 }
 
@@ -269,10 +257,7 @@ static void answer_right(struct keeper *k, struct sq_ask *ask, const struct sq_m
         err = keeper_proof_make(&k->proofs, q->owner_id, is.u.link_right.means, is.u.link_right.proof);
     is.u.link_right.name = sq_span_str(name);
     is.u.link_right.mail = sq_span_str(mail);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     sq_wipe(name, sizeof name);
     sq_wipe(mail, sizeof mail);
 }

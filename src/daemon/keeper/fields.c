@@ -166,8 +166,5 @@ void on_lookup(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (!err)
         err = sq_hmac_sha256(key, m->u.lookup.text.p, m->u.lookup.text.n, is.u.lookup_is.hmac);
     sq_key_free(key);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
 }

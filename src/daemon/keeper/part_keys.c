@@ -61,10 +61,7 @@ void on_part_key(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (!err)
         err = fresh_part_key(k, key, q->object_id, q->part_no, is.u.part_key_is.salt, is.u.part_key_is.derived_key);
     sq_key_free(key);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     sq_wipe(&is, sizeof is);
 }
 
@@ -86,10 +83,7 @@ void on_task_seal_key(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (!err)
         err = fresh_part_key(k, key, q->object_id, q->part_no, is.u.task_key_is.salt, is.u.task_key_is.derived_key);
     sq_key_free(key);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     sq_wipe(&is, sizeof is);
 }
 
@@ -117,10 +111,7 @@ void on_task_open_key(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     if (!err)
         err = derive(key, q->salt, q->object_id, q->part_no, is.u.task_key_is.derived_key);
     sq_key_free(key);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     sq_wipe(&is, sizeof is);
 }
 
@@ -167,10 +158,7 @@ void on_grant(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     }
     if (!err)
         err = keeper_grant_put(&k->grants, &g, sq_clock_now_s());
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, err, NULL);
 }
 
 void on_grant_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m)

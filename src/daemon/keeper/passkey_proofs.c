@@ -30,10 +30,7 @@ void on_passkey_challenge(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
         err = keeper_may_change(k, q->owner_id, q->proof, false);
     if (!err)
         err = keeper_challenge_make(&k->proofs, q->owner_id, q->context, (enum keeper_purpose)q->purpose, is.u.challenge_is.challenge);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
 }
 
 /* The challenge is used up first: whatever is wrong with the rest costs another one. */

@@ -139,10 +139,7 @@ static void relock_and_answer(struct keeper *k, struct sq_ask *ask, const struct
     struct new_lock l = {.kek = NULL};
     struct sq_msg is = sq_msg_of(key_rotated_is, .root_no = 0);
     sq_err err = relock(k, m, make, &l, &is.u.key_rotated_is.root_no, &is.u.key_rotated_is.n_slot);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
     new_lock_done(&l);
 }
 

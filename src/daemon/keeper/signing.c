@@ -235,10 +235,7 @@ void on_tree_reset(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     sq_err err = size == q->from_size ? sq_slab_reset_tree(k->slab, q->size, q->root) : sq_fail(SQ_ECONFLICT);
     pthread_mutex_unlock(&k->signing);
     sq_log(SQ_LOG_tree_reset, SQ_LN("from", q->from_size), SQ_LN("to", q->size), SQ_LW("code", sq_err_name(err)));
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, err, NULL);
 }
 
 /* receipts and attestations: one key, told apart by their first line */

@@ -8,10 +8,7 @@
 
 static void answer(struct sq_ask *ask, sq_err err)
 {
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, err, NULL);
 }
 
 /* The message says u64; times are signed inside. */

@@ -24,10 +24,7 @@ void on_keeper_state(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     size_t n_token = 0;
     sq_err err = s->is_unsealed ? keeper_public_keys(k, token, &n_token, s->note_public) : SQ_OK;
     s->token_publics = sq_span_of(token, n_token * sizeof token[0]);
-    if (err)
-        sq_ask_fail(ask, err);
-    else
-        sq_ask_reply(ask, &is);
+    sq_ask_end(ask, err, &is);
 }
 
 sq_err keeper_lock_passphrase(struct keeper *k, struct sq_span passphrase, struct sq_slab_lock *out, struct sq_key **out_kek)

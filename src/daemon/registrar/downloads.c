@@ -263,10 +263,7 @@ void on_download_end(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     struct ended x = {.n_sent = m->u.download_end.n_sent, .is_complete = m->u.download_end.is_complete == 1};
     sq_err e = end_stream(ctx, m->u.download_end.ticket, &x);
-    if (e)
-        sq_ask_fail(ask, e);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, e, NULL);
 }
 
 struct streams {

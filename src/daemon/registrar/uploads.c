@@ -262,10 +262,7 @@ static sq_err break_off(struct registrar *r, const uint8_t id[ID], sq_err code)
 void on_upload_abort(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
 {
     sq_err code = sq_err_from_no(m->u.upload_abort.code), e = break_off(ctx, m->u.upload_abort.upload_id, code ? code : SQ_ECUT);
-    if (e)
-        sq_ask_fail(ask, e);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, e, NULL);
 }
 
 struct ids {

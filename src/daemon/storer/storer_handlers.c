@@ -23,10 +23,7 @@ static void log_failure(const char *what, sq_err e, const uint8_t *object)
 static void finish(struct sq_ask *ask, const char *what, sq_err e, const uint8_t *object)
 {
     log_failure(what, e, object);
-    if (e)
-        sq_ask_fail(ask, e);
-    else
-        sq_ask_ok(ask);
+    sq_ask_end(ask, e, NULL);
 }
 
 static sq_err create(struct storer *s, uint64_t generation, const struct sq_msg_file_create *m, int *out_fd)

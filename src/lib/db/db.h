@@ -168,12 +168,12 @@ sq_err sq_db_user_set_expires(struct sq_db *db, const uint8_t id[16], int64_t ex
 sq_err sq_db_user_set_networks(struct sq_db *db, const uint8_t id[16], const char *networks) SQ_MUST_CHECK;
 sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pending) SQ_MUST_CHECK;
 sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_s) SQ_MUST_CHECK;
-/** Accounts that were made before @before_s and never came to life, and can't any more: no link of theirs is left. In order of id. */
 /** Accounts of @role with a live second factor, recovery codes aside. */
 sq_err sq_db_user_count_proved(struct sq_db *db, int role, int64_t *out_n) SQ_MUST_CHECK;
 sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
 /** Accounts that end within @ahead_s and weren't told so since. */
 sq_err sq_db_users_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
+/** Accounts that were made before @before_s and never came to life, and can't any more: no link of theirs is left. In order of id. */
 sq_err sq_db_users_stale(struct sq_db *db, int64_t before_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
 sq_err sq_db_user_set_password(struct sq_db *db, const uint8_t id[16], const struct sq_db_sealed *password) SQ_MUST_CHECK;
 sq_err sq_db_user_set_disabled(struct sq_db *db, const uint8_t id[16], bool is_disabled) SQ_MUST_CHECK;

@@ -19,7 +19,7 @@
 struct sq_node;
 struct sq_ask; /* one request under way */
 
-/** Handler of one message. It must answer with exactly one of sq_ask_reply/ok/fail, unless the message wants no reply. */
+/** Handler of one message. It must answer with exactly one of sq_ask_reply/ok/fail/end, unless the message wants no reply. */
 typedef void (*sq_on_fn)(void *ctx, struct sq_ask *ask, const struct sq_msg *m);
 
 sq_err sq_node_open(enum sq_role me, struct sq_node **out_node) SQ_MUST_CHECK;
@@ -76,6 +76,8 @@ uint64_t sq_ask_generation(const struct sq_ask *ask);
 void sq_ask_reply(struct sq_ask *ask, const struct sq_msg *m);
 void sq_ask_ok(struct sq_ask *ask);
 void sq_ask_fail(struct sq_ask *ask, sq_err code);
+/** One of the three: the failure @e if there is one, else @m, else (NULL) ok. */
+void sq_ask_end(struct sq_ask *ask, sq_err e, const struct sq_msg *m);
 /** Take descriptor @fd (from the message) over: else it is closed after the handler. */
 void sq_ask_keep_fd(struct sq_ask *ask, int fd);
 /** The sender did what its role never may: report and cut. No other answer after this. */
