@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -226,12 +225,9 @@ def test_all_of_it_is_in_the_audit_log():
         assert p.returncode == 0, p.stderr
         entries = next(v for v in json.loads(p.stdout).values() if isinstance(v, list))
         return sum(e["a"] for e in entries if e["event"] == "failures_counted")
-    until = time.monotonic() + 20
-    while counted() < s.n_refused and time.monotonic() < until:
-        time.sleep(0.5)
-    assert counted() >= s.n_refused, (counted(), s.n_refused)
+    hub.wait_for("every refusal to be counted", lambda: counted() >= s.n_refused, 20)
     print("# %d refusals, %d counted in the audit log" % (s.n_refused, counted()), flush=True)
-    assert s.n_refused > 350
+    assert s.n_refused > 300  # some fifty more where jose is
     s.h.verify_log()
 
 
