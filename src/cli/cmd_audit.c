@@ -204,6 +204,27 @@ static const char *last_note(const char *kept)
     return note;
 }
 
+/* The key is one (cli_vkey()), so it is the checkpoint. One that says more than the log can have held is a find, not a slip. */
+static int kept_is_refused(const struct cli *c, int dir, const char *vkey, const struct sq_audit_report *kept)
+{
+    char text[300];
+    unsigned long long size = kept->kept_size, bound = kept->kept_bound;
+    if (!size)
+        return cli_misused(c, "--checkpoint isn't a checkpoint of this log: another name stands in it than in the key, or it was changed");
+    struct sq_audit_report *now = calloc(1, sizeof *now);
+    sq_err e = now ? sq_audit_verify(dir, vkey, NULL, now) : sq_fail(SQ_ENOMEM);
+    unsigned long long have = !e || e == SQ_EAUDIT ? now->n_entry : UINT64_MAX;
+    free(now);
+    if (kept->kept_bound != UINT64_MAX)
+        snprintf(text, sizeof text, "the checkpoint that was kept is of %llu entries, but its key was replaced when this log had %llu: the log was rolled back or cut since, and has %llu now; or that old key leaked", size, bound, have);
+    else if (size > have)
+        snprintf(text, sizeof text, "the log has %llu entries and is shorter than the checkpoint that was kept, of %llu: it was rolled back or cut to before the key of that checkpoint began", have, size);
+    else
+        return cli_misused(c, "--checkpoint isn't signed by this key or by one that the log says follows it");
+    out_error(c, SQ_EAUDIT, text, "keep the log as it is and compare it with a copy kept elsewhere");
+    return EXIT_DAMAGED;
+}
+
 int cmd_audit_verify(struct cli *c)
 {
     char vkey[CLI_VKEY_BYTES];
@@ -233,7 +254,7 @@ int cmd_audit_verify(struct cli *c)
             show_report(c, e, report);
             rc = e ? EXIT_DAMAGED : EXIT_DONE;
         } else if (e == SQ_EFIELD) {
-            rc = cli_misused(c, "the key or the checkpoint is malformed");
+            rc = kept_is_refused(c, dir, vkey, report);
         } else {
             rc = out_error(c, e, "the log can't be read", sq_err_text(e));
         }

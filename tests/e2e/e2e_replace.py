@@ -4,6 +4,8 @@ being good, or stops at once where that was asked; killed in the middle nothing 
 import base64
 import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +16,10 @@ sys.path.insert(0, os.path.join(HERE, "..", "support"))
 sys.path.insert(0, os.path.join(HERE, "..", "oracle"))
 import hub  # noqa: E402
 import slab as slab_oracle  # noqa: E402
+
+
+EBUSY = int(re.search(r"SQ_ERR\(EBUSY,\s*(\d+)", open(os.path.join(hub.ROOT, "src/lib/core/err.def")).read()).group(1))
+NOTES = int(re.search(r"SQ_NOTE_MAX_FORMER (\d+)", open(os.path.join(hub.ROOT, "src/lib/audit/audit.h")).read()).group(1))
 
 
 def rotate(h, *args):
@@ -222,8 +228,8 @@ def test_owners_keys():
 
 
 
-def audit_verify(h, *args):
-    p = subprocess.run([hub.CLI, "audit", "verify", "--log", h.log_dir(), *args], text=True, capture_output=True, timeout=300)
+def audit_verify(h, *args, log=None):
+    p = subprocess.run([hub.CLI, "audit", "verify", "--log", log or h.log_dir(), *args], text=True, capture_output=True, timeout=300)
     return p.returncode, p.stdout + p.stderr
 
 
@@ -310,8 +316,83 @@ def test_note_key():
         assert audit_verify(h, "--vkey", keys[0]["vkey"])[0] == 0
 
 
+def test_note_keys_at_once():
+    """Several at one moment: the list that is published has them all at once, not after the next start. Behind half of the numbers it is once a day."""
+    with hub.Hub() as h:
+        failed = []
+
+        def four():
+            for _ in range(4):
+                code, answer = h.admin("key-replace", {"which": "notes"})
+                if code not in (0, EBUSY):  # another one is at it
+                    failed.append((code, answer))
+        threads = [threading.Thread(target=four) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not failed, failed
+        first = h.vkeys()["key_changes"].count("sequester-key-change/v1")
+        assert 1 <= first <= 16
+        code, answer = h.admin("key-replace", {"which": "notes"})
+        assert code == 0 and answer["number"] == first + 1 == h.vkeys()["key_changes"].count("sequester-key-change/v1"), (first, answer)
+        for n in range(first + 1, NOTES // 2):
+            h.admin_ok("key-replace", {"which": "notes"})
+        for which in ("notes", "notes"):
+            code, answer = h.admin("key-replace", {"which": which})
+            assert code == EBUSY and "once a day" in answer["detail"], answer
+        h.admin_ok("key-replace", {"which": "owners"})  # each has its own count
+        h.move_clock(24 * 3600)
+        h.admin_ok("key-replace", {"which": "notes"})
+        assert h.admin("key-replace", {"which": "notes"})[0] == EBUSY
+        assert h.vkeys()["key_changes"].count("sequester-key-change/v1") == NOTES // 2 + 1
+        h.verify_log()
+
+
+def test_a_log_that_was_put_back():
+    """A checkpoint that was kept, of more entries than the log that was put back has: said as what it is, also when its key was replaced before or since."""
+    with hub.Hub() as h:
+        ada = h.user("ada")
+        first = h.vkeys()["vkey"]
+
+        def signed(key):
+            """The newest checkpoint, once it is of all that is there now and signed by @key."""
+            def one():
+                v = h.vkeys()
+                return v if v["checkpoint"] and v["vkey"] == key and int(v["checkpoint"].split("\n")[1]) >= h.admin_ok("status")["audit"]["entries"] - 3 else None
+            return hub.wait_for("a checkpoint", one, 60)["checkpoint"]
+
+        def keep(name, note):
+            path = os.path.join(h.dir, name)
+            with open(path, "w") as f:
+                f.write(note)
+            return path
+        small = os.path.join(h.dir, "small")
+        h.verify_log()
+        h.stop()
+        shutil.copytree(h.log_dir(), small)
+        h.start()
+        ada.login()
+        for _ in range(30):
+            ada.get("/api/v1/me")
+        h.verify_log()
+        late = keep("late", signed(first))
+        code, said = audit_verify(h, "--vkey", first, "--checkpoint", late, log=small)  # its own key
+        assert code == 5 and "truncated" in said, said
+        rotate_ok(h, "--notes")
+        second = h.vkeys()["vkey"]
+        ada.get("/api/v1/me")
+        h.verify_log()
+        later = keep("later", signed(second))
+        code, said = audit_verify(h, "--vkey", first, "--checkpoint", later, log=small)  # by a key that the old copy knows nothing of
+        assert code == 5 and "is shorter than the checkpoint that was kept" in said and "rolled back or cut" in said, said
+        assert audit_verify(h, "--vkey", first, "--checkpoint", later)[0] == 0
+        code, said = audit_verify(h, "--vkey", first, "--checkpoint", keep("other", open(late).read().replace("sequester.local", "another.local", 1)))
+        assert code == 2 and "isn't a checkpoint of this log" in said, said
+
+
 def public_keys(changes):
     return [{"vkey": line.split(" ", 1)[1]} for line in changes.split("\n") if line.startswith("from ")]
 
 
-hub.main([test_token_key, test_owners_keys, test_note_key])
+hub.main([test_token_key, test_owners_keys, test_note_key, test_note_keys_at_once, test_a_log_that_was_put_back])

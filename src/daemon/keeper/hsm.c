@@ -165,7 +165,7 @@ sq_err sq_hsm_new_kek(struct sq_hsm *h, struct sq_slab_lock *out_lock, struct sq
     }
     sq_secret_free(plain, SQ_KEY_BYTES);
     /* nothing is locked by what the token doesn't open: that would be the end of every key */
-    if (!err && (sq_hsm_kek(h, &lock, &again) || memcmp(sq_key_bytes(again), sq_key_bytes(kek), SQ_KEY_BYTES) != 0))
+    if (!err && (sq_hsm_kek(h, &lock, &again) || !sq_equal_ct(sq_key_bytes(again), sq_key_bytes(kek), SQ_KEY_BYTES)))
         err = sq_fail(SQ_EDOWN);
     sq_key_free(again);
     if (err) {

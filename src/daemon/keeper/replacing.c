@@ -10,6 +10,21 @@
 
 enum { REPLACE_TOKEN_KEY = 1, REPLACE_NOTE_KEY = 2, REPLACE_OWNERS = 3 }; /* message key_replace */
 #define OWNERS_PAGE 256
+#define REST_S (24 * 3600)
+
+/* Numbers of former keys are used up. Whoever has captured registrar shan't use up all of them in an hour: behind the first half it is once a day. (Dropping
+ * a token key's former ones takes no number, and always works.) */
+static sq_err is_due(struct keeper *k, const struct sq_msg_key_replace *q)
+{
+    enum sq_slab_type type = q->which == REPLACE_TOKEN_KEY ? SQ_SLAB_TOKEN_KEY : q->which == REPLACE_NOTE_KEY ? SQ_SLAB_NOTE_KEY : SQ_SLAB_OWNER;
+    unsigned most = type == SQ_SLAB_NOTE_KEY ? SQ_NOTE_MAX_FORMER : SQ_SLAB_MAX_NUMBER;
+    struct sq_slab_slot slot;
+    int64_t now_s = sq_clock_now_s();
+    if (type == SQ_SLAB_TOKEN_KEY && !q->until_s)
+        return SQ_OK;
+    sq_err err = sq_slab_look(k->slab, type, sq_slab_site_owner, now_s, &slot);
+    return !err && slot.number >= most / 2 && slot.number < most && now_s - (int64_t)slot.created_s < REST_S ? sq_fail(SQ_EBUSY) : err;
+}
 
 /* Until when a former key verifies: as long as registrar knows a token, or a token lives that was signed since the start, whose row may not be written yet. */
 static uint64_t end_of_former(const struct keeper *k, uint64_t wanted_s, int64_t now_s)
@@ -143,9 +158,11 @@ void on_note_keys(void *ctx, struct sq_ask *ask, const struct sq_msg *m)
     struct sq_key *seed = NULL;
     struct sq_buf notes;
     sq_buf_init(&notes, SQ_KEY_CHANGES_MAX_BYTES);
+    pthread_mutex_lock(&k->signing); /* no replacement between one change and the next */
     sq_err err = sq_slab_key(k->slab, SQ_SLAB_NOTE_KEY, sq_slab_site_owner, sq_clock_now_s(), &slot, &seed);
     for (unsigned no = 0; no < slot.number && !err; no++)
         err = add_change(k, (uint8_t)no, slot.number, seed, &notes);
+    pthread_mutex_unlock(&k->signing);
     sq_key_free(seed);
     if (err) {
         sq_ask_fail(ask, err);
@@ -194,6 +211,8 @@ static sq_err replace_one(struct keeper *k, const struct sq_msg_key_replace *q, 
     pthread_mutex_lock(&k->backoff.lock);
     sq_err err = keeper_may_relock(k, q->passphrase);
     pthread_mutex_unlock(&k->backoff.lock);
+    if (!err)
+        err = is_due(k, q);
     if (!err && q->which == REPLACE_TOKEN_KEY)
         err = replace_token_key(k, q->until_s, out);
     else if (!err && q->which == REPLACE_NOTE_KEY)

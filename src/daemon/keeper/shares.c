@@ -76,7 +76,7 @@ static sq_err read_share(struct sq_span text, const struct sq_slab_lock *lock, u
         return sq_fail(SQ_ESHARE);
     memcpy(given, all + BODY_BYTES, CHECK_BYTES);
     sq_err err = put_check(all);
-    if (!err && (memcmp(given, all + BODY_BYTES, CHECK_BYTES) || memcmp(all, lock->salt, SET_BYTES) || !all[SET_BYTES + 1] || all[SET_BYTES + 1] > lock->n_share))
+    if (!err && (!sq_equal_ct(given, all + BODY_BYTES, CHECK_BYTES) || memcmp(all, lock->salt, SET_BYTES) || !all[SET_BYTES + 1] || all[SET_BYTES + 1] > lock->n_share))
         err = sq_fail(SQ_ESHARE);
     return err;
 }

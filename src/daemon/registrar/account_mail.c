@@ -110,7 +110,7 @@ struct changing {
 static sq_err tx_move(struct tx *tx, struct changing *x)
 {
     struct sq_db_sealed before = x->now.mail_sealed;
-    bool is_other = x->has_hmac != x->now.has_mail_hmac || memcmp(x->hmac, x->now.mail_hmac, sizeof x->hmac);
+    bool is_other = x->has_hmac != x->now.has_mail_hmac || !sq_equal_ct(x->hmac, x->now.mail_hmac, sizeof x->hmac);
     sq_err e = x->has_hmac ? address_is_free(tx->db, x->hmac, x->by->user) : SQ_OK;
     x->now.mail_sealed = x->mail;
     x->now.has_mail_hmac = x->has_hmac;
@@ -188,7 +188,7 @@ static sq_err take_address(struct api *a, const char *address, struct changing *
     e = lookup(a->r, address, x->hmac);
     if (!e)
         e = mail_seal(a->r, a->caller.user, proof, address, &x->mail, why);
-    bool is_same = user.has_mail_hmac && !memcmp(user.mail_hmac, x->hmac, sizeof x->hmac);
+    bool is_same = user.has_mail_hmac && sq_equal_ct(user.mail_hmac, x->hmac, sizeof x->hmac);
     return e || is_same || !has_mail_server(a->r) ? e : ask_for_code(a, x);
 }
 

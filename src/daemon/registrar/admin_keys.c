@@ -83,6 +83,11 @@ static sq_err ask_replace(struct admin *a, const struct sq_msg *ask, struct sq_m
     return e;
 }
 
+static sq_err busy(struct admin *a, const char *which)
+{
+    return sq_why_set(&a->why, SQ_EBUSY, 0, 0, which, "another key is being replaced, or this one was so often that it is done once a day at most: see docs/keys.md");
+}
+
 static sq_err replace_tokens(struct admin *a, bool is_now)
 {
     struct sq_msg ask = sq_msg_of(key_replace, .which = REPLACE_TOKENS, .passphrase = secret_arg(a, "passphrase"));
@@ -92,6 +97,8 @@ static sq_err replace_tokens(struct admin *a, bool is_now)
     sq_err e = is_now ? SQ_OK : last_token_end(a->r, &ask.u.key_replace.until_s);
     if (!e)
         e = ask_replace(a, &ask, &is);
+    if (e == SQ_EBUSY)
+        return busy(a, "tokens");
     if (e == SQ_ECONFLICT)
         return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "tokens", "as many former keys as there may be still verify tokens: wait until one has ended (key status), or end all sessions with --now");
     sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_keys_replaced, .result = e, .by = &a->by, .a = REPLACE_TOKENS, .b = is.number});
@@ -104,12 +111,16 @@ static sq_err replace_tokens(struct admin *a, bool is_now)
     return SQ_OK;
 }
 
+/* One at a time from asking until it is written: of two replacements at one moment the later list stays. */
+static pthread_mutex_t taking = PTHREAD_MUTEX_INITIALIZER;
+
 sq_err note_keys_take(struct registrar *r)
 {
     struct sq_msg ask = sq_msg_bare(note_keys), m;
     struct sq_packet *pkt = sq_packet_new();
     if (!pkt)
         return sq_fail(SQ_ENOMEM);
+    pthread_mutex_lock(&taking);
     sq_err e = sq_node_call(r->node, SQ_ROLE_KEEPER, &ask, CALL_MS, pkt, &m);
     if (!e) {
         struct sq_span changes = m.u.note_keys_is.changes;
@@ -117,6 +128,7 @@ sq_err note_keys_take(struct registrar *r)
         e = sq_audit_keys_set(r->log, (const char *)changes.p, changes.n);
         pthread_mutex_unlock(&r->lock);
     }
+    pthread_mutex_unlock(&taking);
     sq_packet_free(pkt);
     return e;
 }
@@ -128,6 +140,8 @@ static sq_err replace_notes(struct admin *a)
     bool is_unsealed;
     uint64_t size;
     sq_err e = ask_replace(a, &ask, &is);
+    if (e == SQ_EBUSY)
+        return busy(a, "notes");
     if (e == SQ_EFULL)
         return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "notes", "the key was replaced as often as it may be (%d times)", SQ_NOTE_MAX_FORMER);
     if (!e)
@@ -147,6 +161,8 @@ static sq_err replace_owners(struct admin *a)
     struct resealed done = {.n = 0};
     sq_err e = ask_replace(a, &ask, &is);
     sq_err kept = record(a->r, &(struct event){.no = SQ_AUDIT_keys_replaced, .result = e, .by = &a->by, .a = REPLACE_OWNERS, .b = is.n_key});
+    if (e == SQ_EBUSY)
+        return busy(a, "owners");
     if (e == SQ_EFULL)
         return sq_why_set(&a->why, SQ_ECONFLICT, 0, 0, "owners", "a key was replaced as often as it may be (255 times)");
     if (!e)

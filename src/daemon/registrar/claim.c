@@ -140,7 +140,7 @@ static sq_err tx_confirm(struct tx *tx, void *ctx)
     uint8_t id[ID];
     job_audit_id(c->job.id, id);
     sq_err e = sq_db_job_get(tx->db, c->job.id, &now);
-    if (!e && (now.claim_state != SQ_DB_claim_state_claimed || memcmp(now.check_sha256, c->job.check_sha256, 32)))
+    if (!e && (now.claim_state != SQ_DB_claim_state_claimed || !sq_equal_ct(now.check_sha256, c->job.check_sha256, 32)))
         return sq_fail(SQ_ECONFLICT);
     if (!e)
         e = sq_db_job_set_claim(tx->db, c->job.id, SQ_DB_claim_state_confirmed);

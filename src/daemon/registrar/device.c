@@ -59,7 +59,7 @@ static void sweep(int64_t now_ms)
 static struct device *by_user_code(const char *code)
 {
     for (size_t i = 0; i < MAX_DEVICES; i++)
-        if (devices.at[i].state == DEVICE_WAITS && !strcmp(devices.at[i].user_code, code))
+        if (devices.at[i].state == DEVICE_WAITS && strlen(devices.at[i].user_code) == strlen(code) && sq_equal_ct(devices.at[i].user_code, code, strlen(code)))
             return &devices.at[i];
     return NULL;
 }
@@ -178,7 +178,7 @@ static sq_err look(struct api *a, const uint8_t sum[SQ_SHA256_BYTES], const char
     sweep(now);
     for (size_t i = 0; i < MAX_DEVICES; i++) {
         struct device *d = &devices.at[i];
-        if (d->state == DEVICE_FREE || memcmp(d->code_sum, sum, SQ_SHA256_BYTES))
+        if (d->state == DEVICE_FREE || !sq_equal_ct(d->code_sum, sum, SQ_SHA256_BYTES))
             continue;
         if (strcmp(d->client, client) != 0) {
             error = "invalid_grant";
@@ -212,7 +212,7 @@ static sq_err give(struct api *a, const struct device *d)
     uint8_t mark[SQ_SHA256_BYTES];
     if (!e)
         e = password_mark(&user, mark);
-    if (!e && (!user_is_able(&user) || memcmp(mark, d->password, sizeof mark))) /* what was approved before a new password ended with it */
+    if (!e && (!user_is_able(&user) || !sq_equal_ct(mark, d->password, sizeof mark))) /* what was approved before a new password ended with it */
         e = sq_fail(SQ_EPROOF);
     if (!e)
         e = sq_scope_write(d->scopes, NULL, 0, claim, NULL);
@@ -292,7 +292,7 @@ static void settle(const struct device *which, bool is_approved)
     pthread_mutex_lock(&devices.lock);
     for (size_t i = 0; i < MAX_DEVICES; i++) {
         struct device *d = &devices.at[i];
-        if (d->state != DEVICE_DECIDING || memcmp(d->code_sum, which->code_sum, SQ_SHA256_BYTES))
+        if (d->state != DEVICE_DECIDING || !sq_equal_ct(d->code_sum, which->code_sum, SQ_SHA256_BYTES))
             continue;
         if (is_approved)
             *d = *which;

@@ -50,7 +50,7 @@ static sq_err tx_still(struct tx *tx, const struct issuing *x)
         e = sq_db_token_get(tx->db, x->by.jti, &by);
     if (e)
         return e == SQ_ENOTFOUND ? sq_fail(SQ_EPROOF) : e;
-    bool is_over = memcmp(mark, x->password, sizeof mark) || !user_is_able(&user) || (hangs_on_session && by.revoked_s);
+    bool is_over = !sq_equal_ct(mark, x->password, sizeof mark) || !user_is_able(&user) || (hangs_on_session && by.revoked_s);
     return !is_over ? SQ_OK : sq_fail(hangs_on_session ? SQ_EPROOF : SQ_EPASSWORD);
 }
 
@@ -319,7 +319,7 @@ sq_err api_login_factor(struct api *a)
     sq_err e = user_load(a->r, t.user, &user);
     if (!e)
         e = password_mark(&user, mark);
-    if (!e && (!user_is_able(&user) || memcmp(mark, t.password, sizeof mark))) /* another password meanwhile: the ticket was for the old one */
+    if (!e && (!user_is_able(&user) || !sq_equal_ct(mark, t.password, sizeof mark))) /* another password meanwhile: the ticket was for the old one */
         e = sq_fail(SQ_EPROOF);
     if (!e)
         e = second_factor(a, &user, t.id, t.proof, both);

@@ -316,6 +316,8 @@ struct sq_audit_report {
     uint64_t n_torn_bytes;  /* unacknowledged bytes at the end, as a crash leaves them: no damage */
     int64_t first_ms, last_ms;
     uint8_t root[SQ_AUDIT_HASH_BYTES]; /* of all entries, when nothing was found */
+    uint64_t kept_size;     /* SQ_EFIELD: the size that the kept note says, when it reads as a checkpoint of this log; 0: it doesn't */
+    uint64_t kept_bound;    /* then: it is signed rightly, by a key that was replaced when this log had so many entries; UINT64_MAX: by none that is known here */
     uint64_t n_finding;     /* may exceed what fits */
     struct sq_audit_finding finding[SQ_AUDIT_MAX_FINDINGS];
 };
@@ -327,7 +329,9 @@ struct sq_audit_report {
  * @kept_note  a checkpoint note kept elsewhere (off the box, by a witness); may be NULL.         borrowed
  * @out        counts and findings, in the order found.                                           always written
  *
- * SQ_OK: everything matches. SQ_EAUDIT: see the findings. SQ_EFIELD: the vkey or the kept note is malformed.
+ * SQ_OK: everything matches. SQ_EAUDIT: see the findings. SQ_EFIELD: the vkey is malformed, or the kept note isn't one that a key of this log has signed
+ * at that size: out->kept_size and kept_bound say more. A checkpoint beyond its key's last size, or of a key that the log doesn't name, is what a log
+ * that was rolled back meets.
  */
 sq_err sq_audit_verify(int dir_fd, const char *vkey, const char *kept_note, struct sq_audit_report *out) SQ_MUST_CHECK;
 const char *sq_audit_damage_name(enum sq_audit_damage damage); /* "changed", ... */

@@ -200,7 +200,7 @@ def audit(folder):
         ok(run("audit", "verify", "--log", golden, "--vkey", key, "--checkpoint", kept).returncode == DONE, "with a kept checkpoint, " + what)
     other = note.replace(note.splitlines()[2], "A" * 43 + "=")
     for what, text, code, said in (("no note behind the keys", printed, USAGE, b"holds no checkpoint"), ("an empty file", "", USAGE, b"holds no checkpoint"),
-                                   ("a note that was changed, behind the keys", printed + other, USAGE, b"malformed"), ("the last of two counts", printed + note + printed + other, USAGE, b"malformed")):
+                                   ("a note that was changed, behind the keys", printed + other, USAGE, b"--checkpoint isn't"), ("the last of two counts", printed + note + printed + other, USAGE, b"--checkpoint isn't")):
         kept.write_text(text)
         done = run("audit", "verify", "--log", golden, "--vkey", key, "--checkpoint", kept)
         ok(done.returncode == code and said in done.stderr, what)
