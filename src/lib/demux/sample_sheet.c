@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 enum section { OTHER,
@@ -40,18 +41,21 @@ struct reader {
 
 void sq_sheet_problem_add(struct sq_sheet *s, bool is_error, uint32_t line, const char *fix, const char *what, ...)
 {
+    struct sq_sheet_problem p = {.line = line, .is_error = is_error};
+    va_list args;
+    va_start(args, what);
+    vsnprintf(p.what, sizeof p.what, what, args);
+    va_end(args);
+    snprintf(p.fix, sizeof p.fix, "%s", fix);
+    for (uint32_t i = 0; i < s->n_problem; i++)
+        if (s->problem[i].line == line && s->problem[i].is_error == is_error && !strcmp(s->problem[i].what, p.what))
+            return; /* of a line of the settings, found again with each sample */
     s->n_error += is_error;
     if (s->n_problem >= SQ_SHEET_MAX_PROBLEMS)
         return;
     if (!s->problem && !(s->problem = calloc(SQ_SHEET_MAX_PROBLEMS, sizeof *s->problem)))
         return; /* counted all the same */
-    struct sq_sheet_problem *p = &s->problem[s->n_problem++];
-    *p = (struct sq_sheet_problem){.line = line, .is_error = is_error};
-    va_list args;
-    va_start(args, what);
-    vsnprintf(p->what, sizeof p->what, what, args);
-    va_end(args);
-    snprintf(p->fix, sizeof p->fix, "%s", fix);
+    s->problem[s->n_problem++] = p;
 }
 
 /* [Name] in the first cell. */
