@@ -73,7 +73,7 @@ static bool take_numbers(struct column *c, struct sq_panel *p, uint8_t *out_flag
         !varint_take(c, UINT64_MAX, &i->n_without_alt) || !varint_take(c, UINT64_MAX, &i->n_pattern) || !varint_take(c, UINT64_MAX, &i->n_run) ||
         !varint_take32(c, i->n_sample, &i->n_haploid) || !bytes_take(c, 1, &flags))
         return false;
-    i->contig_bp = (int64_t)contig;
+    i->contig_bp = contig == INT32_MAX ? 0 : (int64_t)contig; /* what bcftools writes where it doesn't know */
     *out_flags = *flags;
     p->n_col = 2 * i->n_sample;
     i->n_hap = p->n_col;
