@@ -78,7 +78,11 @@ sq_err local_in_child(const struct local *l, local_work *work, void *ctx, struct
 int local_say_error(const char *where, sq_err e, const struct sq_why *why);
 /** local_hint - what to do about @e here, where there is no server and no operator. Static. */
 const char *local_hint(sq_err e);
+/** local_text - what @e is, in words without a server (local_hints.def). Static. */
+const char *local_text(sq_err e);
 int local_cannot_open(const char *path);
+/** local_check_run_folder - is @dir (borrowed) at @path the folder of a run? 0, or 1 and has said why not. */
+int local_check_run_folder(const char *path, int dir);
 int local_cannot_write(const char *path);
 /** A file that becomes @path when it is whole, and has no name till then: nothing is left of work that was ended. */
 struct local_new {

@@ -44,6 +44,7 @@ void local_child_note(struct local_child *c, uint32_t note)
 _Noreturn static void child(int to, local_work *work, void *ctx)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_DFL); /* who reads standard output may stop: `| head` */
     struct local_child c = {.pipe = to, .told_ms = sq_clock_steady_ms()};
     struct report r = {0};
     r.e = worker_confine();
@@ -84,6 +85,10 @@ sq_err local_in_child(const struct local *l, local_work *work, void *ctx, struct
         fputs("\r                              \r", stderr);
     if (!has_ended)
         return sq_fail(SQ_ESYS);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE) { /* then nothing is wrong, and nothing is left to say */
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
     if (got != sizeof r || !WIFEXITED(status))
         return sq_why_set(why, sq_fail(SQ_EKILLED), 0, 0, NULL, "it ended by signal %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     *why = r.why;

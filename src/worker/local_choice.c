@@ -109,7 +109,7 @@ int local_choice(struct local *l, char region_chrom[SQ_CHROM_MAX])
         return local_misused(l, "--region is written 22:1000000-2000000, or 1000000-2000000");
     c->n_field = 2; /* GT and DS, in the order of the default: what Beagle writes and what others read; the rest can be had from it or on demand */
     if (l->opt[LOCAL_format] && sq_rows_fields(l->opt[LOCAL_format], c->field, &c->n_field))
-        return local_misused(l, "--format takes some of GT,DS,HDS,GP, each once, GT first");
+        return local_misused(l, "--format takes some of GT,DS,HDS,GP, each once, with GT in front if it is among them");
     if (!local_number(l, LOCAL_states, 8, SQ_ENGINE_MAX_STATES, &n_state) || !local_number(l, LOCAL_level, 1, 12, &level) ||
         !local_number(l, LOCAL_memory, MIN_MEMORY_MIB, MAX_MEMORY_MIB, &memory_mib) ||
         !take_real(l, LOCAL_min_r2, "--min-r2", 0, 1, &c->min_r2) || !take_real(l, LOCAL_scale, "--scale", 1, 1e9, &c->scale))

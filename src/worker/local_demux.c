@@ -63,7 +63,7 @@ static int say_run_error(const char *where, sq_err e, const struct sq_run_why *w
     sq_run_why_text(why, text, sizeof text);
     if (e == SQ_EFIELD) /* of --keep-failed alone */
         return fprintf(stderr, "sequester: %s\n  so --keep-failed can't be done with this run: leave it away, and give a new folder for the results\n", text), 1;
-    fprintf(stderr, "sequester: %s\n  %s\n  %s\n", text, sq_err_text(e), local_hint(e));
+    fprintf(stderr, "sequester: %s\n  %s\n  %s\n", text, local_text(e), local_hint(e));
     if (e == SQ_ERUNMISSING || e == SQ_ERUNCUT || e == SQ_ERUNFILE)
         fputs("  the same command with --mask-missing goes on and makes such calls N\n", stderr);
     return 1;
@@ -174,8 +174,13 @@ static int open_folders(struct work *w)
     w->run_dir = open(w->run_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w->run_dir < 0)
         return local_cannot_open(w->run_path);
-    if (faccessat(w->run_dir, "RunInfo.xml", F_OK, 0))
-        return fprintf(stderr, "sequester: %s has no RunInfo.xml: is this the folder of a run?\n  give the folder that the instrument made, the one that holds RunInfo.xml and Data\n", w->run_path), 1;
+    if (local_check_run_folder(w->run_path, w->run_dir))
+        return 1;
+    struct stat st;
+    if (!w->l->opt[LOCAL_no_sample_sheet] && !fstatat(given ? AT_FDCWD : w->run_dir, given ? given : "SampleSheet.csv", &st, 0) && S_ISDIR(st.st_mode)) {
+        errno = EISDIR;
+        return local_cannot_open(given ? given : "SampleSheet.csv");
+    }
     if (!w->l->opt[LOCAL_no_sample_sheet])
         e = given ? sq_file_read(AT_FDCWD, given, &w->sheet_text) : sq_file_read(w->run_dir, "SampleSheet.csv", &w->sheet_text);
     if (e == SQ_ENOTFOUND && !given)

@@ -11,34 +11,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const struct hint {
+    sq_err e;
+    const char *field, *text, *hint;
+} hints[] = {
+#define SQ_LOCAL_HINT(code, field, text, hint) {SQ_##code, field, text, hint},
+#include "worker/local_hints.def"
+#undef SQ_LOCAL_HINT
+};
+
+/* The row of @e, of @field before the one of any. NULL: err.def's words will do. */
+static const struct hint *hint_of(sq_err e, const char *field)
+{
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
+        if (hints[i].e == e && (!*hints[i].field || !strcmp(hints[i].field, field)))
+            return &hints[i];
+    return NULL;
+}
+
+const char *local_text(sq_err e)
+{
+    const struct hint *h = hint_of(e, "");
+    return h && *h->text ? h->text : sq_err_text(e);
+}
+
 const char *local_hint(sq_err e)
 {
-    static const struct {
-        sq_err e;
-        const char *hint;
-    } hints[] = {{SQ_ENOMEM, "free memory, or take fewer --threads or less --memory"},
-                 {SQ_ENOTFOUND, "check the path"},
-                 {SQ_EIO, "look whether the file can be read and the disk has room"},
-                 {SQ_EFULL, "make room on the disk"},
-                 {SQ_ESYS, "look whether there is memory and room on the disk"},
-                 {SQ_ELIMIT, "split the data into smaller files"},
-                 {SQ_EKILLED, "the system's log may say more: memory, or a fault of this program, which is worth a report"},
-                 {SQ_EPANEL, "make the panel anew: sequester panel build; look at it: sequester panel info, sequester panel verify"},
-                 {SQ_EBUILD, "take the panel of your build, or lift your data over; if only the name differs: bcftools annotate --rename-chrs"},
-                 {SQ_ENOOVERLAP, "check build (GRCh37 or GRCh38) and strand; `sequester qc` shows what doesn't fit, its --report each variant"},
-                 {SQ_ERANGE, "take other positions"},
-                 {SQ_EUNPHASED, "phase them first: sequester phase; `sequester impute` does it on the way when --phased is left away"},
-                 {SQ_ENOVARIANT, "give a file with records"},
-                 {SQ_EEMPTY, "give a VCF, VCF.gz or BCF file with a header, samples and variants"}};
-    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
-        if (hints[i].e == e)
-            return hints[i].hint;
-    return sq_err_hint(e);
+    const struct hint *h = hint_of(e, "");
+    return h ? h->hint : sq_err_hint(e);
 }
 
 int local_say_error(const char *where, sq_err e, const struct sq_why *why)
 {
-    fprintf(stderr, "sequester: %s: %s", where, e == SQ_EFULL ? "the disk is full, or your quota is used up" : sq_err_text(e));
+    const struct hint *h = hint_of(e, why ? why->field : "");
+    fprintf(stderr, "sequester: %s: %s", where, h && *h->text ? h->text : sq_err_text(e));
     if (why && why->detail[0])
         fprintf(stderr, ": %s", why->detail);
     if (why && why->line)
@@ -47,14 +53,24 @@ int local_say_error(const char *where, sq_err e, const struct sq_why *why)
         fprintf(stderr, ", column %u", why->column);
     if (why && why->line && why->field[0])
         fprintf(stderr, ", %s", why->field);
-    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", local_hint(e));
+    fprintf(stderr, "%s\n  %s\n", why && why->line ? ")" : "", h ? h->hint : sq_err_hint(e));
     return 1;
 }
 
 int local_cannot_open(const char *path)
 {
     int no = errno;
-    fprintf(stderr, "sequester: %s can't be opened: %s\n  %s\n", path, strerror(no), no == EACCES ? "ask its owner to let you read it" : "check the path");
+    fprintf(stderr, "sequester: %s can't be opened: %s\n  %s\n", path, strerror(no),
+            no == EACCES ? "ask its owner to let you read it" : no == EISDIR ? "name a file in it"
+                                                                             : "check the path");
+    return 1;
+}
+
+int local_check_run_folder(const char *path, int dir)
+{
+    if (!faccessat(dir, "RunInfo.xml", F_OK, 0))
+        return 0;
+    fprintf(stderr, "sequester: %s has no RunInfo.xml: is this the folder of a run?\n  give the folder that the instrument made, the one that holds RunInfo.xml and Data\n", path);
     return 1;
 }
 
@@ -83,10 +99,22 @@ static int check_place(const char *path)
     return why ? cannot_write(path, why) : 0;
 }
 
-static bool is_same(const char *a, const char *b)
+static bool is_same_inode(const char *a, const char *b)
 {
     struct stat x, y;
-    return a && b && (!strcmp(a, b) || (!stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino));
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* One file by two names, or one that isn't there yet: the same name in the same folder. */
+static bool is_same(const char *a, const char *b)
+{
+    char dir[2][4096], name[2][4096];
+    if (!a || !b || !strcmp(a, b) || is_same_inode(a, b))
+        return a && b;
+    snprintf(dir[0], sizeof dir[0], "%s", a);
+    snprintf(dir[1], sizeof dir[1], "%s", b);
+    memcpy(name, dir, sizeof name);
+    return !strcmp(basename(name[0]), basename(name[1])) && is_same_inode(dirname(dir[0]), dirname(dir[1]));
 }
 
 int local_check_outputs(const struct local *l, const char *const *out, size_t n_out, const char *const *in, size_t n_in)
@@ -112,9 +140,14 @@ int local_memory(const char *name)
 
 int local_open_input(const char *path)
 {
+    struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int high = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, LOCAL_HIGH_FD);
-    sq_close(&fd);
+    bool is_dir = fd >= 0 && !fstat(fd, &st) && S_ISDIR(st.st_mode);
+    int high = fd < 0 || is_dir ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, LOCAL_HIGH_FD);
+    if (fd >= 0)
+        sq_close(&fd);
+    if (is_dir)
+        errno = EISDIR;
     return high;
 }
 

@@ -130,6 +130,21 @@ static int open_result(struct job *j, struct result *r, const char *path, int fd
     return 0;
 }
 
+/* All that is written, the indexes too: which of the two kinds it becomes is known at the end only. */
+static int check_names(const struct job *j)
+{
+    const struct local *l = j->l;
+    static char index[6][4096 + 8];
+    const char *out[10] = {l->opt[LOCAL_report], l->opt[LOCAL_out], l->opt[LOCAL_sites], l->opt[LOCAL_empirical]}, *const in[] = {j->panel, j->target, j->map};
+    size_t n = 4;
+    for (size_t i = 0; i < 6; i++)
+        if (out[1 + i / 2]) {
+            snprintf(index[i], sizeof index[i], "%s.%s", out[1 + i / 2], i % 2 ? "csi" : "tbi");
+            out[n++] = index[i];
+        }
+    return local_check_outputs(l, out, l->opt[LOCAL_dry_run] ? 1 : n, in, 3);
+}
+
 static int open_files(struct job *j)
 {
     struct local *l = j->l;
@@ -139,8 +154,7 @@ static int open_files(struct job *j)
         return local_cannot_open(j->target);
     if (j->map && (l->choice.fd_map = local_open_input(j->map)) < 0)
         return local_cannot_open(j->map);
-    const char *const out[] = {l->opt[LOCAL_report], l->opt[LOCAL_out], l->opt[LOCAL_sites], l->opt[LOCAL_empirical]}, *const in[] = {j->panel, j->target, j->map};
-    int rc = local_check_outputs(l, out, l->opt[LOCAL_dry_run] ? 1 : 4, in, 3);
+    int rc = check_names(j);
     if (!rc)
         rc = open_result(j, &j->result, l->opt[LOCAL_dry_run] ? NULL : l->opt[LOCAL_out], NULL);
     if (!rc && j->result.path)

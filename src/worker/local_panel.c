@@ -35,6 +35,11 @@ static int open_panel(const struct local *l, struct opened *o)
     struct stat st;
     if (fd < 0 || fstat(fd, &st))
         return local_cannot_open(o->path);
+    if (S_ISDIR(st.st_mode)) {
+        close(fd);
+        errno = EISDIR;
+        return local_cannot_open(o->path);
+    }
     o->n = (size_t)st.st_size;
     o->bytes = !S_ISREG(st.st_mode) || !o->n ? MAP_FAILED : mmap(NULL, o->n, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
@@ -146,19 +151,21 @@ static sq_err put(int fd, struct sq_buf *b)
 
 static sq_err text_info(const struct sq_panel_info *i, const char *path, struct sq_buf *b)
 {
-    char cm[96] = "no map: 1 cM/Mb is assumed";
+    char cm[96] = "no map: 1 cM/Mb is assumed", length[32] = "not known";
+    if (i->contig_bp)
+        snprintf(length, sizeof length, "%lld", (long long)i->contig_bp);
     if (i->has_map)
         snprintf(cm, sizeof cm, "%.4f to %.4f cM", i->first_cm, i->last_cm);
     sq_err e = sq_buf_addf(b,
                            "file         %s, %llu bytes\n"
-                           "chromosome   %s, length %s%lld%s%s\n"
+                           "chromosome   %s, length %s%s%s\n"
                            "positions    %lld to %lld, %s\n"
                            "haplotypes   %u of %u samples; %u samples haploid somewhere\n"
                            "rows         %u, of %u records; %llu records without an ALT were left out\n"
                            "missing      %llu alleles\n"
                            "blocks       %u in %u segments; %.1f patterns and %.1f runs each\n"
                            "names        %s\n",
-                           path, (unsigned long long)i->n_bytes, i->chrom, i->contig_bp ? "" : "not known: ", (long long)i->contig_bp,
+                           path, (unsigned long long)i->n_bytes, i->chrom, length,
                            i->build[0] ? ", build " : "", i->build, (long long)i->first_bp, (long long)i->last_bp, cm, i->n_hap, i->n_sample,
                            i->n_haploid, i->n_site, i->n_record, (unsigned long long)i->n_without_alt, (unsigned long long)i->n_missing, i->n_block,
                            i->n_segment, (double)i->n_pattern / i->n_block, (double)i->n_run / i->n_block,

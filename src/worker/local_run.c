@@ -39,7 +39,7 @@ static int say_error(const struct work *w, sq_err e, const struct sq_run_why *wh
     sq_run_why_text(why, text, sizeof text);
     if (e == SQ_ERUNMISSING && !strncmp(why->file, "InterOp/", 8))
         return fprintf(stderr, "sequester: %s: %s\n  copy the folder InterOp from the instrument, too: the tables are made of it\n", w->path, text), 1;
-    fprintf(stderr, "sequester: %s: %s\n  %s\n  %s\n", w->path, text, sq_err_text(e), local_hint(e));
+    fprintf(stderr, "sequester: %s: %s\n  %s\n  %s\n", w->path, text, local_text(e), local_hint(e));
     return 1;
 }
 
@@ -190,7 +190,7 @@ static json_t *finding_json(const struct sq_run_finding *f)
     set(o, "detail", json_string(f->where.detail));
     set(o, "text", json_string(text));
     if (f->code)
-        set(o, "fix", json_string(sq_err_hint(f->code)));
+        set(o, "fix", json_string(local_hint(f->code)));
     return o;
 }
 
@@ -485,6 +485,10 @@ static int in_child(struct local *l, int (*run)(struct work *))
     w.dir = open(w.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (w.dir < 0)
         return local_cannot_open(w.path);
+    if (local_check_run_folder(w.path, w.dir)) {
+        sq_close(&w.dir);
+        return 1;
+    }
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)

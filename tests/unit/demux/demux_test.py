@@ -489,4 +489,18 @@ with tap.case("what is said of a folder that is none, of lanes and of tiles") as
         if p.returncode != 1 or not all(w in p.stderr for w in words) or "route" in p.stderr:
             bad.append("%s: exit %d: %s" % (options, p.returncode, p.stderr))
 
+with tap.case("a sheet that is a directory is called one; what is wrong with a line of the settings is said once") as bad:
+    run = os.path.join(DATA, "runs/sim-cbcl")
+    _, p = demux(run, "--sample-sheet", TEMP.name, ok=False)
+    if p.returncode != 1 or TEMP.name + " can't be opened: Is a directory" not in p.stderr or "disk" in p.stderr:
+        bad.append("directory: %d %r" % (p.returncode, p.stderr))
+    with open(os.path.join(run, "SampleSheet.csv")) as f:
+        text = f.read().replace("OverrideCycles,Y24", "OverrideCycles,Y23")
+    sheet = os.path.join(TEMP.name, "once.csv")
+    with open(sheet, "w") as f:
+        f.write(text)
+    _, p = demux(run, "--sample-sheet", sheet, ok=False)
+    if p.returncode != 1 or p.stderr.count("23 cycles") != 1 or "is wrong: 1 problem\n" not in p.stderr:
+        bad.append("once: %d %r" % (p.returncode, p.stderr))
+
 tap.done()

@@ -256,7 +256,7 @@ def check_wrong_targets():
     fields = lines[at + 5].rstrip("\n").split("\t")
     for name, edit, words in (
             ("chr", chr_named, ["chromosome names or lengths", "chr22", "'chr' in front", "--rename-chrs"]),
-            ("other", lambda x: [("21" + y[2:] if not y.startswith("#") else y.replace("ID=22", "ID=21")) for y in x], ["chromosome names or lengths", "chromosome 21, the panel of 22"]),
+            ("other", lambda x: [("21" + y[2:] if not y.startswith("#") else y.replace("ID=22", "ID=21")) for y in x], ["chromosome names or lengths", "chromosome 21, the panel of 22", "\n  take the panel of that chromosome."]),
             ("build", lambda x: [re.sub(r"##contig=<ID=22.*>", "##contig=<ID=22,length=50818468>", y) for y in x if True] if any("##contig=<ID=22" in y for y in x)
              else x[:1] + ["##contig=<ID=22,length=50818468>\n"] + x[1:], ["another build", "50818468", "51304566", "lift your data over"]),
             ("unsorted", lambda x: x[:at] + [x[at + 9]] + x[at:], ["not sorted", "line %d" % (at + 2), "bcftools sort"]),
@@ -264,6 +264,7 @@ def check_wrong_targets():
             ("ploidy", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["0|1|1"] + fields[10:]) + "\n"] + x[at + 6:], ["ploidy", "line %d" % (at + 6)]),
             ("changing", lambda x: x[:at + 5] + ["\t".join(fields[:9] + ["1"] + fields[10:]) + "\n"] + x[at + 6:], ["ploidy", "males are haploid"]),
             ("elsewhere", lambda x: x[:at] + [re.sub(r"^22\t(\d+)", lambda m: "22\t%d" % (int(m[1]) + 1), y) for y in x[at:]], ["too few of your variants", "usable variants are in the panel", "sequester qc"]),
+            ("nobody", lambda x: ["\t".join(y.rstrip("\n").split("\t")[:8]) + "\n" if not y.startswith("##") else y for y in x], ["no samples", "give a file with genotype columns"]),
             ("headless", lambda x: x[:at], ["no variants"])):
         refused([path(name), *words], *(["--phased"] if name == "unphased" else []), target=made(name, edit))
     data = open(TARGET, "rb").read()
@@ -272,6 +273,9 @@ def check_wrong_targets():
         refused([path(name), *words], target=path(name, content))
     p = subprocess.run([WORKER, "--local", "impute", "--panel", PANEL, "--target", path("absent"), "-o", path("x.vcf.gz")], capture_output=True, text=True)
     assert p.returncode == 1 and "absent" in p.stderr and "No such file" in p.stderr, p.stderr
+    for of in ("target", "panel", "map"):
+        p = impute("--map" if of == "map" else "--quiet", *([TMP.name] if of == "map" else []), want=1, **({} if of == "map" else {of: TMP.name}))
+        assert TMP.name + " can't be opened: Is a directory\n  name a file in it" in p.stderr and "disk" not in p.stderr, p.stderr
 
 
 def check_wrong_maps():
@@ -296,6 +300,10 @@ def check_own_files_stay():
             assert f.read() == g.read() and not os.path.exists(path("own.vcf.gz")), args
     p = impute("--sites", path("own.vcf.gz"), want=2, out="own.vcf.gz")
     assert "own.vcf.gz is named for two files" in p.stderr, p.stderr
+    for end in (".tbi", ".csi"):  # the index is written, too
+        for args in (["--report", path("own.vcf.gz" + end)], ["--report", os.path.join(TMP.name, ".", "own.vcf.gz" + end)], ["--report", path("own.s.vcf.gz" + end), "--sites", path("own.s.vcf.gz")]):
+            p = impute(*args, want=2, out="own.vcf.gz")
+            assert "%s is named for two files that are written" % end in p.stderr and not os.path.exists(path("own.vcf.gz")), p.stderr
     p = impute("--report", path("no/such/report"), want=1, out="own.vcf.gz")
     assert "no/such/report can't be written: No such file or directory" in p.stderr and not os.path.exists(path("own.vcf.gz")), p.stderr
 

@@ -425,6 +425,28 @@ with tap.case("a build that is ended in the middle leaves nothing, none writes o
         r = run("build", os.path.join(chr22, "ref.bcf"), "--build", name, "-o", path(name + ".sqp"), "-q")
         if r.returncode != (0 if ok else 1) or os.path.exists(path(name + ".sqp")) != ok or (not ok and b"51304566 bases: that is GRCh37, not " + name.encode() not in r.stderr):
             bad.append("--build %s: %d %r" % (name, r.returncode, r.stderr))
+    for content, words in (("X\tEUR\n", "none of its names is a sample of the panel"), ("no tab\n", "(line 1, populations)")):
+        write("wrong.tsv", content)
+        r = run("build", os.path.join(chr22, "ref.bcf"), "--populations", path("wrong.tsv"), "-o", path("no.sqp"))
+        said = r.stderr.decode()
+        if r.returncode != 1 or words not in said or "the list of populations can't be used" not in said or "bcftools query -l" not in said or "route" in said:
+            bad.append("populations: %d %r" % (r.returncode, said))
+    for verb in ("info", "verify", "sites", "export"):
+        r = run(verb, TMP.name)
+        if r.returncode != 1 or b"Is a directory\n  name a file in it" not in r.stderr:
+            bad.append("%s of a directory: %d %r" % (verb, r.returncode, r.stderr))
+    for verb in ("sites", "export", "info"):
+        r, w = os.pipe()
+        os.close(r)  # nobody reads: the first write finds it out
+        p = subprocess.run([WORKER, "--local", "panel", verb, path("kept.sqp")], stdout=w, stderr=subprocess.PIPE)
+        os.close(w)
+        if p.returncode != -signal.SIGPIPE or p.stderr:
+            bad.append("%s into a closed pipe: %d %r" % (verb, p.returncode, p.stderr))
+    for length in (2147483647, None):  # what bcftools writes where it knows none
+        write("unknown.vcf", vcf([(7, ".", "A", ["C"], ["0|1"] * 2)], 2, contig=length) if length else vcf([(7, ".", "A", ["C"], ["0|1"] * 2)], 2).replace(",length=51304566", ""))
+        must("build", path("unknown.vcf"), "-o", path("unknown.sqp"), "-q")
+        if b"chromosome   22, length not known\n" not in must("info", path("unknown.sqp")) or json.loads(must("info", "--json", path("unknown.sqp")))["length_bp"]:
+            bad.append("length %s: %r" % (length, must("info", path("unknown.sqp"))))
     r = run("build", os.path.join(chr22, "target.array.unphased.vcf.gz"), "-o", path("no.sqp"))
     if r.returncode != 1 or b"phase them first: sequester phase" not in r.stderr or b"phasing=" in r.stderr:
         bad.append("not phased: %d %r" % (r.returncode, r.stderr))

@@ -146,6 +146,10 @@ with tap.case("misuse and folders that are none") as bad:
     code, out, err = run("summary", path)
     if code != 1 or "neither this nor InterOp/QMetricsOut.bin" not in err:
         bad.append("no metrics: %d %s" % (code, err))
+    for verb in ("check", "summary"):
+        code, out, err = run(verb, TMP.name)
+        if code != 1 or out or "has no RunInfo.xml: is this the folder of a run?\n  give the folder" not in err or "missing calls" in err:
+            bad.append("%s of a folder without a run: %d %r %r" % (verb, code, out, err))
 
 with tap.case("names from files can't steer a terminal, links lead nowhere, pipes don't hang") as bad:
     path = made("hostile", "bcl")

@@ -95,6 +95,23 @@ with tap.case("every `sequester` command that programs and scripts tell people t
     if n < 150:
         bad.append("only %d commands were found" % n)
 
+with tap.case("what commands without a server say of an error is not about a server, its operator or its users") as bad:
+    def sources(*dirs):
+        for d in dirs:
+            for at, _, names in os.walk(os.path.join(ROOT, d)):
+                yield from (os.path.relpath(os.path.join(at, x), ROOT) for x in names if x.endswith((".c", ".h")))
+    errors = {n: (text, hint) for n, text, hint in re.findall(r'^SQ_ERR\((\w+),[^"]*"([^"]*)", "([^"]*)"\)', read("src/lib/core/err.def"), re.M)}
+    local = re.findall(r'^SQ_LOCAL_HINT\((\w+), "([^"]*)", "([^"]*)", "([^"]+)"\)', read("src/worker/local_hints.def"), re.M)
+    named = set()
+    for path in [*sources("src/worker", "src/lib/panel", "src/lib/formats", "src/lib/engine", "src/lib/demux", "src/lib/runs"), "src/lib/core/file.c", "src/lib/core/buf.c", "src/lib/wire/wire.c"]:
+        named |= set(re.findall(r"\bSQ_(E[A-Z]+)\b", read(path))) & set(errors)
+    if len(named) < 40 or len(local) < 30:
+        bad.append("only %d codes, %d hints were found" % (len(named), len(local)))
+    own = {n for n, field, _, _ in local if not field}
+    said = [(n, text or errors[n][0], hint) for n, _, text, hint in local] + [(n, *errors[n]) for n in sorted(named - own)]
+    server = r"\b(operator|service|server|upload\w*|route|account|quota is|your quota or|jobs?|body|api|parameter|phasing=\w+|how missing calls)\b"
+    bad += ["%s: %s / %s" % row for row in said if re.search(server, row[1] + " " + row[2], re.I)]
+
 with tap.case("every `./run` command is one") as bad:
     known = set(re.search(r"^(build \|.*?)\)", read("run"), re.M).group(1).replace(" ", "").split("|")) | {"help"}
     for page in PAGES:
