@@ -60,7 +60,8 @@ void local_clear_progress(const struct local *l)
 #define NS_A_PANEL_PHASED 10.0
 #define BYTES_A_DOSAGE 0.4 /* of the result, packed */
 #define BYTES_A_PHASED 0.4
-#define BYTES_A_KEPT 300.0         /* posteriors of a target haplotype at a typed row */
+#define BYTES_A_KEPT 900.0         /* at most: posteriors of a target haplotype at a typed row; 100 in a large panel */
+#define KEPT_PHASED 1.5            /* times as many, where doubtful phase has a second choice */
 #define MAX_KEPT_BYTES 1e9         /* the engine's default */
 #define BYTES_A_TYPED 6.5          /* alleles, bits, dosages left out of a target haplotype at a typed row: of all here, of one window in truth */
 #define WAITING_ROWS 2000.0        /* bytes of rows that wait for their turn, a haplotype and thread */
@@ -102,13 +103,13 @@ static void show_estimate(const struct local *l, double rows, double typed, doub
     if (l->choice.phases || is_phase)
         cpu_s += 1e-9 * (typed * target * NS_A_PHASED + typed * panel * NS_A_PANEL_PHASED);
     if (!is_phase) {
-        double kept = fmin(typed * target * BYTES_A_KEPT, l->choice.memory_bytes ? (double)l->choice.memory_bytes : MAX_KEPT_BYTES);
+        double kept = fmin(typed * target * BYTES_A_KEPT * (l->choice.phases ? KEPT_PHASED : 1), l->choice.memory_bytes ? (double)l->choice.memory_bytes : MAX_KEPT_BYTES);
         cpu_s += 1e-9 * (typed * target * NS_A_TYPED_HAPLOTYPE + rows * target * NS_A_DOSAGE + typed * panel * NS_A_PANEL_TYPED);
         mib += (kept + fmin(WAITING_ROWS * target * l->n_thread, MAX_WAITING_BYTES) + 64 * 2 * target * l->n_thread) / (1 << 20);
     }
     char wall[40];
     duration_text(fmax(1, cpu_s / l->n_thread), wall, sizeof wall);
-    printf("would take  about %s on %u thread%s and %.0f MiB of memory; the result about %.0f MiB\n", wall, l->n_thread, l->n_thread == 1 ? "" : "s", mib,
+    printf("would take  about %s on %u thread%s and at most %.0f MiB of memory; the result about %.0f MiB\n", wall, l->n_thread, l->n_thread == 1 ? "" : "s", mib,
            fmax(1, (is_phase ? typed * target * BYTES_A_PHASED : rows * target * BYTES_A_DOSAGE) / (1 << 20)));
 }
 
@@ -151,6 +152,8 @@ static void show_report(const struct local *l, const struct sq_buf *report, bool
     if (n_ambiguous + n_monomorphic)
         printf("kept with   %llu A/T or C/G, which look the same on both strands; %llu with one allele in all samples\n", (unsigned long long)n_ambiguous,
                (unsigned long long)n_monomorphic);
+    if (count_of(report, "list_is_cut"))
+        puts("the list      of --report is too long and ends before the file does; the counts here are whole");
     if (is_usable)
         show_estimate(l, (double)n_row, (double)n_match, 2 * (double)count_of(report, "samples"), (double)n_hap);
 }

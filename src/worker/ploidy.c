@@ -82,9 +82,9 @@ static bool is_missing(const uint8_t *gt)
 
 static sq_err changed(const struct sq_record *r, uint32_t sample, unsigned now, struct sq_why *why)
 {
-    return sq_why_set(why, sq_fail(SQ_EPLOIDY), r->line, 10 + sample, "GT",
-                      "at position %lld a sample has %u allele%s, before it had %u. Chromosome X is given in parts: PAR1, PAR2 and what lies between", (long long)r->pos_bp, now,
-                      now == 1 ? "" : "s", 3 - now);
+    return sq_why_set(why, sq_fail(SQ_EPLOIDY), 0, 0, "GT",
+                      "record %llu (position %lld): sample number %u has %u allele%s, before it had %u. Chromosome X is given in parts: PAR1, PAR2 and what lies between",
+                      (unsigned long long)r->line, (long long)r->pos_bp, sample + 1, now, now == 1 ? "" : "s", 3 - now);
 }
 
 static sq_err learn(struct ploidy *p, const struct sq_record *r, struct sq_why *why)

@@ -18,7 +18,9 @@
 #define QC_MIN_OVERLAP 0.5
 #define QC_MIN_SITES 3U
 #define QC_MAX_MISSING 0.1
+#define QC_CALL_RATE_FROM 10U /* samples: among fewer a single missing call would be more than the share above */
 #define QC_LIST_MAX_BYTES ((size_t)900 << 10)
+#define QC_LIST_TYPED_ONLY_BYTES (QC_LIST_MAX_BYTES / 2) /* then records that are kept leave the room to those that aren't */
 
 enum verdict {
     MATCH,
@@ -56,7 +58,7 @@ struct qc {
     struct site_group *seen; /* the target's records there */
     struct ploidy ploidy;
     uint32_t *set; /* [n_sample] the phase set of the sample's first heterozygote with phase; 0: none yet, 1: no PS */
-    uint64_t n[N_VERDICT], n_record, n_outside, n_monomorphic, n_ambiguous, n_common_alt;
+    uint64_t n[N_VERDICT], n_record, n_outside, n_called, n_monomorphic, n_ambiguous, n_common_alt;
     uint64_t n_unphased, n_other_set, n_half; /* genotypes: without phase, of a second phase set, half missing */
     enum x_part x_first, x_last; /* parts of chromosome X that the panel has */
     bool is_b38;
@@ -137,7 +139,7 @@ static sq_err refuse_unphased(struct qc *q, const struct sq_record *r, const str
 {
     if (!(q->w->flags & SQ_ORDER_WANTS_PHASED) || !(c->n_unphased + c->n_other_set))
         return SQ_OK;
-    return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), r->line, 0, "GT", "record %llu (position %lld) has a heterozygous genotype %s",
+    return sq_why_set(&q->w->why, sq_fail(SQ_EUNPHASED), 0, 0, "GT", "record %llu (position %lld) has a heterozygous genotype %s",
                       (unsigned long long)r->line, (long long)r->pos_bp, c->n_unphased ? "without phase" : "of a second phase set (PS)");
 }
 
@@ -169,7 +171,8 @@ static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
     }
     if (!e && v == MATCH && is_other_part(q, r->pos_bp))
         v = OTHER_PART;
-    if (!e && v == MATCH && (double)c.n_missing > QC_MAX_MISSING * sq_genotypes_n_sample(q->target))
+    uint32_t n_sample = sq_genotypes_n_sample(q->target);
+    if (!e && v == MATCH && n_sample >= QC_CALL_RATE_FROM && (double)c.n_missing > QC_MAX_MISSING * n_sample)
         v = LOW_CALL_RATE;
     if (!e && v == MATCH) {
         e = site_walk_to(&q->walk, r->pos_bp, &q->w->why);
@@ -187,6 +190,7 @@ static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
         q->n_common_alt += 2 * c.n_alt > c.n_allele;
         q->n_ambiguous += complement(r->ref, &flipped) && r->alt.n == 1 && r->alt.p[0] == flipped;
     }
+    q->n_called += v == MATCH && c.n_missing < n_sample;
     *out = v;
     return e;
 }
@@ -194,7 +198,7 @@ static sq_err judge(struct qc *q, const struct sq_record *r, enum verdict *out)
 /* A line of the list; alleles only when they are short and plain, since a table may end in a spreadsheet. */
 static sq_err list_add(struct qc *q, const struct sq_record *r, enum verdict v)
 {
-    if (q->list.n > QC_LIST_MAX_BYTES) {
+    if (q->list.n > (v == TYPED_ONLY ? QC_LIST_TYPED_ONLY_BYTES : QC_LIST_MAX_BYTES)) {
         q->list_is_cut = true;
         return SQ_OK;
     }
@@ -267,11 +271,12 @@ static uint64_t n_comparable(const struct qc *q)
 static sq_err check_overlap(struct qc *q)
 {
     uint64_t n = n_comparable(q), in = q->n[MATCH];
+    if (q->n_called < QC_MIN_SITES && q->n_called < in)
+        return sq_why_set(&q->w->why, sq_fail(SQ_ECALLRATE), 0, 0, "GT", "%llu of %llu variants have a call at all", (unsigned long long)q->n_called, (unsigned long long)in);
     if (in >= QC_MIN_SITES && (double)in >= QC_MIN_OVERLAP * (double)n)
         return SQ_OK;
     if (q->n[LOW_CALL_RATE] > n)
-        return sq_why_set(&q->w->why, sq_fail(SQ_ECALLRATE), 0, 0, "GT",
-                          "%llu of %llu variants miss more than 10 %% of their genotypes",
+        return sq_why_set(&q->w->why, sq_fail(SQ_ECALLRATE), 0, 0, "GT", "%llu of %llu variants miss more than 10 %% of their genotypes",
                           (unsigned long long)q->n[LOW_CALL_RATE], (unsigned long long)q->n_record);
     return sq_why_set(
         &q->w->why, sq_fail(SQ_ENOOVERLAP), 0, 0, "variants",

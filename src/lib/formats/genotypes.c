@@ -219,6 +219,7 @@ sq_err sq_genotypes_open(int fd, const struct sq_genotypes_limits *limits, struc
         return sq_fail(SQ_ENOMEM);
     g->limits = *limits;
     sq_buf_init(&g->alleles, SQ_ALLELES_MAX_BYTES);
+    sq_buf_init(&g->capitals, SQ_ALLELES_MAX_BYTES);
     struct sq_buf text;
     sq_buf_init(&text, SQ_HEADER_MAX_BYTES);
     struct sq_span start;
@@ -269,6 +270,7 @@ void sq_genotypes_close(struct sq_genotypes *g)
     free(g->set);
     free(g->swap);
     sq_buf_done(&g->alleles);
+    sq_buf_done(&g->capitals);
     free(g);
 }
 
@@ -293,6 +295,40 @@ static sq_err blame_packing(struct sq_genotypes *g, sq_err e, struct sq_why *why
     return e;
 }
 
+static bool are_bases(struct sq_span s, bool *has_small)
+{
+    for (uint32_t i = 0; i < s.n; i++) {
+        if (!s.p[i] || !strchr("ACGTNacgtn,", s.p[i]))
+            return false;
+        *has_small = *has_small || s.p[i] >= 'a';
+    }
+    return true;
+}
+
+/* Bases mean the same in small letters (VCF 4.3, 1.6.1): they are handed on in capitals. Symbols stay as they are. */
+static sq_err capitals(struct sq_genotypes *g, struct sq_record *r)
+{
+    struct sq_span *allele[] = {&r->ref, &r->alt};
+    bool is_small[2] = {false, false};
+    size_t n = 0;
+    for (unsigned i = 0; i < 2; i++)
+        is_small[i] = are_bases(*allele[i], &is_small[i]) && is_small[i];
+    if (!is_small[0] && !is_small[1])
+        return SQ_OK;
+    sq_buf_clear(&g->capitals);
+    sq_err e = sq_buf_add(&g->capitals, r->ref.p, r->ref.n);
+    if (!e)
+        e = sq_buf_add(&g->capitals, r->alt.p, r->alt.n);
+    for (unsigned i = 0; i < 2 && !e; i++) {
+        uint8_t *p = g->capitals.p + n;
+        n += allele[i]->n;
+        for (uint32_t k = 0; k < allele[i]->n && is_small[i]; k++)
+            p[k] = p[k] >= 'a' ? (uint8_t)(p[k] - 'a' + 'A') : p[k];
+        *allele[i] = sq_span_of(p, allele[i]->n);
+    }
+    return e;
+}
+
 sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_record *out, bool *out_has)
 {
     struct sq_record r = {0};
@@ -309,10 +345,11 @@ sq_err sq_genotypes_next(struct sq_genotypes *g, struct sq_why *why, struct sq_r
             return sq_why_set(why, sq_fail(SQ_EUNSORTED), r.line, 2, "POS", "position %lld stands behind position %lld",
                               (long long)r.pos_bp, (long long)g->last_pos);
         g->last_pos = r.pos_bp;
+        e = capitals(g, &r);
         *out = r;
     }
     *out_has = has;
-    return SQ_OK;
+    return e;
 }
 
 sq_err genotypes_chrom(struct sq_genotypes *g, struct sq_span name, uint64_t line, struct sq_why *why)

@@ -19,7 +19,7 @@ struct sq_genotypes {
     int n_phasing;
     uint8_t *gt, *phased, *swap; /* of the current record */
     uint32_t *set;               /* [n_sample] with limits.with_sets */
-    struct sq_buf alleles;
+    struct sq_buf alleles, capitals;
 };
 
 /** vcf_text_next / bcf_next - one record in the reader's format; *out_has false at the end. */

@@ -253,25 +253,31 @@ def check_qc_verdicts():
     r = qc(target)
     equal(r.error, "OK", "qc")
     counts, listed = report_of(r)
-    want = dict(samples=2, records=19, panel_haplotypes=8, panel_rows=12, in_panel=5, typed_only=3, multiallelic=1, no_alternative=1, invalid_alleles=1, filter_duplicate=1,
-                filter_other=1, duplicate=1, low_call_rate=1, allele_switch=1, strand_flip=1, strand_flip_and_allele_switch=1,
+    want = dict(samples=2, records=19, panel_haplotypes=8, panel_rows=12, in_panel=6, typed_only=3, multiallelic=1, no_alternative=1, invalid_alleles=1, filter_duplicate=1,
+                filter_other=1, duplicate=1, low_call_rate=0, allele_switch=1, strand_flip=1, strand_flip_and_allele_switch=1,
                 allele_mismatch=1, outside_panel=2, kept_monomorphic=1, kept_strand_ambiguous=1, kept_alt_is_common=8, list_is_cut=0,
                 other_part_of_x=0, haploid_samples=0, phased=1, unphased_genotypes=0, other_phase_set_genotypes=0, half_missing_genotypes=0)
     equal(counts, want, "counts")
-    equal([x for x in listed if x[0] in ("5", "20", "40", "75", "90")],
-          [("5", "A", "C", "Typed only"), ("20", "T", "G", "Allele switch"), ("40", "G", "T", "Strand flip"), ("75", "-", "-", "Invalid alleles"),
-           ("90", "T", "C", "Low call rate")], "list")
+    equal([x for x in listed if x[0] in ("5", "20", "40", "75")],
+          [("5", "A", "C", "Typed only"), ("20", "T", "G", "Allele switch"), ("40", "G", "T", "Strand flip"), ("75", "-", "-", "Invalid alleles")], "list")
     c = r.counts
-    equal((c.n_sample, c.n_variant, c.n_kept, c.n_in_panel, c.n_excluded, c.n_haplotype, c.n_site), (2, 19, 8, 5, 11, 8, 12), "work_counts")
+    equal((c.n_sample, c.n_variant, c.n_kept, c.n_in_panel, c.n_excluded, c.n_haplotype, c.n_site), (2, 19, 9, 6, 10, 8, 12), "work_counts")
     kept = [int(x.split("\t")[1]) for x in tool("bcftools", "view", "-H", "-", data=r.out["kept"]).decode().splitlines()]
-    equal(kept, [5, 10, 30, 30, 45, 70, 110, 500], "kept")
+    equal(kept, [5, 10, 30, 30, 45, 70, 90, 110, 500], "kept")
+    for n_sample, n_missing, want in ((9, 1, 0), (9, 8, 0), (10, 1, 0), (10, 2, 1)):  # among few samples one missing call is no rate
+        gt = ["0|1"] * (n_sample - n_missing) + [".|."] * n_missing
+        r = qc(vcf(*[row(p, a, b, *["0|1"] * n_sample) for p, a, b in ((10, "A", "C"), (20, "G", "T"), (30, "A", "G"))], row(90, "T", "C", *gt), names=["s%d" % i for i in range(n_sample)]))
+        equal((r.error, report_of(r)[0]["low_call_rate"]), ("OK", want), "%d of %d missing" % (n_missing, n_sample))
+    r = qc(vcf(row(10, "a", "c", *g), row(20, "G", "t", *g), row(30, "A", "G", *g), row(70, "acg", "a", *g), row(75, "A", "<del>", *g)))
+    equal((r.error, report_of(r)[0]["in_panel"], report_of(r)[1]), ("OK", 4, [("75", "-", "-", "Invalid alleles")]), "small letters")
+    equal([x.split("\t")[3:5] for x in tool("bcftools", "view", "-H", "-", data=r.out["kept"]).decode().splitlines()][::3], [["A", "C"], ["ACG", "A"]], "are written in capitals")
 
 
 def check_qc_refusals():
     good = [row(p, r, a, "0|1", "0|0") for p, r, a in [(10, "A", "C"), (20, "G", "T"), (30, "A", "G"), (40, "C", "A")]]
     equal(qc(vcf(*good)).error, "OK", "good")
     r = qc(vcf(good[0], row(20, "G", "T", "0|0", "0/1"), *good[2:]), flags=WANTS_PHASED)
-    equal((r.error, r.why.line), ("EUNPHASED", 2), "unphased")
+    equal((r.error, r.why.line, r.why.detail[:26]), ("EUNPHASED", 0, "record 2 (position 20) has"), "unphased")
     equal(report_of(r)[0]["records"], 2, "the report is there when the data isn't phased")
     equal(qc(vcf(*good), flags=WANTS_PHASED).error, "OK", "phased")
     chr_named = vcf(*good).replace(b"\n22\t", b"\nchr22\t").replace(b"ID=22,", b"ID=chr22,")
@@ -330,8 +336,8 @@ def check_qc_ploidy():
     got = kept(*[row(*s, ".", "1|1", *many) for s in sites])
     equal([x[0].replace("/", "|") for x in got], [".|."] * 4, "never called, all others diploid")
     r = qc(vcf(row(*sites[0], "0|1", "1|1"), row(*sites[1], "0|0", "1"), *[row(*s, "0|1", "1|1") for s in sites[2:]]))
-    equal((r.error, r.why.line, r.why.column), ("EPLOIDY", 2, 11), "changing")
-    for part in ("PAR1", "position 20", "1 allele"):
+    equal((r.error, r.why.line), ("EPLOIDY", 0), "changing")
+    for part in ("PAR1", "record 2 (position 20)", "sample number 2", "1 allele"):
         if part not in r.why.detail:
             raise AssertionError("%r: %r" % (part, r.why.detail))
     # 22 becomes X, and positions move to a part of it
