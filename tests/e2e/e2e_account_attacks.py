@@ -160,6 +160,8 @@ def a_stolen_session_guesses_no_password():
         return h.request("PUT", "/api/v1/me/password", {"old": password, "password": NEXT}, token=token)
     for k in range(5):
         assert confirm(thief, "Wrong-password-%d" % k).status == 401
+    h.kill("registrar")  # it isn't forgotten by a process that ends
+    hub.wait_for("the hub", h.is_up, 60)
     assert confirm(thief, ada.password).status == 401  # it isn't looked at
     assert confirm(owner, ada.password).status == 200  # not so in the owner's own session
     ada.password = NEXT

@@ -255,5 +255,33 @@ def by_the_command_line():
         assert p.returncode == 4, p
 
 
+def an_unconfirmed_registration_gives_way():
+    """Whoever asks for an account with somebody's address, and again each day, keeps its owner from nothing: the code decides."""
+    with e2e_register.World() as w:
+        u, n = person(w, "olga"), len(w.sink.mails)
+        assert w.post("register", {"mail": "olga@example.org"}).status == 202
+        theirs = code_of(mail_to(w, "olga@example.org", "Confirm your mail address", n))
+        code = asked(w, u, "olga@example.org")
+        assert confirm(u, code).status == 200 and address_of(u) == "olga@example.org"
+        assert w.post("register/confirm", {"code": theirs, "password": NEXT}).status == 410
+        assert w.post("login", {"name": "olga@example.org", "password": u.password}).status == 200
+        n = len(w.sink.mails)
+        assert w.post("register", {"mail": "olga@example.org"}).status == 202
+        mail_to(w, "olga@example.org", EXISTS, n)
+        assert confirm(u, asked(w, u, "other@example.org")).status == 200
+        # the other way round: confirmed first, it is an account, and nobody takes it
+        n = len(w.sink.mails)
+        assert w.post("register", {"mail": "pia@example.org"}).status == 202
+        theirs = code_of(mail_to(w, "pia@example.org", "Confirm your mail address", n))
+        code = asked(w, u, "pia@example.org")
+        assert w.post("register/confirm", {"code": theirs, "password": NEXT}).status == 200
+        a = confirm(u, code)
+        assert a.status == 409 and address_of(u) == "other@example.org", a
+        # what gave way is erased, its key too
+        w.h.move_clock(3601)
+        hub.wait_for("it to go", lambda: w.rows("SELECT count(*) FROM user WHERE pending = 1") == [(0,)], 90)
+        w.h.clean()
+
+
 if __name__ == "__main__":
-    hub.main([the_answer_tells_nothing, it_counts_when_the_code_is_back, two_for_one_mailbox, held_back, where_no_mail_is_sent, by_the_command_line])
+    hub.main([the_answer_tells_nothing, it_counts_when_the_code_is_back, two_for_one_mailbox, held_back, where_no_mail_is_sent, by_the_command_line, an_unconfirmed_registration_gives_way])

@@ -2,6 +2,7 @@
 """Download links: signed, short, revocable. Whoever has one gets the encrypted package, and nothing else, until it ends; nobody makes one but the owner."""
 import contextlib
 import glob
+import http.client
 import os
 import sqlite3
 import subprocess
@@ -204,6 +205,27 @@ def test_what_else_ends_it():
     assert s.status(link) == OVER  # for good
 
 
+def test_from_where_its_owner_may_not_be():
+    """An account that is bound to networks: its links lead nowhere from others, and the answer is that to an unknown link."""
+    s = site()
+    link = s.link(minutes=5)
+
+    def from_address(address):
+        c = http.client.HTTPSConnection("localhost", s.h.port, context=s.h.tls, timeout=60, source_address=(address, 0))
+        try:
+            c.request("GET", link["path"])
+            a = c.getresponse()
+            a.read()
+            return a.status
+        finally:
+            c.close()
+    assert from_address("127.0.0.1") == 200 and from_address("127.0.0.9") == 200
+    s.h.admin_ok("user-networks", {"name": "ada", "networks": ["127.0.0.9/32"]})
+    assert from_address("127.0.0.1") == 410 and from_address("127.0.0.9") == 200
+    s.h.admin_ok("user-networks", {"name": "ada", "networks": []})
+    assert from_address("127.0.0.1") == 200
+
+
 def test_the_command():
     s = site()
     os.unlink(os.path.join(s.h.dir, "session-ada.json"))
@@ -268,7 +290,7 @@ def test_it_never_outlives_its_package():
 if __name__ == "__main__":
     try:
         hub.main([test_none_without_a_package, test_the_package_and_nothing_else, test_each_use_is_in_the_owners_log, test_a_link_is_written_nowhere, test_no_other_link_is_good,
-                  test_it_ends, test_revoked_at_once, test_what_else_ends_it, test_the_command, test_a_written_row_is_no_link, test_it_goes_with_its_package,
+                  test_it_ends, test_revoked_at_once, test_what_else_ends_it, test_from_where_its_owner_may_not_be, test_the_command, test_a_written_row_is_no_link, test_it_goes_with_its_package,
                   test_it_never_outlives_its_package])
     finally:
         if hasattr(site, "it"):

@@ -67,6 +67,25 @@ sq_err address_is_free(struct sq_db *db, const uint8_t hmac[32], const uint8_t u
     return e == SQ_ENOTFOUND || (!e && !memcmp(other.id, user, ID)) ? SQ_OK : e ? e : sq_fail(SQ_EEXISTS);
 }
 
+/* Somebody has asked for an account with this address, and no code has come back: he has shown nothing. */
+static bool is_unconfirmed(const struct sq_db_user *u, const uint8_t hmac[32])
+{
+    return u->is_pending && u->has_mail_hmac && sq_equal_ct(u->mail_hmac, hmac, 32) && sq_equal_ct(u->name_hmac, hmac, 32);
+}
+
+sq_err address_may_move(struct sq_db *db, const uint8_t hmac[32], const uint8_t user[ID], struct sq_db_user *out_before)
+{
+    sq_err e = address_is_free(db, hmac, user);
+    out_before->is_pending = false;
+    if (e != SQ_EEXISTS)
+        return e;
+    e = sq_db_user_by_name(db, hmac, out_before);
+    if (!e && is_unconfirmed(out_before, hmac))
+        return SQ_OK;
+    out_before->is_pending = false;
+    return e && e != SQ_ENOTFOUND ? e : sq_fail(SQ_EEXISTS);
+}
+
 static sq_err is_free(struct registrar *r, const uint8_t hmac[32])
 {
     struct sq_db *db = db_lock(r);

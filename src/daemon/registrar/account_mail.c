@@ -213,6 +213,22 @@ sq_err api_me_mail_set(struct api *a)
     return x.is_asked ? SQ_OK : show(a, &x.now);
 }
 
+/* Who has the code reads that mailbox: a registration with the address, whose code hasn't come back, is another's who can't, or his own. */
+static sq_err tx_take_over(struct tx *tx, const struct changing *x)
+{
+    struct sq_db_user before;
+    uint8_t nobody[32];
+    sq_err e = address_may_move(tx->db, x->hmac, x->by->user, &before);
+    if (e || !before.is_pending)
+        return e;
+    e = sq_random(nobody, sizeof nobody);
+    if (!e)
+        e = sq_db_user_let_go(tx->db, before.id, nobody);
+    if (!e)
+        e = sq_db_link_delete_of(tx->db, before.id);
+    return e ? e : tx_event(tx, &(struct event){.no = SQ_AUDIT_user_changed, .by = x->by, .subject = before.id});
+}
+
 static sq_err tx_confirm(struct tx *tx, void *ctx)
 {
     struct changing *x = ctx;
@@ -226,6 +242,8 @@ static sq_err tx_confirm(struct tx *tx, void *ctx)
     x->mail = x->link.mail_sealed;
     if (!e)
         e = tx_event(tx, &(struct event){.no = SQ_AUDIT_mail_proved, .by = x->by, .subject = x->by->user});
+    if (!e)
+        e = tx_take_over(tx, x);
     return e ? e : tx_move(tx, x);
 }
 

@@ -335,6 +335,7 @@ static sq_err load_upload(struct sq_db *db, struct parcel *p)
 /* A link that was used, replaced or is too old isn't sent any more. */
 static sq_err load_account(struct sq_db *db, struct parcel *p)
 {
+    struct sq_db_user before;
     sq_err ends = SQ_OK;
     if (p->row.kind == SQ_DB_notice_kind_token_ending)
         ends = sq_db_token_next_end(db, p->row.user_id, sq_clock_now_s(), &p->until_s);
@@ -352,7 +353,7 @@ static sq_err load_account(struct sq_db *db, struct parcel *p)
         return e == SQ_ENOTFOUND ? SQ_OK : e;
     p->until_s = p->link.expires_s;
     if (p->link.kind == SQ_DB_link_kind_mail) /* until here nothing differs, so who asked can't see it: its owner alone is told, and gets no code */
-        e = address_is_free(db, p->link.mail_hmac, p->row.user_id);
+        e = address_may_move(db, p->link.mail_hmac, p->row.user_id, &before);
     if (e == SQ_EEXISTS) {
         p->link = (struct sq_db_link){.kind = 0};
         p->template = SQ_TEMPLATE_account_exists;

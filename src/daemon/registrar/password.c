@@ -8,7 +8,6 @@
 #include "lib/core/networks.h"
 #include "lib/identity/identity.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
 sq_err user_load(struct registrar *r, const uint8_t id[ID], struct sq_db_user *out)
@@ -47,6 +46,8 @@ struct tried {
     bool is_seen; /* he has signed in from there before */
     bool is_right, is_code;
     bool is_unasked; /* nobody's, or of an account that waits: not looked at */
+    const uint8_t *own; /* the session or token by which the owner himself tries; else NULL */
+    bool has_own_failed, is_own_alone; /* is_own_alone: nothing of the account is written down */
 };
 
 #define FAILURES_TOLD 5 /* with the fifth in a row he begins to wait: sq_account_wait_s() */
@@ -68,6 +69,11 @@ static sq_err tx_tried(struct tx *tx, void *ctx)
     int64_t failures = 0;
     if (t->is_unasked)
         return tx_unasked(tx, t);
+    if (t->own) {
+        sq_err own = t->is_right ? sq_db_token_succeeded(tx->db, t->own) : sq_db_token_failed(tx->db, t->own, sq_clock_now_s());
+        if (own || t->is_own_alone)
+            return own;
+    }
     if (t->is_right)
         return t->is_seen ? sq_db_seen_put(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s()) : sq_db_user_succeeded(tx->db, t->user.id);
     sq_err e = t->is_seen ? sq_db_seen_failed(tx->db, t->user.id, t->seen.address_hmac, sq_clock_now_s(), &failures)
@@ -111,52 +117,19 @@ static sq_err look_back(struct registrar *r, const struct sq_db_user *user, cons
     return SQ_OK;
 }
 
-/* ---- tries of who is signed in, by his session or token: the account's waits, which strangers can cause, don't hold him up; his own do ---- */
-
-struct own_tries {
-    uint8_t jti[ID];
-    uint32_t n;
-    int64_t last_s;
-};
-static struct {
-    pthread_mutex_t lock;
-    struct own_tries at[512];
-} own = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-/* locked; NULL: none failed */
-static struct own_tries *own_find(const uint8_t jti[ID])
+/* Tries of who is signed in count by his session or token: the account's waits, which strangers can cause, don't hold him up; his own do. */
+static sq_err look_back_own(struct registrar *r, const uint8_t jti[ID], struct tried *t, bool *out_must_wait)
 {
-    for (size_t i = 0; i < sizeof own.at / sizeof own.at[0]; i++)
-        if (own.at[i].n && !memcmp(own.at[i].jti, jti, ID))
-            return &own.at[i];
-    return NULL;
-}
-
-static bool own_must_wait(const uint8_t jti[ID])
-{
-    pthread_mutex_lock(&own.lock);
-    const struct own_tries *t = own_find(jti);
-    bool must_wait = t && sq_clock_now_s() < t->last_s + sq_account_wait_s(t->n);
-    pthread_mutex_unlock(&own.lock);
-    return must_wait;
-}
-
-static void own_tried(const uint8_t jti[ID], bool is_right)
-{
-    pthread_mutex_lock(&own.lock);
-    struct own_tries *t = own_find(jti), now = {.n = is_right ? 0 : 1, .last_s = is_right ? 0 : sq_clock_now_s()};
-    memcpy(now.jti, jti, ID);
-    if (t)
-        now.n = is_right ? 0 : t->n + 1;
-    if (!t && !is_right) { /* in the place of the one that is longest ago */
-        t = &own.at[0];
-        for (size_t i = 1; i < sizeof own.at / sizeof own.at[0]; i++)
-            if (own.at[i].last_s < t->last_s)
-                t = &own.at[i];
-    }
-    if (t)
-        *t = now;
-    pthread_mutex_unlock(&own.lock);
+    struct sq_db_token row;
+    struct sq_db *db = db_lock(r);
+    sq_err e = sq_db_token_get(db, jti, &row);
+    db_unlock(r);
+    if (e)
+        return e == SQ_ENOTFOUND ? sq_fail(SQ_EAUTH) : e;
+    t->own = jti;
+    t->has_own_failed = row.failures > 0;
+    *out_must_wait = sq_clock_now_s() < row.failed_s + sq_account_wait_s((uint32_t)row.failures);
+    return SQ_OK;
 }
 
 static sq_err check(struct registrar *r, const struct sq_db_user *user, bool is_known, struct sq_span password, uint8_t out_proof[ID])
@@ -186,14 +159,16 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
     /* a waiting account answers as an unknown one, and both cost the same one hash; who is signed in already is held back by his own
      * failures alone, when the account is his own */
     bool is_own = c->role && user && !memcmp(c->user, user->id, ID);
-    bool is_asked = user && (is_own ? !own_must_wait(c->jti) : !must_wait);
+    if (is_own)
+        e = look_back_own(r, c->jti, &t, &must_wait);
+    if (e)
+        return e;
+    bool is_asked = user && !must_wait;
     e = check(r, is_asked ? user : NULL, c->role || t.is_seen, password, out_proof);
     if (e && e != SQ_EPASSWORD)
         return e;
     if (!is_asked)
         e = sq_fail(SQ_EPASSWORD);
-    if (is_own && is_asked)
-        own_tried(c->jti, e == SQ_OK);
     t.is_unasked = !is_asked;
     t.is_right = e == SQ_OK;
     /* Of an account with a second factor, failures are forgotten when that was right too: else whoever has the password guesses four codes,
@@ -203,7 +178,8 @@ sq_err password_ok(struct registrar *r, const struct caller *c, const struct sq_
     if (counted)
         return counted;
     bool is_kept = t.is_right && (n_factor || !(t.is_seen ? t.seen.failures : user->failures)); /* nothing to write down */
-    sq_err kept = is_kept ? SQ_OK : commit(r, tx_tried, &t);
+    t.is_own_alone = is_kept && t.own && t.has_own_failed;
+    sq_err kept = is_kept && !t.is_own_alone ? SQ_OK : commit(r, tx_tried, &t);
     return e ? e : kept;
 }
 

@@ -504,6 +504,8 @@ sq_err user_add(struct registrar *r, const struct caller *by, const char *name, 
 sq_err user_by_name(struct registrar *r, const char *name, struct sq_db_user *out) SQ_MUST_CHECK;
 /** SQ_EEXISTS: an account other than @user has this as its name or its mail address: one signs in with either. */
 sq_err address_is_free(struct sq_db *db, const uint8_t hmac[32], const uint8_t user[ID]) SQ_MUST_CHECK;
+/** The same, but for an unconfirmed registration, which gives way to who has shown that the mailbox is his: *out_before is_pending then. */
+sq_err address_may_move(struct sq_db *db, const uint8_t hmac[32], const uint8_t user[ID], struct sq_db_user *out_before) SQ_MUST_CHECK;
 /** rollback.c: what is missing and which choices there are; going on by the operator's word. */
 sq_err rollback_show(struct registrar *r, json_t **out) SQ_MUST_CHECK;
 sq_err rollback_accept(struct registrar *r, const json_t *args, const struct caller *by, struct sq_why *why) SQ_MUST_CHECK;

@@ -170,6 +170,8 @@ sq_err sq_db_user_set_pending(struct sq_db *db, const uint8_t id[16], bool is_pe
 sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_s) SQ_MUST_CHECK;
 /** Accounts of @role with a live second factor, recovery codes aside. */
 sq_err sq_db_user_count_proved(struct sq_db *db, int role, int64_t *out_n) SQ_MUST_CHECK;
+/** The unconfirmed registration @id gives its address (its name too) up; @name_hmac is nobody's. Without a link it is stale. Of another account: nothing. */
+sq_err sq_db_user_let_go(struct sq_db *db, const uint8_t id[16], const uint8_t name_hmac[32]) SQ_MUST_CHECK;
 sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n) SQ_MUST_CHECK;
 /** Accounts that end within @ahead_s and weren't told so since. */
 sq_err sq_db_users_ending(struct sq_db *db, int64_t now_s, int64_t ahead_s, int limit, sq_db_on_user on, void *ctx) SQ_MUST_CHECK;
@@ -198,11 +200,14 @@ struct sq_db_token {
     int scopes;        /* of an API token: bits of enum sq_scope */
     struct sq_db_sealed name_sealed, address_sealed; /* of an API token, its name and networks; of a session, where it began */
     uint8_t object_id[SQ_DB_ID_BYTES]; /* of a download link: the package; else zero */
+    int64_t failures, failed_s; /* wrong passwords in a row, of who is signed in by it; when the last was, 0: none */
 };
 typedef sq_err (*sq_db_on_token)(void *ctx, const struct sq_db_token *row);
 
 sq_err sq_db_token_insert(struct sq_db *db, const struct sq_db_token *row) SQ_MUST_CHECK;
 sq_err sq_db_token_get(struct sq_db *db, const uint8_t jti[16], struct sq_db_token *out) SQ_MUST_CHECK;
+sq_err sq_db_token_failed(struct sq_db *db, const uint8_t jti[16], int64_t now_s) SQ_MUST_CHECK;
+sq_err sq_db_token_succeeded(struct sq_db *db, const uint8_t jti[16]) SQ_MUST_CHECK;
 /** Live ones of @kind, newest first. */
 sq_err sq_db_token_list(struct sq_db *db, const uint8_t user_id[16], int kind, int64_t now_s, int limit, sq_db_on_token on, void *ctx) SQ_MUST_CHECK;
 /* ---- everything that is sealed under an owner's key (db_sealed.c) ---- */

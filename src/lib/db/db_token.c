@@ -15,6 +15,8 @@ static const struct sq_column token_columns[] = {
     SQ_COLUMN(sq_db_token, name_sealed, SEALED),
     SQ_COLUMN(sq_db_token, address_sealed, SEALED),
     SQ_COLUMN(sq_db_token, object_id, ID_OR_NULL),
+    SQ_COLUMN(sq_db_token, failures, I64),
+    SQ_COLUMN(sq_db_token, failed_s, I64_OR_NULL),
 };
 static const struct sq_db_rows_of tokens = SQ_ROWS_OF("token", token_columns, sq_db_token);
 SQ_DB_DEFINE_EACH(token, &tokens, sq_db_token, sq_db_on_token)
@@ -62,6 +64,16 @@ sq_err sq_db_token_all(struct sq_db *db, const uint8_t *after, int limit, sq_db_
 sq_err sq_db_token_used(struct sq_db *db, const uint8_t jti[16], int64_t now_s)
 {
     return sq_db_run_one(db, "UPDATE token SET used_s = max(used_s, ?2) WHERE jti = ?1", ARGS(A_ID(jti), A_NO(now_s)));
+}
+
+sq_err sq_db_token_failed(struct sq_db *db, const uint8_t jti[16], int64_t now_s)
+{
+    return sq_db_run_one(db, "UPDATE token SET failures = failures + 1, failed_s = ?2 WHERE jti = ?1", ARGS(A_ID(jti), A_NO(now_s)));
+}
+
+sq_err sq_db_token_succeeded(struct sq_db *db, const uint8_t jti[16])
+{
+    return sq_db_run_one(db, "UPDATE token SET failures = 0, failed_s = NULL WHERE jti = ?1", ARGS(A_ID(jti)));
 }
 
 sq_err sq_db_token_revoke(struct sq_db *db, const uint8_t jti[16], int64_t now_s)

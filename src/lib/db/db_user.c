@@ -91,6 +91,11 @@ sq_err sq_db_user_signed_in(struct sq_db *db, const uint8_t id[16], int64_t now_
     return sq_db_run_one(db, "UPDATE user SET last_login_s = ?2 WHERE id = ?1", ARGS(A_ID(id), A_NO(now_s)));
 }
 
+sq_err sq_db_user_let_go(struct sq_db *db, const uint8_t id[16], const uint8_t name_hmac[32])
+{
+    return sq_db_run_one(db, "UPDATE user SET name_hmac = ?2, mail_hmac = NULL, mail_sealed = NULL WHERE id = ?1 AND pending = 1 AND name_hmac = mail_hmac", ARGS(A_ID(id), A_BYTES(name_hmac, 32)));
+}
+
 sq_err sq_db_user_count_pending(struct sq_db *db, int64_t *out_n)
 {
     return sq_db_no(db, "SELECT count(*) FROM user WHERE pending = 1", NO_ARGS, out_n);

@@ -36,6 +36,8 @@ CREATE TABLE token (
     name_sealed BLOB,
     address_sealed BLOB,
     object_id BLOB CHECK (length(object_id) = 16),
+    failures INTEGER NOT NULL, -- wrong passwords in a row by this session or token itself, the last of them at failed_s
+    failed_s INTEGER,
     sign_key BLOB,
     break_glass_s INTEGER
 ) STRICT, WITHOUT ROWID;
