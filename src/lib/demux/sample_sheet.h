@@ -4,7 +4,7 @@
  * Version 1: [Header], [Reads], [Settings], [Data]. Version 2: FileFormatVersion,2 in [Header], then [BCLConvert_Settings] and
  * [BCLConvert_Data]; sections of other programs are passed over. RFC 4180 quotes, any line ends, a byte order mark, trailing commas and
  * blank lines are taken. Everything wrong is kept as a problem with its line and how it is mended, so that all can be shown at once;
- * no text of a problem repeats a sample's name.
+ * no text of a problem repeats a sample's name. All that is taken and refused: docs/formats/sample-sheet.md.
  */
 #ifndef SQ_DEMUX_SAMPLE_SHEET_H
 #define SQ_DEMUX_SAMPLE_SHEET_H

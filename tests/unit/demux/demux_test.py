@@ -9,6 +9,7 @@ import glob
 import gzip
 import json
 import os
+import re
 import random
 import shutil
 import struct
@@ -488,6 +489,20 @@ with tap.case("what is said of a folder that is none, of lanes and of tiles") as
         _, p = demux(run, *options, ok=False)
         if p.returncode != 1 or not all(w in p.stderr for w in words) or "route" in p.stderr:
             bad.append("%s: exit %d: %s" % (options, p.returncode, p.stderr))
+
+with tap.case("the examples of docs/formats/sample-sheet.md are sheets: nothing is said of them but that this run has other cycles") as bad:
+    with open(os.path.join(DATA, "../../docs/formats/sample-sheet.md"), encoding="utf-8") as f:
+        examples = re.findall(r"^```\n(.*?)^```", f.read(), re.M | re.S)
+    for text, words in zip(examples, ("OverrideCycles doesn't fit the run. The part for read 1 has 151 cycles", "Index 2 of the sheet has 8 bases, the run has 6 cycles")):
+        sheet = os.path.join(TEMP.name, "example.csv")
+        with open(sheet, "w") as f:
+            f.write(text)
+        _, p = demux(os.path.join(DATA, "runs/sim-cbcl"), "--sample-sheet", sheet, ok=False)
+        said = [x for x in p.stderr.splitlines() if "sample sheet, " in x]
+        if p.returncode != 1 or not said or not all(words in x for x in said) or "note:" in p.stderr:
+            bad.append("%d %s" % (p.returncode, p.stderr))
+    if len(examples) != 2:
+        bad.append("%d examples" % len(examples))
 
 with tap.case("a sheet that is a directory is called one; what is wrong with a line of the settings is said once") as bad:
     run = os.path.join(DATA, "runs/sim-cbcl")

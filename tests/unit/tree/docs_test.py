@@ -112,6 +112,30 @@ with tap.case("what commands without a server say of an error is not about a ser
     server = r"\b(operator|service|server|upload\w*|route|account|quota is|your quota or|jobs?|body|api|parameter|phasing=\w+|how missing calls)\b"
     bad += ["%s: %s / %s" % row for row in said if re.search(server, row[1] + " " + row[2], re.I)]
 
+with tap.case("docs/formats/sample-sheet.md has the settings and limits of the sheet's tables, and no others") as bad:
+    page, header = read("docs/formats/sample-sheet.md"), "".join(read("src/lib/demux/" + h) for h in ("sample_sheet.h", "sheet_internal.h", "override_cycles.h"))
+    part = {t: body for t, body in re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", page, re.M)}
+    taken, _, rest = part["Settings"].partition("**Refused**")
+    refused, _, ignored = rest.partition("**Passed over**")
+    said = {(n, o, s) for n, o, s in re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|.*\| (all|run) \|$", taken, re.M)}
+    made = {(n, o, "all" if s == "ANY" else "run") for n, o, s in re.findall(r"^SQ_SHEET_SETTING\((\w+), ([\w-]+),.*, (ANY|RUN)\)", read("src/lib/demux/sheet_settings.def"), re.M)}
+    bad += ["setting: %s %s %s" % x for x in sorted(said ^ made)]
+    ranges = dict(re.findall(r"^SQ_SHEET_SETTING\((\w+), [\w-]+, COUNT, [^,]+, (\d+, \d+),", read("src/lib/demux/sheet_settings.def"), re.M))
+    bad += ["values of " + n for n, r in ranges.items() if not re.search(r"^\| `%s` \| [^|]+ \| %s \|" % (n, r.replace(", ", " to ")), taken, re.M)]
+    said = {(n, tuple(re.findall(r"`(\w+)`", v))) for names, v in re.findall(r"^\| (`.*`) \| ?(.*)\|$", refused, re.M) for n in re.findall(r"`(\w+)`", names)}
+    made = {(n, tuple(v.split("|")) if v else ()) for n, v in re.findall(r'^SQ_SHEET_REFUSED\((\w+), "([^"]*)"', read("src/lib/demux/sheet_refused.def"), re.M)}
+    bad += ["refused: %s %s" % x for x in sorted(said ^ made)]
+    bad += ["passed over: " + x for x in sorted(set(re.findall(r"`(\w+)`", ignored)) - {"custom_"} ^ set(re.findall(r"^SQ_SHEET_IGNORED\((\w+)\)", read("src/lib/demux/sheet_ignored.def"), re.M)))]
+    names = set(re.findall(r"`(S\w+_MAX_\w+)`", page))
+    for name in sorted(names):
+        m = re.search(r"#define %s (?:\((\d+)U << (\d+)\)|(\d+)U)" % name, header)
+        n = m and (int(m[1]) << int(m[2]) if m[1] else int(m[3]))
+        at = page.index("`%s`" % name)
+        if not n or not re.search(r"\b%d\b" % n, page[page.rindex("\n", 0, page.rindex("\n", 0, at)):page.index("\n", at)]):
+            bad.append("limit %s: %s" % (name, n))
+    if len(names) < 9 or not made:
+        bad.append("only %d limits were found" % len(names))
+
 with tap.case("every `./run` command is one") as bad:
     known = set(re.search(r"^(build \|.*?)\)", read("run"), re.M).group(1).replace(" ", "").split("|")) | {"help"}
     for page in PAGES:
