@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -161,6 +162,15 @@ static sq_err read_sheet(struct work *w, struct sq_sheet **out)
     return e == SQ_ENOMEM ? e : SQ_OK;
 }
 
+static int say_sheet_error(const struct work *w, sq_err e)
+{
+    struct stat st;
+    if (fstatat(w->dir, "SampleSheet.csv", &st, 0) || !S_ISDIR(st.st_mode))
+        return local_say_error("SampleSheet.csv", e, NULL);
+    errno = EISDIR;
+    return local_cannot_open("SampleSheet.csv");
+}
+
 static const char *state_name(enum sq_run_state s)
 {
     static const char *const names[] = {"not finished", "called, maybe still being copied", "complete"};
@@ -279,10 +289,13 @@ static int check(struct work *w)
         e = sq_run_check(w->run, &options, &c);
     if (is_telling)
         fputs("\r\33[K", stderr);
-    if (!e)
-        e = read_sheet(w, &sheet);
     if (e)
         return say_error(w, e, &why);
+    e = read_sheet(w, &sheet);
+    if (e) {
+        sq_run_check_done(&c);
+        return say_sheet_error(w, e);
+    }
     bool is_whole = !c.n_error && !(sheet && sheet->n_error) && c.n_cycle_there == c.n_cycle;
     int code = 0;
     if (w->l->opt[LOCAL_json])

@@ -44,7 +44,8 @@ static sq_err copy_records(struct worker *w, struct sq_genotypes *g, struct sq_b
         if (e || !has)
             return e;
         if (!*writer) {
-            e = sq_bcf_writer_open(w->port[1], sq_genotypes_chrom(g), sq_genotypes_chrom_length(g), n_sample, -1, writer);
+            uint64_t length = sq_genotypes_chrom_length(g); /* INT32_MAX: what bcftools writes where it doesn't know */
+            e = sq_bcf_writer_open(w->port[1], sq_genotypes_chrom(g), length == INT32_MAX ? 0 : length, n_sample, -1, writer);
             w->counts.first_bp = (uint64_t)r.pos_bp;
         }
         if (!e)

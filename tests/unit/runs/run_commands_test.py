@@ -165,6 +165,14 @@ with tap.case("names from files can't steer a terminal, links lead nowhere, pipe
         code, out, err = run(verb, path)
         if code or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", out) or "a" not in out:
             bad.append("%s: %d %r %r" % (verb, code, out[:200], err))
+    sheet = os.path.join(path, "SampleSheet.csv")
+    if os.path.exists(sheet):
+        os.unlink(sheet)
+    os.mkdir(sheet)
+    code, out, err = run("check", path)
+    if code != 1 or out or err != "sequester: SampleSheet.csv can't be opened: Is a directory\n  name a file in it\n":
+        bad.append("a directory for a sheet: %d %r %r" % (code, out, err))
+    os.rmdir(sheet)
     for name in (BASE + "C9.1/s_1_1102.bcl", "SampleSheet.csv"):
         at = os.path.join(path, name)
         if os.path.exists(at):
