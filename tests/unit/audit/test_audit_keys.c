@@ -1,10 +1,13 @@
 /* Which keys follow from one that is trusted: forward as each names the next, backward as the newest says; and what a thief of one key can't make of it. */
 #include "lib/audit/audit.h"
+#include "lib/core/file.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -102,6 +105,47 @@ static bool takes(const struct sq_buf *changes, int key, int signer, uint64_t si
     sq_buf_done(&text);
     sq_buf_done(&note);
     return is_taken;
+}
+
+/* A kept checkpoint that isn't believed: what verifying says of it. */
+static void kept_and_not_believed(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *origin;
+        int signer;
+        uint64_t size, want_size, want_bound;
+    } kept[] = {{ORIGIN, 0, 11, 11, 10}, {ORIGIN, 1, 900, 900, 20}, {ORIGIN, 3, 5, 5, UINT64_MAX}, {"another.example.org/log", 0, 5, 0, 0}};
+    const uint8_t root[SQ_AUDIT_HASH_BYTES] = {1};
+    char path[] = "/tmp/sq-audit-kept-XXXXXX";
+    struct sq_buf b;
+    sq_buf_init(&b, 0);
+    honest(&b);
+    assert_non_null(mkdtemp(path));
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ok(sq_file_write(dir, "keys", b.p, b.n, 0600)); /* no log: it isn't come to that */
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        struct sq_buf text, note;
+        struct sq_audit_report *r = calloc(1, sizeof *r);
+        assert_non_null(r);
+        sq_buf_init(&text, 0);
+        sq_buf_init(&note, 0);
+        ok(sq_note_text(kept[i].origin, kept[i].size, root, &text));
+        ok(sq_note_sign(seed[kept[i].signer], kept[i].origin, (const char *)text.p, text.n, &note));
+        ok(sq_buf_add(&note, "", 1));
+        for (int key = 0; key < 3; key++) {
+            assert_int_equal(sq_audit_verify(dir, vkey_of(key, ORIGIN), (const char *)note.p, r), SQ_EFIELD);
+            assert_int_equal(r->kept_size, kept[i].want_size);
+            assert_int_equal(r->kept_bound, kept[i].want_bound);
+        }
+        free(r);
+        sq_buf_done(&text);
+        sq_buf_done(&note);
+    }
+    assert_int_equal(unlinkat(dir, "keys", 0), 0);
+    close(dir);
+    assert_int_equal(rmdir(path), 0);
+    sq_buf_done(&b);
 }
 
 static void each_key_leads_to_all(void **state)
@@ -209,6 +253,6 @@ static void it_ends(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_key_leads_to_all), cmocka_unit_test(added_twice), cmocka_unit_test(nothing_else_does), cmocka_unit_test(it_ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_key_leads_to_all), cmocka_unit_test(kept_and_not_believed), cmocka_unit_test(added_twice), cmocka_unit_test(nothing_else_does), cmocka_unit_test(it_ends)};
     return cmocka_run_group_tests(tests, start, stop);
 }
