@@ -10,7 +10,7 @@ static const int calls[] = {
     SYS_accept, SYS_accept4, SYS_recvmsg, SYS_sendmsg, SYS_recvfrom, SYS_sendto, SYS_shutdown, SYS_getsockname, SYS_getpeername,
     SYS_getsockopt, SYS_setsockopt, SYS_poll, SYS_ppoll, SYS_eventfd2,
     /* a sealed file, a pipe from runner, the log */
-    SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_pwrite64, SYS_lseek, SYS_fstat, SYS_newfstatat, SYS_close, SYS_fcntl, SYS_ioctl,
+    SYS_read, SYS_readv, SYS_write, SYS_writev, SYS_pwrite64, SYS_sync_file_range, SYS_lseek, SYS_fstat, SYS_newfstatat, SYS_close, SYS_fcntl, SYS_ioctl,
     /* threads and memory */
     SYS_clone, SYS_futex, SYS_set_robust_list, SYS_rseq, SYS_sched_yield, SYS_sched_getaffinity, SYS_gettid, SYS_getpid,
     SYS_exit, SYS_exit_group, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_mremap, SYS_madvise, SYS_mlock, SYS_mlock2, SYS_munlock,

@@ -168,7 +168,7 @@ static sq_err on_part(void *ctx, const char *name, const char *file_name)
     u->now = f;
     f->gw = r->gw;
     e = sq_vault_sealer_new(f->object_id, f->fd, part_key, f, &f->sealer);
-    return e ? e : ahead_new(f->sealer, &f->ahead);
+    return e ? e : ahead_new(f->sealer, f->fd, &f->ahead);
 }
 
 static sq_err on_data(void *ctx, const uint8_t *p, size_t n)

@@ -6,17 +6,21 @@
  */
 #include "daemon/gateway/upload_ahead.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 #define AHEAD_FROM (UINT64_C(1) << 20)
-#define RING_BYTES ((size_t)128 << 10)
+#define RING_BYTES ((size_t)512 << 10)
 #define STEP_BYTES (RING_BYTES / 4) /* who waits is woken for so much, not for each byte */
+#define PUSH_BYTES ((size_t)8 << 20)
 #define STACK_BYTES ((size_t)256 << 10)
 
 struct ahead {
     struct sq_vault_sealer *sealer;
+    int fd;
     uint64_t n_taken; /* before the thread runs */
+    size_t n_unpushed; /* the thread's */
     bool is_running;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows; the bytes between tail and head belong to the thread */
@@ -27,12 +31,13 @@ struct ahead {
     sq_err failed;
 };
 
-sq_err ahead_new(struct sq_vault_sealer *sealer, struct ahead **out)
+sq_err ahead_new(struct sq_vault_sealer *sealer, int fd, struct ahead **out)
 {
     struct ahead *a = calloc(1, sizeof *a);
     if (!a)
         return sq_fail(SQ_ENOMEM);
     a->sealer = sealer;
+    a->fd = fd;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->wake_seal, NULL);
     pthread_cond_init(&a->wake_add, NULL);
@@ -50,6 +55,16 @@ static size_t next_stretch(struct ahead *a, const uint8_t **out)
     return n < RING_BYTES - at ? n : RING_BYTES - at;
 }
 
+/* The disk begins to write while the rest still comes: what is durable before the answer is then little more. No promise rests on it, so whether it works is no matter. */
+static void push(struct ahead *a, size_t n)
+{
+    a->n_unpushed += n;
+    if (a->n_unpushed < PUSH_BYTES)
+        return;
+    a->n_unpushed = 0;
+    (void)sync_file_range(a->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static void *seal_main(void *arg)
 {
     struct ahead *a = arg;
@@ -60,6 +75,7 @@ static void *seal_main(void *arg)
         n = n < 2 * STEP_BYTES ? n : 2 * STEP_BYTES; /* so that room comes back before the whole ring is through */
         pthread_mutex_unlock(&a->lock);
         sq_err e = sq_vault_seal(a->sealer, p, n);
+        push(a, n);
         pthread_mutex_lock(&a->lock);
         a->failed = e;
         a->tail += n;

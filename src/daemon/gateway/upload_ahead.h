@@ -5,8 +5,8 @@
 #include "lib/vault/vault_seal.h"
 
 struct ahead;
-/** @sealer stays the caller's, who leaves it alone until ahead_end or ahead_free; its key function may be called on another thread. */
-sq_err ahead_new(struct sq_vault_sealer *sealer, struct ahead **out) SQ_MUST_CHECK;
+/** @sealer stays the caller's, who leaves it alone until ahead_end or ahead_free; its key function may be called on another thread. @fd, the caller's too, is what it writes to. */
+sq_err ahead_new(struct sq_vault_sealer *sealer, int fd, struct ahead **out) SQ_MUST_CHECK;
 /** The next bytes. An error may be that of bytes added before. */
 sq_err ahead_add(struct ahead *a, const uint8_t *p, size_t n) SQ_MUST_CHECK;
 /** Wait until everything added is sealed; then the sealer can be closed. */
