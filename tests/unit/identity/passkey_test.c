@@ -146,7 +146,7 @@ static void sites(void **state)
     }
     static const char *const bad[] = {"", "http://hub.example.org", "https://", "https:///x", "https://127.0.0.1", "https://127.0.0.1:8443", "https://[::1]:8443", "https://user@hub.example.org",
                                       "https://hub.example.org:", "https://hub.example.org:x", "https://hub.example.org:84433333", "https://hub_example", "https://.x", "https://x.", "https://-x",
-                                      "https://h\xc3\xbc" "b.example"};
+                                      "https://h\xc3\xbcg.example"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(sq_passkey_site(bad[i], &s), SQ_ECONFIG);
     assert_int_equal(sq_passkey_site(NULL, &s), SQ_ECONFIG);
