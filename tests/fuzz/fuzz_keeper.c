@@ -169,16 +169,6 @@ void sq_ask_fail(struct sq_ask *ask, sq_err code)
     sq_assert(code != SQ_OK && code != SQ_EINTERNAL);
     sq_ask_reply(ask, &m);
 }
-
-void sq_ask_end(struct sq_ask *ask, sq_err e, const struct sq_msg *m)
-{
-    if (e)
-        sq_ask_fail(ask, e);
-    else if (m)
-        sq_ask_reply(ask, m);
-    else
-        sq_ask_ok(ask);
-}
 void sq_ask_broke_protocol(struct sq_ask *ask)
 {
     sq_assert(!ask->is_answered);

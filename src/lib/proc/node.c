@@ -325,16 +325,6 @@ void sq_ask_fail(struct sq_ask *ask, sq_err code)
     sq_ask_reply(ask, &m);
 }
 
-void sq_ask_end(struct sq_ask *ask, sq_err e, const struct sq_msg *m)
-{
-    if (e)
-        sq_ask_fail(ask, e);
-    else if (m)
-        sq_ask_reply(ask, m);
-    else
-        sq_ask_ok(ask);
-}
-
 enum sq_role sq_ask_from(const struct sq_ask *ask)
 {
     return ask->link->peer;

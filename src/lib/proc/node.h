@@ -77,7 +77,15 @@ void sq_ask_reply(struct sq_ask *ask, const struct sq_msg *m);
 void sq_ask_ok(struct sq_ask *ask);
 void sq_ask_fail(struct sq_ask *ask, sq_err code);
 /** One of the three: the failure @e if there is one, else @m, else (NULL) ok. */
-void sq_ask_end(struct sq_ask *ask, sq_err e, const struct sq_msg *m);
+static inline void sq_ask_end(struct sq_ask *ask, sq_err e, const struct sq_msg *m)
+{
+    if (e)
+        sq_ask_fail(ask, e);
+    else if (m)
+        sq_ask_reply(ask, m);
+    else
+        sq_ask_ok(ask);
+}
 /** Take descriptor @fd (from the message) over: else it is closed after the handler. */
 void sq_ask_keep_fd(struct sq_ask *ask, int fd);
 /** The sender did what its role never may: report and cut. No other answer after this. */
